@@ -1,0 +1,75 @@
+# payledger: build with PGXS; see README.md
+#
+#   make            build             make installcheck  regression, isolation and TAP tests on installed code
+#   make install    install           make test          everything, on throw-away servers
+#   make demo       a payment, shown  make bench         measure; docs/performance.md
+
+PG_CONFIG ?= pg_config
+
+EXTENSION = payledger
+EXTVERSION = 0.1
+MODULE_big = payledger
+
+ROOMS = core ledger outbox payment psp worker
+OBJS = src/payledger.o $(patsubst %.c,%.o,$(foreach room,$(ROOMS),$(sort $(wildcard src/$(room)/*.c))))
+
+EXTENSION_SQL = payledger--$(EXTVERSION).sql
+DATA_built = $(EXTENSION_SQL)
+DOCS = README.md
+
+# fmgr and callback signatures have parameters that not every function needs;
+# PlQuery and friends rely on zeroed trailing members.
+PG_CFLAGS = -std=gnu99 -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers
+PG_CPPFLAGS = -I$(srcdir)/src -isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)
+SHLIB_LINK = -lcurl -lrdkafka -lcrypto
+
+REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
+REGRESS_OPTS = --inputdir=. --load-extension=payledger
+ISOLATION = $(patsubst specs/%.spec,%,$(sort $(wildcard specs/*.spec)))
+ISOLATION_OPTS = --load-extension=payledger
+
+EXTRA_CLEAN = $(EXTENSION_SQL) $(addsuffix /*.o,$(addprefix src/,$(ROOMS)))
+
+# no bitcode: it would need clang, and the server's JIT gains nothing here
+override with_llvm := no
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifneq ($(PGXS),)
+include $(PGXS)
+else
+all install installcheck:
+	@echo "$(PG_CONFIG) not found: install the PostgreSQL server headers or set PG_CONFIG" >&2; exit 1
+endif
+
+ROOM_HEADERS = $(wildcard src/*/*.h)
+$(OBJS): $(ROOM_HEADERS)
+
+# ---- the install script, from the rooms ----
+
+room_sql = $(wildcard $(foreach room,$(ROOMS),$(foreach kind,$(1),src/$(room)/$(kind).sql)))
+
+$(EXTENSION_SQL): Makefile $(wildcard src/*/*.sql) src/core/setup.awk src/core/core.h
+	{ cat src/core/header.sql $(call room_sql,functions verify); \
+	  awk -v tables="$(call room_sql,tables)" -v triggers="$(call room_sql,triggers)" \
+	      -v views="$(call room_sql,views)" -v version="$(EXTVERSION)" \
+	      -v layout="$$(sed -n 's/^#define PL_LAYOUT_VERSION //p' src/core/core.h)" \
+	      -f src/core/setup.awk src/core/setup.sql; } > $@.tmp
+	mv $@.tmp $@
+
+# ---- beyond PGXS: whole runs on throw-away servers ----
+
+.PHONY: demo demo-stop test bench conformance
+
+demo:
+	test/demo
+
+demo-stop:
+	test/demo --stop
+
+test:
+	test/run
+
+bench:
+	test/bench/run
+
+conformance:
+	test/conformance "$(SPECS)"

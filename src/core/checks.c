@@ -1,0 +1,196 @@
+/*
+ * src/core/checks.c
+ *		Arguments of SQL functions: presence, length, and nothing that looks
+ *		like card data.
+ */
+#include "postgres.h"
+
+#include "core/core.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+
+/* ISO/IEC 7812: a primary account number has 13 to 19 digits */
+#define PAN_MIN_DIGITS 13
+#define PAN_MAX_DIGITS 19
+
+static bool
+luhn_valid(const char *digits, int n)
+{
+	int			sum = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		int			digit = digits[n - 1 - i] - '0';
+
+		if (i % 2 == 1)
+		{
+			digit *= 2;
+			if (digit > 9)
+				digit -= 9;
+		}
+		sum += digit;
+	}
+	return sum % 10 == 0;
+}
+
+/*
+ * Issuer ranges by the first four digits, with the lengths they are issued in.
+ * Without them one in ten numeric order ids would pass for a card.
+ */
+typedef struct IssuerRange
+{
+	int			first;
+	int			last;
+	int			min_length;
+	int			max_length;
+} IssuerRange;
+
+static const IssuerRange issuers[] = {
+	{2221, 2720, 16, 16},		/* Mastercard */
+	{3000, 3059, 14, 16},		/* Diners Club */
+	{3400, 3499, 15, 15},		/* American Express */
+	{3528, 3589, 16, 19},		/* JCB */
+	{3600, 3699, 14, 16},		/* Diners Club */
+	{3700, 3799, 15, 15},		/* American Express */
+	{3800, 3999, 14, 16},		/* Diners Club */
+	{4000, 4999, 13, 13},		/* Visa, old */
+	{4000, 4999, 16, 16},		/* Visa */
+	{4000, 4999, 19, 19},		/* Visa */
+	{5000, 5099, 16, 16},		/* Maestro */
+	{5100, 5599, 16, 16},		/* Mastercard */
+	{5600, 5899, 16, 16},		/* Maestro */
+	{6011, 6011, 16, 19},		/* Discover */
+	{6200, 6299, 16, 19},		/* UnionPay */
+	{6304, 6304, 16, 19},		/* Maestro */
+	{6440, 6599, 16, 19},		/* Discover */
+	{6759, 6763, 16, 19},		/* Maestro */
+};
+
+static bool
+is_card_number(const char *digits, int n)
+{
+	int			prefix = 0;
+
+	for (int i = 0; i < 4; i++)
+		prefix = prefix * 10 + (digits[i] - '0');
+	for (int i = 0; i < (int) lengthof(issuers); i++)
+		if (prefix >= issuers[i].first && prefix <= issuers[i].last &&
+			n >= issuers[i].min_length && n <= issuers[i].max_length)
+			return luhn_valid(digits, n);
+	return false;
+}
+
+/*
+ * Does value hold a card number?  A run of digits, groups of which may be
+ * parted by single spaces or hyphens, that an issuer could have given.  A run
+ * that continues a word or a longer number is something else.
+ */
+static bool
+holds_card_number(const char *value)
+{
+	const char *p = value;
+
+	while (*p)
+	{
+		char		digits[PAN_MAX_DIGITS];
+		int			n = 0;
+		const char *start = p;
+
+		if (!isdigit((unsigned char) *p))
+		{
+			p++;
+			continue;
+		}
+		while (isdigit((unsigned char) *p) ||
+			   ((*p == ' ' || *p == '-') && isdigit((unsigned char) p[1])))
+		{
+			if (isdigit((unsigned char) *p))
+			{
+				if (n < PAN_MAX_DIGITS)
+					digits[n] = *p;
+				n++;
+			}
+			p++;
+		}
+		if (n >= PAN_MIN_DIGITS && n <= PAN_MAX_DIGITS &&
+			(start == value || !isalpha((unsigned char) start[-1])) &&
+			!isalpha((unsigned char) *p) &&
+			is_card_number(digits, n))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Raise PL011 if value holds what looks like a card number.  what names the
+ * argument; the value itself is never shown.
+ */
+void
+pl_refuse_card_data(const char *what, const char *value)
+{
+	if (value != NULL && holds_card_number(value))
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_CARD_DATA),
+				 errmsg("%s holds what looks like a card number", what),
+				 errhint("Pass the token that the payment service provider gave for the card.")));
+}
+
+/*
+ * Raise 22023 unless value is 1 to max_length characters without control
+ * characters, and PL011 if it holds a card number.
+ */
+void
+pl_check_text(const char *what, const char *value, int max_length)
+{
+	int			length = pg_mbstrlen(value);
+
+	if (length == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be empty", what)));
+	if (length > max_length)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be longer than %d characters", what, max_length),
+				 errdetail("It has %d.", length)));
+	for (const char *p = value; *p; p++)
+		if ((unsigned char) *p < 0x20 || *p == 0x7f)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s must not hold control characters", what)));
+	pl_refuse_card_data(what, value);
+}
+
+static void
+require_arg(FunctionCallInfo fcinfo, int argno, const char *name)
+{
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name)));
+}
+
+/*
+ * Argument argno as a C string; 22004 naming it if null.
+ */
+char *
+pl_text_arg(FunctionCallInfo fcinfo, int argno, const char *name)
+{
+	require_arg(fcinfo, argno, name);
+	return text_to_cstring(PG_GETARG_TEXT_PP(argno));
+}
+
+/* Argument argno as a C string, or NULL. */
+char *
+pl_optional_text_arg(FunctionCallInfo fcinfo, int argno)
+{
+	return PG_ARGISNULL(argno) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argno));
+}
+
+/* Argument argno as a bigint; 22004 naming it if null. */
+int64
+pl_int64_arg(FunctionCallInfo fcinfo, int argno, const char *name)
+{
+	require_arg(fcinfo, argno, name);
+	return PG_GETARG_INT64(argno);
+}

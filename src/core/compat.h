@@ -1,0 +1,56 @@
+/*
+ * src/core/compat.h
+ *		The one place that knows how PostgreSQL 15, 17 and 18 differ.
+ */
+#ifndef PL_COMPAT_H
+#define PL_COMPAT_H
+
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/wait_event.h"
+
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#include "storage/proc.h"
+#endif
+#if PG_VERSION_NUM >= 170000
+#include "storage/procnumber.h"
+#include "utils/resowner.h"
+#endif
+
+/* 17 ties a wait event set to a resource owner instead of a memory context */
+#if PG_VERSION_NUM >= 170000
+#define PlCreateWaitEventSet(nevents) CreateWaitEventSet(NULL, (nevents))
+#else
+#define PlCreateWaitEventSet(nevents) CreateWaitEventSet(TopMemoryContext, (nevents))
+#endif
+
+/* 17 lets extensions name their wait events */
+#if PG_VERSION_NUM >= 170000
+#define PL_DEFINE_WAIT_EVENT(fn, label) \
+	static inline uint32 \
+	fn(void) \
+	{ \
+		static uint32 event = 0; \
+		if (event == 0) \
+			event = WaitEventExtensionNew(label); \
+		return event; \
+	}
+#else
+#define PL_DEFINE_WAIT_EVENT(fn, label) \
+	static inline uint32 \
+	fn(void) \
+	{ \
+		return PG_WAIT_EXTENSION; \
+	}
+#endif
+
+/* 18 carries name and version in the magic block */
+#if PG_VERSION_NUM >= 180000
+#define PL_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "payledger", .version = PAYLEDGER_VERSION)
+#else
+#define PL_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+#endif							/* PL_COMPAT_H */

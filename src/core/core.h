@@ -1,0 +1,200 @@
+/*
+ * src/core/core.h
+ *		What every room may use: ids, money, errors, SQL plans, state machines,
+ *		snapshot windows, wake-ups.  core calls no other room.
+ */
+#ifndef PL_CORE_H
+#define PL_CORE_H
+
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "nodes/pg_list.h"
+#include "lib/stringinfo.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#include "core/compat.h"
+
+#define PAYLEDGER_VERSION "0.1"
+#define PL_LAYOUT_VERSION 1
+
+/* SQLSTATEs of CONTRACT: stable, applications match on them. */
+#define ERRCODE_PL_ILLEGAL_TRANSITION	MAKE_SQLSTATE('P', 'L', '0', '0', '1')
+#define ERRCODE_PL_UNBALANCED_ENTRY		MAKE_SQLSTATE('P', 'L', '0', '0', '2')
+#define ERRCODE_PL_IMMUTABLE_RECORD		MAKE_SQLSTATE('P', 'L', '0', '0', '3')
+#define ERRCODE_PL_BALANCE_LIMIT		MAKE_SQLSTATE('P', 'L', '0', '0', '4')
+#define ERRCODE_PL_AMOUNT_EXCEEDED		MAKE_SQLSTATE('P', 'L', '0', '0', '5')
+#define ERRCODE_PL_IDEMPOTENCY_REUSE	MAKE_SQLSTATE('P', 'L', '0', '0', '6')
+#define ERRCODE_PL_NOT_FOUND			MAKE_SQLSTATE('P', 'L', '0', '0', '7')
+#define ERRCODE_PL_NOT_ACTIVE			MAKE_SQLSTATE('P', 'L', '0', '0', '8')
+#define ERRCODE_PL_PERIOD_CLOSED		MAKE_SQLSTATE('P', 'L', '0', '0', '9')
+#define ERRCODE_PL_NOT_SET_UP			MAKE_SQLSTATE('P', 'L', '0', '1', '0')
+#define ERRCODE_PL_CARD_DATA			MAKE_SQLSTATE('P', 'L', '0', '1', '1')
+#define ERRCODE_PL_WEBHOOK_REFUSED		MAKE_SQLSTATE('P', 'L', '0', '1', '2')
+
+/* ---- shared.c: shared memory and layout ---- */
+
+extern Size pl_core_shmem_size(void);
+extern void pl_core_shmem_init(void);
+extern void pl_require_preload(void);
+extern void pl_require_layout(void);
+extern bool pl_layout_exists(void);
+
+/* ---- ids.c ---- */
+
+extern int	pl_node_id;
+
+extern int64 pl_next_id(void);
+
+/* ---- money.c ---- */
+
+typedef struct PlCurrency
+{
+	const char *code;			/* ISO 4217 alphabetic */
+	int			exponent;		/* digits after the point */
+	const char *name;
+} PlCurrency;
+
+extern const PlCurrency *pl_find_currency(const char *code);
+extern const PlCurrency *pl_check_currency(const char *code);
+extern int64 pl_add_amount(int64 a, int64 b);
+extern int64 pl_commission(int64 amount, int32 bps, int64 fixed);
+extern char *pl_format_amount(int64 amount, const PlCurrency *currency);
+
+/* ---- checks.c: arguments ---- */
+
+extern void pl_refuse_card_data(const char *what, const char *value);
+extern void pl_check_text(const char *what, const char *value, int max_length);
+extern char *pl_text_arg(FunctionCallInfo fcinfo, int argno, const char *name);
+extern char *pl_optional_text_arg(FunctionCallInfo fcinfo, int argno);
+extern int64 pl_int64_arg(FunctionCallInfo fcinfo, int argno, const char *name);
+
+/* ---- query.c: SQL through kept plans ---- */
+
+#define PL_MAX_QUERY_ARGS 24
+
+/*
+ * A statement with its parameter types.  Static storage: the plan is prepared
+ * at first use in a backend and kept.  The text must qualify every name.
+ */
+typedef struct PlQuery
+{
+	const char *sql;
+	int			nargs;
+	Oid			argtypes[PL_MAX_QUERY_ARGS];
+	SPIPlanPtr	plan;
+} PlQuery;
+
+/* Values for the parameters of one execution, in order. */
+typedef struct PlArgs
+{
+	int			n;
+	Datum		values[PL_MAX_QUERY_ARGS];
+	char		nulls[PL_MAX_QUERY_ARGS];
+} PlArgs;
+
+extern void pl_arg(PlArgs *args, Datum value);
+extern void pl_arg_null(PlArgs *args);
+extern void pl_arg_int64(PlArgs *args, int64 value);
+extern void pl_arg_int32(PlArgs *args, int32 value);
+extern void pl_arg_bool(PlArgs *args, bool value);
+extern void pl_arg_text(PlArgs *args, const char *value);	/* NULL allowed */
+extern void pl_arg_timestamp(PlArgs *args, TimestampTz value);
+extern void pl_arg_array(PlArgs *args, Datum *values, bool *nulls, int n, Oid elemtype);
+
+extern void pl_connect(void);
+extern void pl_finish(void);
+extern uint64 pl_execute(PlQuery *query, PlArgs *args);
+extern uint64 pl_select(PlQuery *query, PlArgs *args);
+
+extern bool pl_isnull(int row, int column);
+extern int64 pl_get_int64(int row, int column);
+extern int32 pl_get_int32(int row, int column);
+extern bool pl_get_bool(int row, int column);
+extern char *pl_get_text(int row, int column);	/* palloc'd, NULL for null */
+extern Datum pl_get_datum(int row, int column, bool *isnull);
+
+extern void pl_return_rows(FunctionCallInfo fcinfo);
+
+/* ---- json.c: writing JSON text ---- */
+
+extern void pl_json_text(StringInfo out, const char *key, const char *value);
+extern void pl_json_id(StringInfo out, const char *key, int64 id);
+extern void pl_json_amount(StringInfo out, const char *key, int64 amount);
+
+/* ---- machine.c, history.c: state machines ---- */
+
+typedef struct PlEdge
+{
+	const char *from;			/* NULL: a new object may start in "to" */
+	const char *to;
+} PlEdge;
+
+typedef struct PlMachine
+{
+	const char *name;
+	const char *const *states;
+	int			nstates;
+	const PlEdge *edges;
+	int			nedges;
+} PlMachine;
+
+extern void pl_register_machine(const PlMachine *machine);
+extern const PlMachine *pl_find_machine(const char *name);
+extern bool pl_edge_exists(const PlMachine *machine, const char *from, const char *to);
+extern void pl_illegal_transition(const char *machine, int64 object_id,
+								  const char *from, const char *to) pg_attribute_noreturn();
+
+extern void pl_history_begin(const char *cause);
+extern void pl_history_cause(const char *cause);
+extern void pl_history_end(void);
+extern void pl_history_record(int64 payment_id, const char *machine, int64 object_id,
+							  const char *from, const char *to);
+
+/* ---- window.c: snapshots as data ---- */
+
+/*
+ * A snapshot in transaction numbers (incarnation * 2^48 + transaction id): a
+ * row is visible in it if its transaction_no is below xmax and not in xip.
+ * xip is sorted.
+ */
+typedef struct PlSnapshot
+{
+	int64		xmax;
+	int			nxip;
+	int64	   *xip;
+} PlSnapshot;
+
+extern int64 pl_transaction_no(void);
+extern int	pl_incarnation(void);
+extern PlSnapshot *pl_current_snapshot(void);
+extern bool pl_visible(const PlSnapshot *snapshot, int64 transaction_no);
+extern Datum pl_snapshot_xip(const PlSnapshot *snapshot);	/* int8[] */
+
+/* ---- wakeup.c: between backends and workers ---- */
+
+typedef enum PlRole
+{
+	PL_ROLE_GATEWAY,
+	PL_ROLE_RELAY,
+	PL_ROLE_KEEPER
+} PlRole;
+
+#define PL_ROLE_COUNT 3
+
+extern void pl_wake_at_commit(PlRole role);
+extern void pl_attach_worker(PlRole role);
+extern bool pl_worker_attached(PlRole role);
+extern void pl_wake_worker(PlRole role);
+
+extern void pl_announce(int64 topic);
+extern void pl_prepare_to_wait(int64 topic);
+extern bool pl_wait(int64 topic, long timeout_ms);
+extern void pl_stop_waiting(void);
+
+/* the topic on which workers announce any progress; payments use their id */
+#define PL_TOPIC_PROGRESS 0
+
+#endif							/* PL_CORE_H */

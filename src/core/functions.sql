@@ -1,0 +1,53 @@
+/* src/core/functions.sql: part of the install script */
+
+CREATE FUNCTION next_id() RETURNS bigint
+	AS 'MODULE_PATHNAME', 'pl_sql_next_id'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION next_id() FROM PUBLIC;
+COMMENT ON FUNCTION next_id() IS
+'The next Snowflake id of this server: milliseconds since 2025-01-01 in 41 bits, payledger.node_id in 10, a sequence in 12. Unique over all sessions, never going back. Errors: 55000 if the library is not in shared_preload_libraries. Example: SELECT payledger.next_id();';
+
+CREATE FUNCTION currencies() RETURNS TABLE (currency text, exponent int, name text)
+	AS 'MODULE_PATHNAME', 'pl_sql_currencies'
+	LANGUAGE C IMMUTABLE PARALLEL SAFE ROWS 160;
+COMMENT ON FUNCTION currencies() IS
+'The currencies of ISO 4217 with their exponent, the number of digits after the decimal point: amounts are in units of 10^-exponent. Example: SELECT * FROM payledger.currencies() WHERE exponent <> 2;';
+
+CREATE FUNCTION format_amount(amount bigint, currency text) RETURNS text
+	AS 'MODULE_PATHNAME', 'pl_sql_format_amount'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION format_amount(bigint, text) IS
+'An amount in minor units with the decimal point of its currency. Errors: 22023 unknown currency. Example: SELECT payledger.format_amount(1450, ''EUR''); gives 14.50';
+
+CREATE FUNCTION enforce_transition() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'pl_sql_enforce_transition'
+	LANGUAGE C;
+REVOKE ALL ON FUNCTION enforce_transition() FROM PUBLIC;
+COMMENT ON FUNCTION enforce_transition() IS
+'BEFORE and AFTER INSERT OR UPDATE row trigger of the tables with a status: refuses an edge that payledger.transitions does not list and records payledger.state_history. Arguments: machine, id column, payment column. Errors: PL001 illegal transition, PL003 changed id. Example: UPDATE payledger.payments SET status = ''VOIDED'' on a captured payment raises PL001.';
+
+CREATE FUNCTION refuse_change() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'pl_sql_refuse_change'
+	LANGUAGE C;
+REVOKE ALL ON FUNCTION refuse_change() FROM PUBLIC;
+COMMENT ON FUNCTION refuse_change() IS
+'Trigger of append-only tables: refuses UPDATE, DELETE and TRUNCATE, by the owner too. Argument: a hint. Errors: PL003. Example: DELETE FROM payledger.postings raises PL003.';
+
+CREATE FUNCTION transition_table() RETURNS TABLE (machine text, from_status text, to_status text)
+	AS 'MODULE_PATHNAME', 'pl_sql_transition_table'
+	LANGUAGE C STABLE PARALLEL SAFE ROWS 80;
+COMMENT ON FUNCTION transition_table() IS
+'Every edge of every state machine; from_status is null where an object begins. payledger.transitions shows the same. Example: SELECT * FROM payledger.transition_table() WHERE machine = ''payment'';';
+
+CREATE FUNCTION state_diagram(machine text) RETURNS text
+	AS 'MODULE_PATHNAME', 'pl_sql_state_diagram'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION state_diagram(text) IS
+'A state machine as a Mermaid state diagram. Errors: 22023 no such machine. Example: SELECT payledger.state_diagram(''payment_order'');';
+
+CREATE FUNCTION begin_incarnation() RETURNS int
+	AS 'MODULE_PATHNAME', 'pl_sql_begin_incarnation'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION begin_incarnation() FROM PUBLIC;
+COMMENT ON FUNCTION begin_incarnation() IS
+'The incarnation of this database, beginning a new one if the data was restored or copied here. setup() and every writer do this by themselves. Example: SELECT payledger.begin_incarnation();';

@@ -1,0 +1,153 @@
+/*
+ * src/core/ids.c
+ *		Snowflake ids: 41 bits of milliseconds since 2025-01-01, 10 bits of
+ *		node, 12 bits of sequence.
+ *
+ * One atomic counter in shared memory holds the milliseconds and the sequence
+ * of the last id; the next is the larger of "last + 1" and "now", so ids are
+ * unique over all backends and never go back when the clock does.  Shared
+ * memory does not survive a restart, so the counter may only pass the limit
+ * that a small file promises: after a restart it goes on from that limit.
+ */
+#include "postgres.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/core.h"
+#include "core/shared.h"
+#include "storage/fd.h"
+#include "utils/builtins.h"
+
+#define SEQUENCE_BITS	12
+#define NODE_BITS		10
+
+/* 2025-01-01 00:00:00 UTC in milliseconds since the Unix epoch */
+#define ID_EPOCH_MS		INT64CONST(1735689600000)
+
+/* how far ahead of the last id the file promises, and thus how often it is written */
+#define LIMIT_AHEAD_MS	10000
+
+#define LIMIT_FILE		"payledger.id_limit"
+#define LIMIT_FILE_TMP	"payledger.id_limit.tmp"
+
+int			pl_node_id = 0;
+
+PG_FUNCTION_INFO_V1(pl_sql_next_id);
+
+/* The present as a counter value: milliseconds, sequence 0. */
+static uint64
+clock_now(void)
+{
+	int64		ms = GetCurrentTimestamp() / 1000 +
+		(int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000 - ID_EPOCH_MS;
+
+	return (uint64) Max(ms, 0) << SEQUENCE_BITS;
+}
+
+/* The limit that the last server on this data directory promised, or 0. */
+static uint64
+read_limit(void)
+{
+	FILE	   *file = AllocateFile(LIMIT_FILE, "r");
+	uint64		limit = 0;
+	int			fields;
+
+	if (file == NULL)
+	{
+		if (errno == ENOENT)
+			return 0;
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", LIMIT_FILE)));
+	}
+	fields = fscanf(file, UINT64_FORMAT, &limit);
+	FreeFile(file);
+	if (fields != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("file \"%s\" does not hold a number", LIMIT_FILE),
+				 errhint("Remove it if the clock is known to be right.")));
+	return limit;
+}
+
+static void
+write_limit(uint64 limit)
+{
+	FILE	   *file = AllocateFile(LIMIT_FILE_TMP, "w");
+
+	if (file == NULL ||
+		fprintf(file, UINT64_FORMAT "\n", limit) < 0 ||
+		FreeFile(file) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not write file \"%s\": %m", LIMIT_FILE_TMP)));
+	/* syncs the file, renames it and syncs the directory */
+	durable_rename(LIMIT_FILE_TMP, LIMIT_FILE, ERROR);
+}
+
+/*
+ * Make the file promise a limit above value, and on the first call after a
+ * restart lift the counter to what the file promised.
+ */
+static void
+extend_limit(uint64 value)
+{
+	PlCoreShared *shared = pl_core_shared;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (value >= pg_atomic_read_u64(&shared->id_limit))
+	{
+		uint64		limit = value + ((uint64) LIMIT_AHEAD_MS << SEQUENCE_BITS);
+
+		if (pg_atomic_read_u64(&shared->id_limit) == 0)
+		{
+			uint64		promised = read_limit();
+
+			if (pg_atomic_read_u64(&shared->id_clock) < promised)
+				pg_atomic_write_u64(&shared->id_clock, promised);
+			limit = Max(value, promised) + ((uint64) LIMIT_AHEAD_MS << SEQUENCE_BITS);
+		}
+		write_limit(limit);
+		pg_atomic_write_u64(&shared->id_limit, limit);
+	}
+	LWLockRelease(shared->lock);
+}
+
+/*
+ * The next id of this server.  Raises 55000 when the library is not preloaded
+ * and a file error when the limit cannot be stored.
+ */
+int64
+pl_next_id(void)
+{
+	uint64		now = clock_now();
+	uint64		last;
+	uint64		next;
+
+	pl_require_preload();
+	last = pg_atomic_read_u64(&pl_core_shared->id_clock);
+	do
+	{
+		next = Max(last + 1, now);
+		if (unlikely(next >= pg_atomic_read_u64(&pl_core_shared->id_limit)))
+		{
+			extend_limit(next);
+			last = pg_atomic_read_u64(&pl_core_shared->id_clock);
+			next = Max(last + 1, now);
+		}
+	} while (!pg_atomic_compare_exchange_u64(&pl_core_shared->id_clock, &last, next));
+
+	return (int64) (((next >> SEQUENCE_BITS) << (NODE_BITS + SEQUENCE_BITS)) |
+					((uint64) pl_node_id << SEQUENCE_BITS) |
+					(next & ((1 << SEQUENCE_BITS) - 1)));
+}
+
+/*
+ * next_id() RETURNS bigint
+ */
+Datum
+pl_sql_next_id(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(pl_next_id());
+}

@@ -1,0 +1,221 @@
+/*
+ * src/core/machine.c
+ *		State machines: their edges as data, and the trigger that holds every
+ *		change of a status column to them.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "commands/trigger.h"
+#include "core/core.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+
+#define MAX_MACHINES 16
+
+static const PlMachine *machines[MAX_MACHINES];
+static int	nmachines = 0;
+
+PG_FUNCTION_INFO_V1(pl_sql_enforce_transition);
+PG_FUNCTION_INFO_V1(pl_sql_transition_table);
+PG_FUNCTION_INFO_V1(pl_sql_state_diagram);
+
+/*
+ * Make a machine known.  Called by the rooms from _PG_init.
+ */
+void
+pl_register_machine(const PlMachine *machine)
+{
+	Assert(nmachines < MAX_MACHINES);
+	machines[nmachines++] = machine;
+}
+
+/* The machine of that name, or NULL. */
+const PlMachine *
+pl_find_machine(const char *name)
+{
+	for (int i = 0; i < nmachines; i++)
+		if (strcmp(machines[i]->name, name) == 0)
+			return machines[i];
+	return NULL;
+}
+
+static bool
+same_state(const char *a, const char *b)
+{
+	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+/* Is there an edge?  from NULL asks whether an object may begin in to. */
+bool
+pl_edge_exists(const PlMachine *machine, const char *from, const char *to)
+{
+	for (int i = 0; i < machine->nedges; i++)
+		if (same_state(machine->edges[i].from, from) && strcmp(machine->edges[i].to, to) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Raise PL001 for an object that was asked to go from one state to another.
+ */
+void
+pl_illegal_transition(const char *name, int64 object_id, const char *from, const char *to)
+{
+	const PlMachine *machine = pl_find_machine(name);
+	StringInfoData legal;
+
+	initStringInfo(&legal);
+	for (int i = 0; machine != NULL && i < machine->nedges; i++)
+		if (same_state(machine->edges[i].from, from))
+			appendStringInfo(&legal, "%s%s", legal.len > 0 ? ", " : "", machine->edges[i].to);
+
+	if (from == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_ILLEGAL_TRANSITION),
+				 errmsg("%s " INT64_FORMAT " must not begin as %s", name, object_id, to),
+				 errdetail("machine %s, from nothing, to %s", name, to),
+				 errhint("It begins as %s.", legal.data)));
+	ereport(ERROR,
+			(errcode(ERRCODE_PL_ILLEGAL_TRANSITION),
+			 errmsg("%s " INT64_FORMAT " must not go from %s to %s", name, object_id, from, to),
+			 errdetail("machine %s, from %s, to %s", name, from, to),
+			 legal.len > 0 ? errhint("From %s it may go to %s.", from, legal.data)
+			 : errhint("%s is a final state.", from)));
+}
+
+static int64
+int64_column(HeapTuple tuple, TupleDesc tupdesc, const char *name)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(tuple, tupdesc, SPI_fnumber(tupdesc, name), &isnull);
+
+	if (isnull)
+		elog(ERROR, "column %s is null", name);
+	return DatumGetInt64(value);
+}
+
+/*
+ * enforce_transition(machine, id column, payment column): row trigger of every
+ * table with a status column, both BEFORE and AFTER INSERT OR UPDATE.  Raises
+ * PL001 for an edge that is not listed and PL003 when a row's identity is
+ * changed: before, so that it speaks first, ahead of the CHECK constraints;
+ * after, because another BEFORE trigger may have changed the row once more.
+ * The latter also records the history.
+ */
+Datum
+pl_sql_enforce_transition(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	TupleDesc	tupdesc;
+	const PlMachine *machine;
+	char	  **args;
+	bool		is_update;
+	int			status_column;
+	int64		object_id;
+	char	   *from = NULL;
+	char	   *to;
+	HeapTuple	new_row;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		trigger->tg_trigger->tgnargs != 3)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("enforce_transition must be called as a row trigger with three arguments")));
+
+	tupdesc = RelationGetDescr(trigger->tg_relation);
+	args = trigger->tg_trigger->tgargs;
+	machine = pl_find_machine(args[0]);
+	if (machine == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("state machine \"%s\" does not exist", args[0])));
+
+	is_update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
+	new_row = is_update ? trigger->tg_newtuple : trigger->tg_trigtuple;
+	object_id = int64_column(new_row, tupdesc, args[1]);
+	status_column = SPI_fnumber(tupdesc, "status");
+	to = SPI_getvalue(new_row, tupdesc, status_column);
+
+	if (is_update)
+	{
+		if (int64_column(trigger->tg_trigtuple, tupdesc, args[1]) != object_id ||
+			int64_column(trigger->tg_trigtuple, tupdesc, args[2]) !=
+			int64_column(new_row, tupdesc, args[2]))
+			ereport(ERROR,
+					(errcode(ERRCODE_PL_IMMUTABLE_RECORD),
+					 errmsg("the id of %s " INT64_FORMAT " must not change",
+							machine->name, int64_column(trigger->tg_trigtuple, tupdesc, args[1]))));
+		from = SPI_getvalue(trigger->tg_trigtuple, tupdesc, status_column);
+		if (strcmp(from, to) == 0)
+			return PointerGetDatum(new_row);
+	}
+
+	if (!pl_edge_exists(machine, from, to))
+		pl_illegal_transition(machine->name, object_id, from, to);
+	if (TRIGGER_FIRED_AFTER(trigger->tg_event))
+		pl_history_record(int64_column(new_row, tupdesc, args[2]), machine->name, object_id, from, to);
+	return PointerGetDatum(new_row);
+}
+
+/*
+ * transition_table() RETURNS TABLE (machine, from_status, to_status)
+ */
+Datum
+pl_sql_transition_table(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	for (int m = 0; m < nmachines; m++)
+		for (int e = 0; e < machines[m]->nedges; e++)
+		{
+			const PlEdge *edge = &machines[m]->edges[e];
+			Datum		values[3] = {0};
+			bool		nulls[3] = {false, edge->from == NULL, false};
+
+			values[0] = CStringGetTextDatum(machines[m]->name);
+			if (edge->from != NULL)
+				values[1] = CStringGetTextDatum(edge->from);
+			values[2] = CStringGetTextDatum(edge->to);
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		}
+	return (Datum) 0;
+}
+
+/*
+ * state_diagram(machine text) RETURNS text: Mermaid; 22023 for no such machine.
+ */
+Datum
+pl_sql_state_diagram(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const PlMachine *machine = pl_find_machine(name);
+	StringInfoData out;
+
+	if (machine == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("state machine \"%s\" does not exist", name),
+				 errhint("payledger.transitions lists the machines.")));
+
+	initStringInfo(&out);
+	appendStringInfoString(&out, "stateDiagram-v2\n");
+	for (int i = 0; i < machine->nedges; i++)
+		appendStringInfo(&out, "    %s --> %s\n",
+						 machine->edges[i].from ? machine->edges[i].from : "[*]",
+						 machine->edges[i].to);
+	for (int i = 0; i < machine->nstates; i++)
+	{
+		bool		is_final = true;
+
+		for (int e = 0; e < machine->nedges && is_final; e++)
+			is_final = !same_state(machine->edges[e].from, machine->states[i]);
+		if (is_final)
+			appendStringInfo(&out, "    %s --> [*]\n", machine->states[i]);
+	}
+	PG_RETURN_TEXT_P(cstring_to_text(out.data));
+}

@@ -1,0 +1,220 @@
+/*
+ * src/core/query.c
+ *		SQL from C: statements with kept plans, their arguments and results.
+ *
+ * A plan lives as long as the backend and revalidates itself after DDL; no
+ * OIDs of our objects are kept.  Arguments and results live in the SPI
+ * procedure's memory context.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "core/core.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+/*
+ * Add the next argument.  The Datum must stay valid until the execution.
+ */
+void
+pl_arg(PlArgs *args, Datum value)
+{
+	Assert(args->n < PL_MAX_QUERY_ARGS);
+	args->values[args->n] = value;
+	args->nulls[args->n++] = ' ';
+}
+
+void
+pl_arg_null(PlArgs *args)
+{
+	Assert(args->n < PL_MAX_QUERY_ARGS);
+	args->values[args->n] = (Datum) 0;
+	args->nulls[args->n++] = 'n';
+}
+
+void
+pl_arg_int64(PlArgs *args, int64 value)
+{
+	pl_arg(args, Int64GetDatum(value));
+}
+
+void
+pl_arg_int32(PlArgs *args, int32 value)
+{
+	pl_arg(args, Int32GetDatum(value));
+}
+
+void
+pl_arg_bool(PlArgs *args, bool value)
+{
+	pl_arg(args, BoolGetDatum(value));
+}
+
+/* NULL becomes SQL's null. */
+void
+pl_arg_text(PlArgs *args, const char *value)
+{
+	if (value == NULL)
+		pl_arg_null(args);
+	else
+		pl_arg(args, CStringGetTextDatum(value));
+}
+
+void
+pl_arg_timestamp(PlArgs *args, TimestampTz value)
+{
+	pl_arg(args, TimestampTzGetDatum(value));
+}
+
+/*
+ * An array argument; nulls may be NULL when no element is.
+ */
+void
+pl_arg_array(PlArgs *args, Datum *values, bool *nulls, int n, Oid elemtype)
+{
+	int16		typlen;
+	bool		typbyval;
+	char		typalign;
+	int			lower_bound = 1;
+
+	get_typlenbyvalalign(elemtype, &typlen, &typbyval, &typalign);
+	pl_arg(args, PointerGetDatum(construct_md_array(values, nulls, 1, &n, &lower_bound,
+													elemtype, typlen, typbyval, typalign)));
+}
+
+/*
+ * Open the SPI connection that every query of a command uses.
+ */
+void
+pl_connect(void)
+{
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+}
+
+void
+pl_finish(void)
+{
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+}
+
+static uint64
+run(PlQuery *query, PlArgs *args, bool read_only)
+{
+	int			result;
+
+	Assert(query->nargs == (args ? args->n : 0));
+	if (query->plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(query->sql, query->nargs, query->argtypes);
+
+		if (plan == NULL)
+			elog(ERROR, "could not prepare \"%s\": %s", query->sql, SPI_result_code_string(SPI_result));
+		SPI_keepplan(plan);
+		query->plan = plan;
+	}
+	result = SPI_execute_plan(query->plan, args ? args->values : NULL,
+							  args ? args->nulls : NULL, read_only, 0);
+	if (result < 0)
+		elog(ERROR, "could not execute \"%s\": %s", query->sql, SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+/*
+ * Run a statement that may write, under a new snapshot (READ COMMITTED).
+ * Returns the number of rows; RETURNING rows are read with pl_get_*().
+ */
+uint64
+pl_execute(PlQuery *query, PlArgs *args)
+{
+	return run(query, args, false);
+}
+
+/*
+ * Run a query under the caller's snapshot: exact for readers, and blind for
+ * what other sessions committed since.
+ */
+uint64
+pl_select(PlQuery *query, PlArgs *args)
+{
+	return run(query, args, true);
+}
+
+/*
+ * Readers of the last result: row from 0, column from 1.
+ */
+Datum
+pl_get_datum(int row, int column, bool *isnull)
+{
+	Assert(row >= 0 && (uint64) row < SPI_processed);
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+}
+
+bool
+pl_isnull(int row, int column)
+{
+	bool		isnull;
+
+	(void) pl_get_datum(row, column, &isnull);
+	return isnull;
+}
+
+static Datum
+get_not_null(int row, int column)
+{
+	bool		isnull;
+	Datum		value = pl_get_datum(row, column, &isnull);
+
+	if (isnull)
+		elog(ERROR, "unexpected null in column %d", column);
+	return value;
+}
+
+int64
+pl_get_int64(int row, int column)
+{
+	return DatumGetInt64(get_not_null(row, column));
+}
+
+int32
+pl_get_int32(int row, int column)
+{
+	return DatumGetInt32(get_not_null(row, column));
+}
+
+bool
+pl_get_bool(int row, int column)
+{
+	return DatumGetBool(get_not_null(row, column));
+}
+
+/* Output form of any type, palloc'd; NULL for null. */
+char *
+pl_get_text(int row, int column)
+{
+	Assert(row >= 0 && (uint64) row < SPI_processed);
+	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+}
+
+/*
+ * Make the rows of the last result the result of the set-returning function
+ * fcinfo; columns must agree in number and type.  Call before pl_finish().
+ */
+void
+pl_return_rows(FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *rsinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	if (rsinfo->setDesc->natts != SPI_tuptable->tupdesc->natts)
+		elog(ERROR, "result has %d columns, the function %d",
+			 SPI_tuptable->tupdesc->natts, rsinfo->setDesc->natts);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		tuplestore_puttuple(rsinfo->setResult, SPI_tuptable->vals[i]);
+}

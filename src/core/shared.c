@@ -1,0 +1,120 @@
+/*
+ * src/core/shared.c
+ *		The core's piece of shared memory, and whether this database has the
+ *		layout that this library was built for.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "core/core.h"
+#include "core/shared.h"
+#include "executor/spi.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+#include "utils/lsyscache.h"
+
+PlCoreShared *pl_core_shared = NULL;
+
+/* The layout table that was found right: checked once a backend and relation. */
+static Oid	checked_layout = InvalidOid;
+
+static PlQuery layout_version = {
+	"SELECT max(version) FROM payledger.layout", 0
+};
+
+/*
+ * Bytes of shared memory that the core needs.
+ */
+Size
+pl_core_shmem_size(void)
+{
+	return MAXALIGN(sizeof(PlCoreShared));
+}
+
+/*
+ * Attach to the core's shared memory, initializing it if this is the first
+ * process.  Called by the shmem_startup_hook with AddinShmemInitLock held.
+ */
+void
+pl_core_shmem_init(void)
+{
+	bool		found;
+
+	pl_core_shared = ShmemInitStruct("payledger core", sizeof(PlCoreShared), &found);
+	if (found)
+		return;
+
+	memset(pl_core_shared, 0, sizeof(PlCoreShared));
+	pg_atomic_init_u64(&pl_core_shared->id_clock, 0);
+	pg_atomic_init_u64(&pl_core_shared->id_limit, 0);
+	pl_core_shared->lock = &(GetNamedLWLockTranche("payledger"))->lock;
+	SpinLockInit(&pl_core_shared->slot_lock);
+	for (int i = 0; i < PL_TOPIC_CVS; i++)
+		ConditionVariableInit(&pl_core_shared->topics[i]);
+}
+
+/*
+ * Raise 55000 unless the library was loaded by shared_preload_libraries.
+ */
+void
+pl_require_preload(void)
+{
+	if (pl_core_shared == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("payledger is not loaded in shared memory"),
+				 errhint("Add payledger to shared_preload_libraries and restart the server.")));
+}
+
+static Oid
+layout_relation(void)
+{
+	Oid			namespace = get_namespace_oid("payledger", true);
+
+	return OidIsValid(namespace) ? get_relname_relid("layout", namespace) : InvalidOid;
+}
+
+/*
+ * Has payledger.setup() been run here, for this version?  Needs a transaction
+ * and an open SPI connection; raises nothing.
+ */
+bool
+pl_layout_exists(void)
+{
+	Oid			relation = layout_relation();
+
+	if (!OidIsValid(relation))
+		return false;
+	if (relation == checked_layout)
+		return true;
+
+	pl_select(&layout_version, NULL);
+	if (pl_isnull(0, 1) || pl_get_int32(0, 1) != PL_LAYOUT_VERSION)
+		return false;
+	checked_layout = relation;
+	return true;
+}
+
+/*
+ * Raise PL010 unless setup() has been run here for this version, 55000 unless
+ * the library is preloaded.  Needs an open SPI connection.
+ */
+void
+pl_require_layout(void)
+{
+	pl_require_preload();
+	if (pl_layout_exists())
+		return;
+
+	if (!OidIsValid(layout_relation()))
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_NOT_SET_UP),
+				 errmsg("payledger is not set up in this database"),
+				 errhint("Run SELECT payledger.setup().")));
+	ereport(ERROR,
+			(errcode(ERRCODE_PL_NOT_SET_UP),
+			 errmsg("the payledger layout of this database is not version %d", PL_LAYOUT_VERSION),
+			 errhint("Run SELECT payledger.setup() to bring it up to date.")));
+}

@@ -1,0 +1,6 @@
+/* src/core/triggers.sql: made anew by every payledger.setup() */
+
+CREATE OR REPLACE TRIGGER refuse_change
+	BEFORE UPDATE OR DELETE OR TRUNCATE ON payledger.state_history FOR EACH STATEMENT
+	EXECUTE FUNCTION payledger.refuse_change();
+ALTER TABLE payledger.state_history ENABLE ALWAYS TRIGGER refuse_change;

@@ -1,0 +1,84 @@
+/*
+ * src/core/verify.sql: part of the install script
+ *
+ * A check is a query for what is wrong: one text for each offence, nothing
+ * when all is well.  A room lists its checks in a function <room>_checks().
+ */
+
+CREATE FUNCTION missing_guards(guards text[]) RETURNS SETOF text
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('trigger %s of %s is %s', g.trigger_name, g.table_name,
+				  CASE WHEN t.oid IS NULL THEN 'missing'
+					   WHEN t.tgenabled <> 'A' THEN 'not ENABLE ALWAYS'
+					   ELSE 'another one' END)
+	  FROM (SELECT guards[i][1] AS table_name, guards[i][2] AS trigger_name, guards[i][3] AS event,
+				   guards[i][4] AS function_name
+			  FROM generate_subscripts(guards, 1) AS i) AS g
+	  LEFT JOIN pg_trigger t
+		ON t.tgrelid = to_regclass('payledger.' || g.table_name) AND t.tgname = g.trigger_name
+	 WHERE t.oid IS NULL OR t.tgenabled <> 'A'
+		OR t.tgfoid IS DISTINCT FROM to_regprocedure('payledger.' || g.function_name || '()')
+		OR strpos(pg_get_triggerdef(t.oid), ' ' || g.event || ' ON ') = 0
+$$;
+COMMENT ON FUNCTION missing_guards(text[]) IS
+'For payledger.verify(): of the triggers given as an array of {table, trigger, event, function} those that are missing, not ENABLE ALWAYS, or not what they were. Example: SELECT payledger.missing_guards(''{{postings, refuse_change, BEFORE DELETE OR UPDATE OR TRUNCATE, refuse_change}}'');';
+
+CREATE FUNCTION core_checks() RETURNS TABLE (check_name text, is_deep boolean, description text, query text)
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$ VALUES
+	('history_is_guarded', false, 'state_history refuses UPDATE, DELETE and TRUNCATE', $q$
+	SELECT payledger.missing_guards('{{state_history, refuse_change, BEFORE DELETE OR UPDATE OR TRUNCATE, refuse_change}}')
+	$q$)
+$$;
+COMMENT ON FUNCTION core_checks() IS
+'The core''s checks for payledger.verify(): each query returns a text for each offence. Example: SELECT * FROM payledger.core_checks();';
+
+CREATE FUNCTION verify(deep boolean DEFAULT false)
+	RETURNS TABLE (check_name text, ok boolean, detail text)
+	LANGUAGE plpgsql STABLE
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	room text;
+	todo record;
+	offences bigint;
+	examples text;
+BEGIN
+	IF to_regclass('payledger.layout') IS NULL THEN
+		RAISE EXCEPTION 'payledger is not set up in this database'
+			USING ERRCODE = 'PL010', HINT = 'Run SELECT payledger.setup().';
+	END IF;
+
+	FOR room IN
+		SELECT p.proname FROM pg_proc p
+		 WHERE p.pronamespace = 'payledger'::regnamespace AND p.proname LIKE '%\_checks' AND p.pronargs = 0
+		 ORDER BY p.proname
+	LOOP
+		FOR todo IN EXECUTE format('SELECT * FROM payledger.%I()', room) LOOP
+			CONTINUE WHEN todo.is_deep AND NOT deep;
+			check_name := todo.check_name;
+			BEGIN
+				EXECUTE format(
+					'SELECT count(*), string_agg(offence, ''; '') FILTER (WHERE n <= 5)'
+					' FROM (SELECT offence, row_number() OVER () FROM (%s) AS q(offence)) AS o(offence, n)',
+					todo.query) INTO offences, examples;
+				ok := offences = 0;
+				detail := CASE WHEN offences = 0 THEN todo.description
+							   WHEN offences <= 5 THEN examples
+							   ELSE format('%s offences, the first: %s', offences, examples) END;
+			EXCEPTION WHEN OTHERS THEN
+				/* a check that cannot run has not passed */
+				ok := false;
+				detail := format('could not check: %s', SQLERRM);
+			END;
+			RETURN NEXT;
+		END LOOP;
+	END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION verify(boolean) FROM PUBLIC;
+COMMENT ON FUNCTION verify(boolean) IS
+'Recomputes everything that must agree (entries, balances, totals, states, histories, events, guards) in one snapshot: one row for each check, detail says what holds or what does not, naming the rows. Takes no locks; reads whole tables. deep adds the checks that take longest. Errors: PL010 not set up. Example: SELECT * FROM payledger.verify() WHERE NOT ok;';

@@ -1,0 +1,184 @@
+/*
+ * src/core/wakeup.c
+ *		Waking the workers at commit, and backends that wait for a worker.
+ *
+ * A command that leaves work for a worker raises a flag; the transaction
+ * callback sets the worker's latch once the commit is visible.  COMMIT
+ * PREPARED runs no callback of the preparing session, so workers also look by
+ * themselves from time to time.  In the other direction workers announce
+ * topics; a topic is hashed onto a condition variable.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "core/core.h"
+#include "core/shared.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/proc.h"
+
+PL_DEFINE_WAIT_EVENT(wait_event_progress, "PayledgerProgress")
+
+static bool wake_flags[PL_ROLE_COUNT];
+static PlWorkerSlot *my_slot = NULL;
+
+/*
+ * Set the latch of the worker with that role in this database, if it runs.
+ */
+void
+pl_wake_worker(PlRole role)
+{
+	Latch	   *latch = NULL;
+
+	SpinLockAcquire(&pl_core_shared->slot_lock);
+	for (int i = 0; i < PL_WORKER_SLOTS; i++)
+	{
+		PlWorkerSlot *slot = &pl_core_shared->slots[i];
+
+		if (slot->database == MyDatabaseId && slot->role == (int) role)
+		{
+			latch = slot->latch;
+			break;
+		}
+	}
+	SpinLockRelease(&pl_core_shared->slot_lock);
+
+	/* if the worker has just gone, another process wakes once for nothing */
+	if (latch != NULL)
+		SetLatch(latch);
+}
+
+/* May not raise an error: the transaction has committed. */
+static void
+wake_on_commit(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	for (int role = 0; role < PL_ROLE_COUNT; role++)
+	{
+		if (wake_flags[role] && event == XACT_EVENT_COMMIT)
+			pl_wake_worker(role);
+		wake_flags[role] = false;
+	}
+}
+
+/*
+ * Wake that worker of this database when the current transaction commits.
+ */
+void
+pl_wake_at_commit(PlRole role)
+{
+	static bool registered = false;
+
+	if (!registered)
+	{
+		RegisterXactCallback(wake_on_commit, NULL);
+		registered = true;
+	}
+	wake_flags[role] = true;
+}
+
+static void
+detach_worker(int code, Datum arg)
+{
+	SpinLockAcquire(&pl_core_shared->slot_lock);
+	if (my_slot != NULL && my_slot->latch == MyLatch)
+		memset(my_slot, 0, sizeof(PlWorkerSlot));
+	SpinLockRelease(&pl_core_shared->slot_lock);
+	my_slot = NULL;
+}
+
+/*
+ * Register this process as the worker of its database with that role, until
+ * it exits.  Raises 53400 when all slots are taken.
+ */
+void
+pl_attach_worker(PlRole role)
+{
+	PlWorkerSlot *chosen = NULL;
+
+	SpinLockAcquire(&pl_core_shared->slot_lock);
+	for (int i = 0; i < PL_WORKER_SLOTS; i++)
+	{
+		PlWorkerSlot *slot = &pl_core_shared->slots[i];
+
+		if (slot->database == MyDatabaseId && slot->role == (int) role)
+		{
+			chosen = slot;
+			break;
+		}
+		if (chosen == NULL && !OidIsValid(slot->database))
+			chosen = slot;
+	}
+	if (chosen != NULL)
+	{
+		chosen->database = MyDatabaseId;
+		chosen->role = role;
+		chosen->latch = MyLatch;
+	}
+	SpinLockRelease(&pl_core_shared->slot_lock);
+
+	if (chosen == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many payledger workers"),
+				 errhint("List fewer databases in payledger.databases.")));
+	my_slot = chosen;
+	before_shmem_exit(detach_worker, (Datum) 0);
+}
+
+/* Does that worker of this database run? */
+bool
+pl_worker_attached(PlRole role)
+{
+	bool		attached = false;
+
+	SpinLockAcquire(&pl_core_shared->slot_lock);
+	for (int i = 0; i < PL_WORKER_SLOTS && !attached; i++)
+		attached = pl_core_shared->slots[i].database == MyDatabaseId &&
+			pl_core_shared->slots[i].role == (int) role;
+	SpinLockRelease(&pl_core_shared->slot_lock);
+	return attached;
+}
+
+static ConditionVariable *
+topic_variable(int64 topic)
+{
+	return &pl_core_shared->topics[murmurhash32((uint32) topic ^ (uint32) (topic >> 32)) % PL_TOPIC_CVS];
+}
+
+/*
+ * Wake every backend that waits for the topic.  Call it after the commit that
+ * made the news visible.
+ */
+void
+pl_announce(int64 topic)
+{
+	ConditionVariableBroadcast(topic_variable(topic));
+}
+
+/*
+ * Begin to wait for a topic: an announcement after this call is not missed.
+ */
+void
+pl_prepare_to_wait(int64 topic)
+{
+	ConditionVariablePrepareToSleep(topic_variable(topic));
+}
+
+/*
+ * Sleep until the topic may have news or timeout_ms passed (true).  The caller
+ * looks again either way.  Interruptible.
+ */
+bool
+pl_wait(int64 topic, long timeout_ms)
+{
+	return ConditionVariableTimedSleep(topic_variable(topic), timeout_ms, wait_event_progress());
+}
+
+void
+pl_stop_waiting(void)
+{
+	ConditionVariableCancelSleep();
+}

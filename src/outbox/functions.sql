@@ -1,0 +1,14 @@
+/* src/outbox/functions.sql: part of the install script */
+
+CREATE FUNCTION event_catalogue() RETURNS TABLE (event_type text, aggregatetype text, description text)
+	AS 'MODULE_PATHNAME', 'pl_sql_event_catalogue'
+	LANGUAGE C IMMUTABLE PARALLEL SAFE ROWS 20;
+COMMENT ON FUNCTION event_catalogue() IS
+'The types of event that may be appended to the outbox, and the aggregate each is about. payledger.event_types shows the same. Example: SELECT * FROM payledger.event_catalogue();';
+
+CREATE FUNCTION maintain_outbox_partitions() RETURNS int
+	AS 'MODULE_PATHNAME', 'pl_sql_maintain_outbox_partitions'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION maintain_outbox_partitions() FROM PUBLIC;
+COMMENT ON FUNCTION maintain_outbox_partitions() IS
+'Makes the partition of outbox_events that the present seq falls into and the next one, unless they exist or the default partition already has rows in their range. Returns how many it made. setup() and the keeper call it; the keeper alone also drops partitions that are published and older than payledger.outbox_retention. Example: SELECT payledger.maintain_outbox_partitions();';

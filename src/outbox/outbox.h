@@ -1,0 +1,43 @@
+/*
+ * src/outbox/outbox.h
+ *		Appending events in the commit that causes them; partitions.
+ */
+#ifndef PL_OUTBOX_H
+#define PL_OUTBOX_H
+
+#include "core/core.h"
+
+/* ---- catalogue.c ---- */
+
+typedef struct PlEventType
+{
+	const char *type;
+	const char *aggregatetype;	/* payment, ledger, payout */
+	const char *description;
+} PlEventType;
+
+extern const PlEventType *pl_event_type(const char *type);
+
+/* ---- events.c ---- */
+
+typedef struct PlEventBatch PlEventBatch;
+
+extern PlEventBatch *pl_events_new(void);
+
+/*
+ * data is the JSON object of the envelope's "data"; traceparent may be NULL.
+ * key is the Kafka key.  version is the aggregate's, taken under its row lock.
+ */
+extern void pl_event_add(PlEventBatch *batch, const char *type, int64 aggregate_id,
+						 int64 version, const char *key, const char *data,
+						 const char *traceparent);
+extern void pl_events_append(PlEventBatch *batch);
+
+/* ---- partitions.c ---- */
+
+extern int	pl_outbox_maintain_partitions(void);
+
+extern char *pl_traceparent;	/* payledger.traceparent */
+extern int	pl_outbox_retention;	/* seconds */
+
+#endif							/* PL_OUTBOX_H */

@@ -1,0 +1,44 @@
+/* src/outbox/verify.sql: part of the install script; see src/core/verify.sql */
+
+CREATE FUNCTION outbox_checks() RETURNS TABLE (check_name text, is_deep boolean, description text, query text)
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$ VALUES
+	('event_versions_are_contiguous', false, 'the versions of every aggregate follow each other by one, in the order of seq', $q$
+	SELECT format('aggregate %s %s: version %s follows %s', aggregatetype, aggregateid, version, previous)
+	  FROM (SELECT aggregatetype, aggregateid, version,
+				   lag(version) OVER (PARTITION BY aggregatetype, aggregateid ORDER BY seq) AS previous
+			  FROM payledger.outbox_events) AS e
+	 WHERE version <> previous + 1
+	$q$),
+	('event_types_are_known', false, 'every event is of a type that payledger.event_types lists', $q$
+	SELECT format('event %s is a %s of %s', e.id, e.type, e.aggregatetype)
+	  FROM payledger.outbox_events e
+	 WHERE NOT EXISTS (SELECT FROM payledger.event_catalogue() c
+						WHERE c.event_type = e.type AND c.aggregatetype = e.aggregatetype)
+	$q$),
+	('event_ids_are_unique', true, 'no two events have the same id', $q$
+	SELECT format('%s events have the id %s', count(*), id)
+	  FROM payledger.outbox_events GROUP BY id HAVING count(*) > 1
+	$q$),
+	('event_payloads_agree', true, 'the payload of every event says the same as its columns', $q$
+	SELECT format('event %s: the payload is about %s, version %s of %s', id,
+				  payload ->> 'eventId', payload ->> 'version', payload ->> 'aggregateId')
+	  FROM payledger.outbox_events
+	 WHERE (payload ->> 'eventId', payload ->> 'eventType', payload ->> 'aggregateId', payload ->> 'version')
+		   IS DISTINCT FROM (id::text, type::text, aggregateid::text, version::text)
+	$q$),
+	('outbox_is_guarded', false, 'the outbox and each of its partitions refuse UPDATE, DELETE and TRUNCATE', $q$
+	SELECT payledger.missing_guards('{
+		{outbox_events, refuse_change, BEFORE DELETE OR UPDATE OR TRUNCATE, refuse_change},
+		{outbox_events, refuse_row_change, BEFORE DELETE OR UPDATE, refuse_change}}')
+	 UNION ALL
+	SELECT payledger.missing_guards(ARRAY[
+			ARRAY[c.relname::text, 'refuse_row_change', 'BEFORE DELETE OR UPDATE', 'refuse_change'],
+			ARRAY[c.relname::text, 'refuse_truncate', 'BEFORE TRUNCATE', 'refuse_change']])
+	  FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+	 WHERE i.inhparent = 'payledger.outbox_events'::regclass
+	$q$)
+$$;
+COMMENT ON FUNCTION outbox_checks() IS
+'The outbox''s checks for payledger.verify(): each query returns a text for each offence. Example: SELECT * FROM payledger.outbox_checks();';

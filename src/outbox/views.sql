@@ -1,0 +1,57 @@
+/* src/outbox/views.sql: made anew by every payledger.setup() */
+
+/*
+ * What the cursor's snapshot does not see, but for what is published of an
+ * open window.  The four branches look where such rows can be (see
+ * src/worker/relay_window.c), so a LIMIT stops early on a long backlog.
+ */
+CREATE OR REPLACE VIEW payledger.unpublished_events AS
+	SELECT e.seq, e.id AS event_id, e.type AS event_type, e.aggregatetype, e.aggregateid, e.event_key,
+		   e.version, e."timestamp" AT TIME ZONE 'UTC' AS created_at,
+		   pg_catalog.pg_column_size(e.payload) AS payload_bytes
+	  FROM payledger.relay_cursors c
+	 CROSS JOIN LATERAL (
+		/* begun after the cursor's snapshot */
+		SELECT o.* FROM payledger.outbox_events o
+		 WHERE o.seq > greatest(c.window_start, c.published_seq) AND o.transaction_no + 0 >= c.snapshot_xmax
+		UNION ALL
+		/* running at the cursor's snapshot */
+		SELECT o.* FROM payledger.outbox_events o
+		 WHERE o.transaction_no = ANY (c.snapshot_xip) AND o.seq > c.published_seq
+		UNION ALL
+		/* begun after the open window's snapshot, and overtaken by its position */
+		SELECT o.* FROM payledger.outbox_events o
+		 WHERE o.seq > c.next_window_start AND o.seq <= c.published_seq AND o.transaction_no + 0 >= c.next_xmax
+		UNION ALL
+		/* running at the open window's snapshot, and overtaken */
+		SELECT o.* FROM payledger.outbox_events o
+		 WHERE o.transaction_no = ANY (c.next_xip) AND o.seq <= c.published_seq) e;
+COMMENT ON VIEW payledger.unpublished_events IS
+'Events that have been committed and that Kafka has not acknowledged yet. created_at is when the event was appended; payload_bytes is its stored, perhaps compressed size. Not in order; put a LIMIT on it when a long backlog is possible.';
+
+CREATE OR REPLACE VIEW payledger.stat_outbox AS
+	SELECT CASE WHEN b.events <= 10000 THEN b.events
+				ELSE greatest(b.events, s.last_value - greatest(c.window_start, c.published_seq))
+		   END AS waiting_events,
+		   CASE WHEN b.events <= 10000 THEN b.bytes
+				ELSE (b.bytes / b.events * greatest(b.events, s.last_value - greatest(c.window_start, c.published_seq)))::bigint
+		   END AS waiting_bytes,
+		   b.events > 10000 AS is_estimate,
+		   coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - b.oldest), 0)::numeric(20, 3) AS oldest_waiting_seconds,
+		   c.published AS published_events,
+		   CASE WHEN c.published > 0 THEN c.updated_at END AS last_published_at,
+		   w.state AS relay_state,
+		   w.failing AS relay_failing,
+		   w.last_error,
+		   w.last_error_at,
+		   (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits i
+			 WHERE i.inhparent = 'payledger.outbox_events'::pg_catalog.regclass) AS partitions
+	  FROM payledger.relay_cursors c
+	 CROSS JOIN payledger.outbox_seq s
+	 CROSS JOIN (SELECT pg_catalog.count(*) AS events, coalesce(pg_catalog.sum(u.payload_bytes), 0)::bigint AS bytes,
+						pg_catalog.min(u.created_at) AS oldest
+				   FROM (SELECT payload_bytes, created_at FROM payledger.unpublished_events LIMIT 10001) u) b
+	  LEFT JOIN payledger.worker_statistics() w
+		ON w.database = pg_catalog.current_database() AND w.role = 'relay';
+COMMENT ON VIEW payledger.stat_outbox IS
+'The way of the events to Kafka, one row: how many wait and for how long, how many were published, and what the relay says. waiting_events and waiting_bytes (stored size of the payloads) are exact up to 10,000 events; above that is_estimate is true, they are computed from the sequence, and the oldest is that of the first 10,001 found. An event sent again after a crash may count twice in published_events. relay_failing is true when nothing has succeeded since last_error.';

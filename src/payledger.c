@@ -1,0 +1,191 @@
+/*
+ * src/payledger.c
+ *		_PG_init: settings, shared memory, worker registration.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "core/core.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "outbox/outbox.h"
+#include "payment/payment.h"
+#include "psp/psp.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+#include "utils/guc.h"
+#include "worker/worker.h"
+
+PL_MODULE_MAGIC;
+
+PGDLLEXPORT void _PG_init(void);
+
+/* ---- settings; the rooms' headers declare those they read ---- */
+
+char	   *pl_databases;
+char	   *pl_kafka_brokers;
+char	   *pl_kafka_config_file;
+char	   *pl_topic_prefix;
+int			pl_delivery;
+int			pl_relay_batch;
+char	   *pl_gateway_secrets_file;
+int			pl_gateway_concurrency;
+int			pl_outbox_retention;	/* seconds */
+int			pl_idempotency_retention;	/* seconds */
+int			pl_authorize_timeout;	/* milliseconds */
+char	   *pl_traceparent;
+
+static shmem_request_hook_type previous_shmem_request_hook = NULL;
+static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
+
+static const struct config_enum_entry delivery_options[] = {
+	{"at_least_once", PL_DELIVERY_AT_LEAST_ONCE, false},
+	{NULL, 0, false}
+};
+
+/* Kafka's rule for topic names, with room for the suffix. */
+static bool
+check_topic_prefix(char **newval, void **extra, GucSource source)
+{
+	const char *legal = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+	size_t		length = strlen(*newval);
+
+	if (length > 0 && length <= 200 && strspn(*newval, legal) == length && (*newval)[0] != '.')
+		return true;
+	GUC_check_errdetail("A topic prefix has 1 to 200 letters, digits, dots, underscores and hyphens.");
+	return false;
+}
+
+/* https://www.w3.org/TR/trace-context/: version-traceid-parentid-flags in lower-case hex */
+static bool
+check_traceparent(char **newval, void **extra, GucSource source)
+{
+	static const char form[] = "hh-hhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhh-hhhhhhhhhhhhhhhh-hh";
+	const char *value = *newval;
+	bool		right = strlen(value) == strlen(form);
+
+	for (const char *p = form; right && *p; p++, value++)
+		right = *p == 'h' ? (strchr("0123456789abcdef", *value) != NULL) : (*value == *p);
+	if (right || (*newval)[0] == '\0')
+		return true;
+	GUC_check_errdetail("A traceparent looks like 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01.");
+	return false;
+}
+
+/* What a worker reads: where to connect, which files, how much at once. */
+static void
+define_worker_settings(void)
+{
+	DefineCustomStringVariable("payledger.databases",
+							   "Databases in which the payledger workers run.",
+							   "A comma-separated list.",
+							   &pl_databases, "", PGC_POSTMASTER, GUC_LIST_INPUT,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable("payledger.kafka_brokers",
+							   "Kafka brokers to publish to, host:port separated by commas.",
+							   "Empty: nothing is published, events wait.",
+							   &pl_kafka_brokers, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable("payledger.kafka_config_file",
+							   "File of further librdkafka properties, mode 0600.",
+							   NULL,
+							   &pl_kafka_config_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable("payledger.topic_prefix",
+							   "Topics are this, a dot and payment, ledger or payout.",
+							   NULL,
+							   &pl_topic_prefix, "payledger", PGC_SIGHUP, 0,
+							   check_topic_prefix, NULL, NULL);
+	DefineCustomEnumVariable("payledger.delivery",
+							 "Guarantee with which events reach Kafka.",
+							 NULL,
+							 &pl_delivery, PL_DELIVERY_AT_LEAST_ONCE, delivery_options,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("payledger.relay_batch",
+							"Events that the relay reads and sends at once.",
+							NULL,
+							&pl_relay_batch, 2000, 1, 100000, PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+	DefineCustomStringVariable("payledger.gateway_secrets_file",
+							   "File with the gateways' API keys, mode 0600; read by the gateway worker only.",
+							   NULL,
+							   &pl_gateway_secrets_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+	DefineCustomIntVariable("payledger.gateway_concurrency",
+							"Requests that may be in flight at PSPs at once.",
+							NULL,
+							&pl_gateway_concurrency, 256, 1, 10000, PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+}
+
+/* How long things are kept or waited for, and what identifies this server. */
+static void
+define_other_settings(void)
+{
+	DefineCustomIntVariable("payledger.node_id",
+							"Part of every id; must differ between servers that share data.",
+							NULL,
+							&pl_node_id, 0, 0, 1023, PGC_POSTMASTER, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("payledger.outbox_retention",
+							"How long published events are kept.",
+							NULL,
+							&pl_outbox_retention, 7 * 24 * 3600, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("payledger.idempotency_retention",
+							"How long replies to idempotency keys are kept.",
+							NULL,
+							&pl_idempotency_retention, 30 * 24 * 3600, 3600, INT_MAX, PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("payledger.authorize_timeout",
+							"How long CALL payledger.authorize waits for the PSP's answer.",
+							NULL,
+							&pl_authorize_timeout, 30000, 0, INT_MAX, PGC_USERSET, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomStringVariable("payledger.traceparent",
+							   "W3C trace context that events written by this session carry.",
+							   NULL,
+							   &pl_traceparent, "", PGC_USERSET, 0,
+							   check_traceparent, NULL, NULL);
+	MarkGUCPrefixReserved("payledger");
+}
+
+static void
+request_shared_memory(void)
+{
+	if (previous_shmem_request_hook)
+		previous_shmem_request_hook();
+	RequestAddinShmemSpace(add_size(pl_core_shmem_size(), pl_worker_shmem_size()));
+	RequestNamedLWLockTranche("payledger", 1);
+}
+
+static void
+start_shared_memory(void)
+{
+	if (previous_shmem_startup_hook)
+		previous_shmem_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	pl_core_shmem_init();
+	pl_worker_shmem_init();
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+_PG_init(void)
+{
+	pl_payment_init();
+
+	/* loaded by a session only: functions that need the rest say so */
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+
+	define_worker_settings();
+	define_other_settings();
+	previous_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shared_memory;
+	previous_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = start_shared_memory;
+	pl_register_workers();
+}

@@ -1,0 +1,77 @@
+/* src/payment/functions.sql: part of the install script */
+
+CREATE FUNCTION register_seller(seller_id text, currency text,
+								commission_bps int DEFAULT 0, commission_fixed bigint DEFAULT 0)
+	RETURNS TABLE (seller_id text, currency text, status text, commission_bps int, commission_fixed bigint)
+	AS 'MODULE_PATHNAME', 'pl_sql_register_seller'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
+	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+REVOKE ALL ON FUNCTION register_seller(text, text, int, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION register_seller(text, text, int, bigint) IS
+'Registers a seller in a currency with its payable account. The platform keeps of each capture commission_bps hundredths of a per cent, rounded half up, plus commission_fixed minor units. The same terms again change nothing. Errors: 22023 bad argument, 42710 registered with other terms. Example: SELECT payledger.register_seller(''SELLER-111'', ''EUR'', commission_bps => 1000);';
+
+CREATE FUNCTION update_seller(seller_id text, currency text, commission_bps int DEFAULT NULL,
+							  commission_fixed bigint DEFAULT NULL, status text DEFAULT NULL)
+	RETURNS TABLE (seller_id text, currency text, status text, commission_bps int, commission_fixed bigint)
+	AS 'MODULE_PATHNAME', 'pl_sql_update_seller'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
+	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+REVOKE ALL ON FUNCTION update_seller(text, text, int, bigint, text) FROM PUBLIC;
+COMMENT ON FUNCTION update_seller(text, text, int, bigint, text) IS
+'Changes a seller''s terms or status (ACTIVE, SUSPENDED, CLOSED); nulls keep what is there. New terms count from the next capture on. Errors: 22023 bad argument, PL007 no such seller. Example: SELECT payledger.update_seller(''SELLER-111'', ''EUR'', status => ''SUSPENDED'');';
+
+CREATE FUNCTION create_payment_intent(order_id text, buyer_id text, currency text, lines jsonb,
+									  capture_method text DEFAULT 'automatic', gateway text DEFAULT NULL,
+									  idempotency_key text DEFAULT NULL, metadata jsonb DEFAULT '{}')
+	RETURNS TABLE (payment_intent_id bigint, order_id text, buyer_id text, currency text,
+				   total_amount bigint, status text, capture_method text, gateway text,
+				   next_action jsonb, metadata jsonb, created_at timestamptz, updated_at timestamptz)
+	AS 'MODULE_PATHNAME', 'pl_sql_create_payment_intent'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
+	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+REVOKE ALL ON FUNCTION create_payment_intent(text, text, text, jsonb, text, text, text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION create_payment_intent(text, text, text, jsonb, text, text, text, jsonb) IS
+'Creates a payment intent for the goods of one or more sellers; lines is an array of {"seller_id", "amount"} with amounts in minor units. capture_method automatic captures as soon as authorized, manual waits for capture(). The same idempotency_key with the same request returns the first reply. Errors: 22023 bad argument (naming the path), 22003 overflow, PL006 key reused with another request, PL007 unknown seller or gateway, PL008 seller not active, PL010 not set up, PL011 card data. Example: SELECT payment_intent_id, status FROM payledger.create_payment_intent(''ORDER-1'', ''BUYER-1'', ''EUR'', ''[{"seller_id":"SELLER-111","amount":1450}]'', idempotency_key => ''checkout-1'');';
+
+CREATE FUNCTION request_authorization(payment_intent_id bigint, payment_method text)
+	RETURNS text
+	AS 'MODULE_PATHNAME', 'pl_sql_request_authorization'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+REVOKE ALL ON FUNCTION request_authorization(bigint, text) FROM PUBLIC;
+COMMENT ON FUNCTION request_authorization(bigint, text) IS
+'Asks the gateway to authorize the intent with the PSP''s token of a payment method, without waiting: the worker does it after this transaction commits. After the shopper''s action (REQUIRES_ACTION) call it again to go on; the method may then be null. Returns the new status PENDING_AUTH. Errors: PL001 not CREATED or REQUIRES_ACTION, PL007 no such intent, PL011 a card number where a token belongs. Example: SELECT payledger.request_authorization(payment_intent_id, ''pm_ok'') FROM payledger.payment_intents WHERE order_id = ''ORDER-1'';';
+
+CREATE FUNCTION cancel_payment_intent(payment_intent_id bigint) RETURNS text
+	AS 'MODULE_PATHNAME', 'pl_sql_cancel_payment_intent'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+REVOKE ALL ON FUNCTION cancel_payment_intent(bigint) FROM PUBLIC;
+COMMENT ON FUNCTION cancel_payment_intent(bigint) IS
+'Cancels an intent that is not being authorized; one that waits for the shopper is also cancelled at the PSP. Returns CANCELLED. Errors: PL001 it is being authorized or decided, PL007 no such intent. Example: SELECT payledger.cancel_payment_intent(payment_intent_id) FROM payledger.payment_intents WHERE order_id = ''ORDER-1'';';
+
+CREATE FUNCTION capture(payment_order_id bigint, amount bigint DEFAULT NULL, idempotency_key text DEFAULT NULL)
+	RETURNS TABLE (payment_order_id bigint, payment_id bigint, seller_id text, currency text, amount bigint,
+				   captured_amount bigint, refunded_amount bigint, status text, retry_count int)
+	AS 'MODULE_PATHNAME', 'pl_sql_capture'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
+	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+REVOKE ALL ON FUNCTION capture(bigint, bigint, text) FROM PUBLIC;
+COMMENT ON FUNCTION capture(bigint, bigint, text) IS
+'Asks the gateway to capture a payment order of an intent with capture_method manual: amount minor units, null for all of it; the rest is given back. The worker does it after this transaction commits. Errors: 22023 amount not greater than zero, PL001 the order is not INITIATED_PENDING, PL005 amount above what was authorized, PL006 key reused with another request, PL007 no such order. Example: SELECT payledger.capture(payment_order_id) FROM payledger.payment_orders WHERE seller_id = ''SELLER-111'' AND status = ''INITIATED_PENDING'';';
+
+CREATE FUNCTION cancel_payment_order(payment_order_id bigint) RETURNS text
+	AS 'MODULE_PATHNAME', 'pl_sql_cancel_payment_order'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+REVOKE ALL ON FUNCTION cancel_payment_order(bigint) FROM PUBLIC;
+COMMENT ON FUNCTION cancel_payment_order(bigint) IS
+'Gives the amount of a payment order back uncaptured. When it was the last one open, the payment is VOIDED and cancelled at the PSP. Returns CANCELLED. Errors: PL001 the order is not INITIATED_PENDING, PL007 no such order. Example: SELECT payledger.cancel_payment_order(payment_order_id) FROM payledger.payment_orders WHERE seller_id = ''SELLER-222'';';
+
+CREATE FUNCTION void_payment(payment_id bigint) RETURNS text
+	AS 'MODULE_PATHNAME', 'pl_sql_void_payment'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+REVOKE ALL ON FUNCTION void_payment(bigint) FROM PUBLIC;
+COMMENT ON FUNCTION void_payment(bigint) IS
+'Gives a whole payment back uncaptured and cancels it at the PSP. Returns VOIDED. Errors: PL001 something of it is captured or asked to be captured, PL007 no such payment. Example: SELECT payledger.void_payment(payment_id) FROM payledger.payments WHERE order_id = ''ORDER-1'';';

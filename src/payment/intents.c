@@ -1,0 +1,307 @@
+/*
+ * src/payment/intents.c
+ *		Payment intents: created, sent for authorization, cancelled.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "payment/payment.h"
+#include "utils/builtins.h"
+
+static PlQuery find_gateway = {
+	"SELECT gateway FROM payledger.gateways WHERE CASE WHEN $1 IS NULL THEN is_default ELSE gateway = $1 END",
+	1, {TEXTOID}
+};
+
+static PlQuery insert_intent = {
+	"INSERT INTO payledger.payment_intents"
+	" (payment_intent_id, order_id, buyer_id, currency, total_amount, lines, status, capture_method,"
+	"  gateway, metadata, event_version, traceparent, created_at, updated_at)"
+	" VALUES ($1, $2, $3, $4, $5, $6::jsonb, 'CREATED', $7::payledger.capture_method, $8, $9, 1, $10, $11, $11)"
+	" RETURNING payment_intent_id, order_id, buyer_id, currency, total_amount, status::text,"
+	"  capture_method::text, gateway, next_action, metadata, created_at, updated_at",
+	11, {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID,
+	TIMESTAMPTZOID}
+};
+
+static PlQuery lock_intent = {
+	"SELECT status::text, currency, total_amount, gateway, psp_reference, event_version,"
+	" order_id, traceparent, buyer_id"
+	" FROM payledger.payment_intents WHERE payment_intent_id = $1 FOR NO KEY UPDATE", 1, {INT8OID}
+};
+
+static PlQuery set_pending_auth = {
+	"UPDATE payledger.payment_intents SET status = 'PENDING_AUTH', updated_at = $2"
+	" WHERE payment_intent_id = $1", 2, {INT8OID, TIMESTAMPTZOID}
+};
+
+static PlQuery set_cancelled = {
+	"UPDATE payledger.payment_intents SET status = 'CANCELLED', next_action = NULL,"
+	" event_version = event_version + 1, updated_at = $2"
+	" WHERE payment_intent_id = $1", 2, {INT8OID, TIMESTAMPTZOID}
+};
+
+PG_FUNCTION_INFO_V1(pl_sql_create_payment_intent);
+PG_FUNCTION_INFO_V1(pl_sql_request_authorization);
+PG_FUNCTION_INFO_V1(pl_sql_cancel_payment_intent);
+
+/* What a caller may ask for, checked and in C. */
+typedef struct IntentRequest
+{
+	char	   *order_id;
+	char	   *buyer_id;
+	char	   *currency;
+	List	   *lines;
+	int64		total;
+	char	   *capture_method;
+	char	   *gateway;		/* NULL: the default */
+	char	   *idempotency_key;
+	Jsonb	   *metadata;
+} IntentRequest;
+
+static void
+read_request(FunctionCallInfo fcinfo, IntentRequest *request)
+{
+	request->order_id = pl_text_arg(fcinfo, 0, "order_id");
+	request->buyer_id = pl_text_arg(fcinfo, 1, "buyer_id");
+	request->currency = pl_text_arg(fcinfo, 2, "currency");
+	if (PG_ARGISNULL(3))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("lines must not be null")));
+	request->capture_method = pl_text_arg(fcinfo, 4, "capture_method");
+	request->gateway = pl_optional_text_arg(fcinfo, 5);
+	request->idempotency_key = pl_optional_text_arg(fcinfo, 6);
+	request->metadata = PG_ARGISNULL(7) ?
+		DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))) : PG_GETARG_JSONB_P(7);
+
+	pl_check_text("order_id", request->order_id, 255);
+	pl_check_text("buyer_id", request->buyer_id, 255);
+	pl_check_currency(request->currency);
+	if (strcmp(request->capture_method, "automatic") != 0 &&
+		strcmp(request->capture_method, "manual") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("capture_method \"%s\" does not exist", request->capture_method),
+				 errhint("It is automatic or manual.")));
+	pl_check_metadata("metadata", request->metadata);
+	request->lines = pl_parse_lines(PG_GETARG_JSONB_P(3));
+	request->total = pl_lines_total(request->lines);
+}
+
+/* One canonical text of the request, for the idempotency key's fingerprint. */
+static char *
+canonical_request(const IntentRequest *request)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	appendStringInfoChar(&out, '{');
+	pl_json_text(&out, "order_id", request->order_id);
+	pl_json_text(&out, "buyer_id", request->buyer_id);
+	pl_json_text(&out, "currency", request->currency);
+	pl_json_text(&out, "capture_method", request->capture_method);
+	pl_json_text(&out, "gateway", request->gateway);
+	appendStringInfo(&out, ",\"lines\":%s,\"metadata\":%s}", pl_lines_json(request->lines),
+					 JsonbToCString(NULL, &request->metadata->root, VARSIZE(request->metadata)));
+	return out.data;
+}
+
+/* The gateway of that name, or the default one; PL007 if there is none. */
+static char *
+resolve_gateway(const char *name)
+{
+	PlArgs		args = {0};
+
+	pl_arg_text(&args, name);
+	if (pl_execute(&find_gateway, &args) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_NOT_FOUND),
+				 name ? errmsg("gateway %s does not exist", name) : errmsg("there is no default gateway"),
+				 errhint("Use payledger.add_gateway.")));
+	return pl_get_text(0, 1);
+}
+
+static char *
+intent_data(int64 intent_id, const char *order_id, const char *buyer_id, const char *currency,
+			int64 total, const char *status)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	appendStringInfoChar(&out, '{');
+	pl_json_id(&out, "paymentIntentId", intent_id);
+	pl_json_text(&out, "orderId", order_id);
+	pl_json_text(&out, "buyerId", buyer_id);
+	pl_json_text(&out, "currency", currency);
+	pl_json_amount(&out, "totalAmount", total);
+	pl_json_text(&out, "status", status);
+	appendStringInfoChar(&out, '}');
+	return out.data;
+}
+
+/* intent_data() with the lines. */
+static char *
+created_data(int64 intent_id, const IntentRequest *request)
+{
+	char	   *data = intent_data(intent_id, request->order_id, request->buyer_id,
+								   request->currency, request->total, "CREATED");
+
+	data[strlen(data) - 1] = '\0';
+	return psprintf("%s,\"lines\":%s}", data, pl_lines_json(request->lines));
+}
+
+/*
+ * create_payment_intent(order_id, buyer_id, currency, lines, capture_method,
+ *		gateway, idempotency_key, metadata)
+ */
+Datum
+pl_sql_create_payment_intent(PG_FUNCTION_ARGS)
+{
+	IntentRequest request;
+	PlIdempotency claim;
+	PlWork	   *work;
+	PlArgs		args = {0};
+	int64		intent_id;
+	const char *traceparent = pl_traceparent[0] ? pstrdup(pl_traceparent) : NULL;
+
+	pl_connect();
+	pl_require_layout();
+	read_request(fcinfo, &request);
+	if (!pl_idempotency_replay(fcinfo, &claim, "create_payment_intent", request.idempotency_key,
+							   request.idempotency_key ? canonical_request(&request) : NULL))
+	{
+		SPITupleTable *reply;
+
+		request.gateway = resolve_gateway(request.gateway);
+		pl_check_sellers(request.lines, request.currency);
+
+		work = pl_work_begin("create_payment_intent");
+		intent_id = pl_next_id();
+		pl_arg_int64(&args, intent_id);
+		pl_arg_text(&args, request.order_id);
+		pl_arg_text(&args, request.buyer_id);
+		pl_arg_text(&args, request.currency);
+		pl_arg_int64(&args, request.total);
+		pl_arg_text(&args, pl_lines_json(request.lines));
+		pl_arg_text(&args, request.capture_method);
+		pl_arg_text(&args, request.gateway);
+		pl_arg(&args, JsonbPGetDatum(request.metadata));
+		pl_arg_text(&args, traceparent);
+		pl_arg_timestamp(&args, work->now);
+		pl_execute(&insert_intent, &args);
+		reply = SPI_tuptable;
+
+		pl_payment_event(work, "payment_intent_created", intent_id, 1,
+						 created_data(intent_id, &request), traceparent);
+		pl_work_end(work);
+
+		SPI_tuptable = reply;
+		SPI_processed = 1;
+		pl_idempotency_store(&claim);
+		pl_return_rows(fcinfo);
+	}
+	pl_finish();
+	return (Datum) 0;
+}
+
+/* Lock the intent and leave its row as the last result; PL007 if none. */
+static void
+find_and_lock_intent(int64 intent_id)
+{
+	PlArgs		args = {0};
+
+	pl_arg_int64(&args, intent_id);
+	if (pl_execute(&lock_intent, &args) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_NOT_FOUND),
+				 errmsg("payment_intent " INT64_FORMAT " does not exist", intent_id)));
+}
+
+/*
+ * request_authorization(payment_intent_id, payment_method) RETURNS text
+ *		CREATED -> PENDING_AUTH and a request to the gateway; after the
+ *		shopper's action REQUIRES_ACTION -> PENDING_AUTH.
+ */
+Datum
+pl_sql_request_authorization(PG_FUNCTION_ARGS)
+{
+	int64		intent_id = pl_int64_arg(fcinfo, 0, "payment_intent_id");
+	char	   *method = pl_optional_text_arg(fcinfo, 1);
+	StringInfoData parameters;
+	PlArgs		args = {0};
+	PlWork	   *work;
+	char	   *status;
+	bool		goes_on;
+
+	pl_connect();
+	pl_require_layout();
+	if (method != NULL)
+		pl_check_text("payment_method", method, 255);
+	find_and_lock_intent(intent_id);
+	status = pl_get_text(0, 1);
+	goes_on = strcmp(status, "REQUIRES_ACTION") == 0;
+	if (!goes_on && strcmp(status, "CREATED") != 0)
+		pl_illegal_transition("payment_intent", intent_id, status, "PENDING_AUTH");
+	if (!goes_on && method == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("payment_method must not be null")));
+
+	work = pl_work_begin("request_authorization");
+	initStringInfo(&parameters);
+	appendStringInfoChar(&parameters, '{');
+	pl_json_text(&parameters, "order_id", pl_get_text(0, 7));
+	appendStringInfoChar(&parameters, '}');
+	pl_request_add(work, intent_id, pl_get_text(0, 4), goes_on ? PL_OP_CONFIRM : PL_OP_AUTHORIZE,
+				   intent_id, pl_get_int64(0, 3), pl_get_text(0, 2), method, pl_get_text(0, 5),
+				   parameters.data, 0);
+
+	pl_arg_int64(&args, intent_id);
+	pl_arg_timestamp(&args, work->now);
+	pl_execute(&set_pending_auth, &args);
+	pl_work_end(work);
+	pl_finish();
+	PG_RETURN_TEXT_P(cstring_to_text("PENDING_AUTH"));
+}
+
+/*
+ * cancel_payment_intent(payment_intent_id) RETURNS text
+ *		Not while the PSP is asked: then only its word counts.  An intent that
+ *		waits for the shopper is also cancelled at the PSP.
+ */
+Datum
+pl_sql_cancel_payment_intent(PG_FUNCTION_ARGS)
+{
+	int64		intent_id = pl_int64_arg(fcinfo, 0, "payment_intent_id");
+	PlArgs		args = {0};
+	PlWork	   *work;
+	char	   *status;
+
+	pl_connect();
+	pl_require_layout();
+	find_and_lock_intent(intent_id);
+	status = pl_get_text(0, 1);
+	if (strcmp(status, "PENDING_AUTH") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_ILLEGAL_TRANSITION),
+				 errmsg("payment_intent " INT64_FORMAT " is being authorized", intent_id),
+				 errdetail("machine payment_intent, from PENDING_AUTH, to CANCELLED"),
+				 errhint("Wait for the PSP's answer; an authorized payment can be voided with payledger.void_payment.")));
+	if (!pl_edge_exists(pl_find_machine("payment_intent"), status, "CANCELLED"))
+		pl_illegal_transition("payment_intent", intent_id, status, "CANCELLED");
+
+	work = pl_work_begin("cancel_payment_intent");
+	if (strcmp(status, "REQUIRES_ACTION") == 0)
+		pl_request_add(work, intent_id, pl_get_text(0, 4), PL_OP_CANCEL, intent_id, 0,
+					   pl_get_text(0, 2), NULL, pl_get_text(0, 5), "{}", 0);
+	pl_payment_event(work, "payment_intent_cancelled", intent_id, pl_get_int64(0, 6) + 1,
+					 intent_data(intent_id, pl_get_text(0, 7), pl_get_text(0, 9), pl_get_text(0, 2),
+								 pl_get_int64(0, 3), "CANCELLED"), pl_get_text(0, 8));
+	pl_arg_int64(&args, intent_id);
+	pl_arg_timestamp(&args, work->now);
+	pl_execute(&set_cancelled, &args);
+	pl_work_end(work);
+	pl_finish();
+	PG_RETURN_TEXT_P(cstring_to_text("CANCELLED"));
+}

@@ -1,0 +1,63 @@
+/*
+ * src/payment/outcomes.c
+ *		What the PSP's answer to a request means for the payment.
+ */
+#include "postgres.h"
+
+#include "payment/payment.h"
+
+/* The name of an outcome class, as history and events show it. */
+const char *
+pl_outcome_name(PlOutcomeClass class)
+{
+	switch (class)
+	{
+		case PL_OUTCOME_SUCCEEDED:
+			return "SUCCEEDED";
+		case PL_OUTCOME_REFUSED:
+			return "REFUSED";
+		case PL_OUTCOME_ACTION_REQUIRED:
+			return "ACTION_REQUIRED";
+		case PL_OUTCOME_REVERSED:
+			return "REVERSED";
+		case PL_OUTCOME_RETRY:
+			return "RETRY";
+		case PL_OUTCOME_UNKNOWN:
+			return "UNKNOWN";
+	}
+	return NULL;				/* keep compiler quiet */
+}
+
+/*
+ * Apply an outcome within the unit of work: state changes, entries, events and
+ * further requests, all in the caller's transaction.  The caller changes the
+ * request's own row afterwards.  Raises PL001 when the outcome contradicts
+ * what was decided.
+ */
+void
+pl_apply_outcome(PlWork *work, const PlRequest *request, const PlOutcome *outcome)
+{
+	pl_history_cause(psprintf("%s psp_request " INT64_FORMAT " %s%s%s",
+							  pl_operation_name(request->operation), request->psp_request_id,
+							  pl_outcome_name(outcome->class),
+							  outcome->code ? " " : "", outcome->code ? outcome->code : ""));
+	switch (request->operation)
+	{
+		case PL_OP_AUTHORIZE:
+		case PL_OP_CONFIRM:
+			pl_apply_authorization(work, request, outcome);
+			break;
+		case PL_OP_CAPTURE:
+			pl_apply_capture(work, request, outcome);
+			break;
+		case PL_OP_CANCEL:
+			/* what is cancelled was decided here before the PSP was told */
+			break;
+		case PL_OP_RETRIEVE:
+			if (request->target == request->payment_id)
+				pl_apply_authorization(work, request, outcome);
+			else if (outcome->class == PL_OUTCOME_REVERSED)
+				pl_apply_reversal(work, request, outcome);
+			break;
+	}
+}

@@ -1,0 +1,199 @@
+/*
+ * src/payment/sellers.c
+ *		Sellers: registration, terms, and whether an intent may name them.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "payment/payment.h"
+#include "utils/builtins.h"
+
+#define SELLER_COLUMNS "seller_id, currency, status::text, commission_bps, commission_fixed"
+
+static PlQuery insert_seller = {
+	"INSERT INTO payledger.sellers (seller_id, currency, commission_bps, commission_fixed)"
+	" VALUES ($1, $2, $3, $4) ON CONFLICT (seller_id, currency) DO NOTHING"
+	" RETURNING " SELLER_COLUMNS, 4, {TEXTOID, TEXTOID, INT4OID, INT8OID}
+};
+
+static PlQuery find_seller = {
+	"SELECT " SELLER_COLUMNS " FROM payledger.sellers WHERE seller_id = $1 AND currency = $2",
+	2, {TEXTOID, TEXTOID}
+};
+
+static PlQuery update_seller = {
+	"UPDATE payledger.sellers SET commission_bps = coalesce($3, commission_bps),"
+	" commission_fixed = coalesce($4, commission_fixed),"
+	" status = coalesce($5::payledger.seller_status, status)"
+	" WHERE seller_id = $1 AND currency = $2 RETURNING " SELLER_COLUMNS,
+	5, {TEXTOID, TEXTOID, INT4OID, INT8OID, TEXTOID}
+};
+
+/* one row for each line in order: the seller's status in the currency, or the currencies it has */
+static PlQuery find_line_sellers = {
+	"SELECT s.status::text, (SELECT string_agg(o.currency, ', ' ORDER BY o.currency)"
+	"  FROM payledger.sellers o WHERE o.seller_id = l.seller_id)"
+	" FROM pg_catalog.unnest($1) WITH ORDINALITY AS l(seller_id, n)"
+	" LEFT JOIN payledger.sellers s ON s.seller_id = l.seller_id AND s.currency = $2"
+	" ORDER BY l.n", 2, {TEXTARRAYOID, TEXTOID}
+};
+
+PG_FUNCTION_INFO_V1(pl_sql_register_seller);
+PG_FUNCTION_INFO_V1(pl_sql_update_seller);
+
+static void
+check_seller_id(const char *seller_id)
+{
+	static const char legal[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_:-";
+
+	pl_check_text("seller_id", seller_id, 64);
+	if (strspn(seller_id, legal) != strlen(seller_id) || strchr("_:-", seller_id[0]) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("seller_id \"%s\" is not allowed", seller_id),
+				 errhint("Use letters, digits, underscores, colons and hyphens, beginning with a letter or digit.")));
+}
+
+static void
+check_commission(bool has_bps, int32 bps, bool has_fixed, int64 fixed)
+{
+	if (has_bps && (bps < 0 || bps > 10000))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("commission_bps %d is not between 0 and 10000", bps),
+				 errhint("It is in hundredths of a per cent: 1000 is 10 %%.")));
+	if (has_fixed && fixed < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("commission_fixed " INT64_FORMAT " is negative", fixed)));
+}
+
+/*
+ * register_seller(seller_id, currency, commission_bps, commission_fixed)
+ *		Registers the seller and opens its payable account; the same terms
+ *		again change nothing, others are 42710.
+ */
+Datum
+pl_sql_register_seller(PG_FUNCTION_ARGS)
+{
+	char	   *seller_id = pl_text_arg(fcinfo, 0, "seller_id");
+	char	   *currency = pl_text_arg(fcinfo, 1, "currency");
+	int32		bps = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
+	int64		fixed = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT64(3);
+	PlArgs		args = {0};
+
+	pl_connect();
+	pl_require_layout();
+	check_seller_id(seller_id);
+	pl_check_currency(currency);
+	check_commission(true, bps, true, fixed);
+	(void) pl_account_id("MERCHANT_PAYABLE", seller_id, currency);
+
+	pl_arg_text(&args, seller_id);
+	pl_arg_text(&args, currency);
+	pl_arg_int32(&args, bps);
+	pl_arg_int64(&args, fixed);
+	if (pl_execute(&insert_seller, &args) == 0)
+	{
+		PlArgs		key = {0};
+
+		pl_arg_text(&key, seller_id);
+		pl_arg_text(&key, currency);
+		pl_execute(&find_seller, &key);
+		if (pl_get_int32(0, 4) != bps || pl_get_int64(0, 5) != fixed)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_OBJECT),
+					 errmsg("seller %s is registered in %s with other terms", seller_id, currency),
+					 errdetail("commission_bps is %d, commission_fixed " INT64_FORMAT ".",
+							   pl_get_int32(0, 4), pl_get_int64(0, 5)),
+					 errhint("Use payledger.update_seller to change them.")));
+	}
+	pl_return_rows(fcinfo);
+	pl_finish();
+	return (Datum) 0;
+}
+
+/*
+ * update_seller(seller_id, currency, commission_bps, commission_fixed, status)
+ *		Nulls keep what is there.
+ */
+Datum
+pl_sql_update_seller(PG_FUNCTION_ARGS)
+{
+	char	   *seller_id = pl_text_arg(fcinfo, 0, "seller_id");
+	char	   *currency = pl_text_arg(fcinfo, 1, "currency");
+	char	   *status = pl_optional_text_arg(fcinfo, 4);
+	PlArgs		args = {0};
+
+	pl_connect();
+	pl_require_layout();
+	check_commission(!PG_ARGISNULL(2), PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2),
+					 !PG_ARGISNULL(3), PG_ARGISNULL(3) ? 0 : PG_GETARG_INT64(3));
+	if (status != NULL && strcmp(status, "ACTIVE") != 0 &&
+		strcmp(status, "SUSPENDED") != 0 && strcmp(status, "CLOSED") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("seller status \"%s\" does not exist", status),
+				 errhint("It is ACTIVE, SUSPENDED or CLOSED.")));
+
+	pl_arg_text(&args, seller_id);
+	pl_arg_text(&args, currency);
+	if (PG_ARGISNULL(2))
+		pl_arg_null(&args);
+	else
+		pl_arg_int32(&args, PG_GETARG_INT32(2));
+	if (PG_ARGISNULL(3))
+		pl_arg_null(&args);
+	else
+		pl_arg_int64(&args, PG_GETARG_INT64(3));
+	pl_arg_text(&args, status);
+	if (pl_execute(&update_seller, &args) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_NOT_FOUND),
+				 errmsg("seller %s is not registered in %s", seller_id, currency),
+				 errhint("Use payledger.register_seller.")));
+	pl_return_rows(fcinfo);
+	pl_finish();
+	return (Datum) 0;
+}
+
+/*
+ * Raise PL007 unless every line's seller is registered in the currency, PL008
+ * unless it is active.
+ */
+void
+pl_check_sellers(List *lines, const char *currency)
+{
+	int			n = list_length(lines);
+	Datum	   *ids = palloc(sizeof(Datum) * n);
+	PlArgs		args = {0};
+	ListCell   *cell;
+
+	foreach(cell, lines)
+		ids[foreach_current_index(cell)] = CStringGetTextDatum(((PlLine *) lfirst(cell))->seller_id);
+	pl_arg_array(&args, ids, NULL, n, TEXTOID);
+	pl_arg_text(&args, currency);
+	pl_execute(&find_line_sellers, &args);
+
+	foreach(cell, lines)
+	{
+		int			i = foreach_current_index(cell);
+		const char *seller_id = ((PlLine *) lfirst(cell))->seller_id;
+		const char *status = pl_get_text(i, 1);
+		const char *others = pl_get_text(i, 2);
+
+		if (status == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_PL_NOT_FOUND),
+					 others ? errmsg("seller %s of lines[%d] is not registered in %s", seller_id, i, currency)
+					 : errmsg("seller %s of lines[%d] does not exist", seller_id, i),
+					 others ? errdetail("It is registered in %s.", others) : 0,
+					 errhint("Use payledger.register_seller.")));
+		if (strcmp(status, "ACTIVE") != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_PL_NOT_ACTIVE),
+					 errmsg("seller %s of lines[%d] is %s", seller_id, i, status),
+					 errhint("Use payledger.update_seller to activate it.")));
+	}
+}

@@ -1,0 +1,55 @@
+/* src/payment/triggers.sql: made anew by every payledger.setup() */
+
+/* the edge is checked before anything else, and recorded once the row is what it will be */
+CREATE OR REPLACE TRIGGER enforce_transition
+	BEFORE INSERT OR UPDATE ON payledger.payment_intents FOR EACH ROW
+	EXECUTE FUNCTION payledger.enforce_transition('payment_intent', 'payment_intent_id', 'payment_intent_id');
+CREATE OR REPLACE TRIGGER record_transition
+	AFTER INSERT OR UPDATE ON payledger.payment_intents FOR EACH ROW
+	EXECUTE FUNCTION payledger.enforce_transition('payment_intent', 'payment_intent_id', 'payment_intent_id');
+CREATE OR REPLACE TRIGGER enforce_transition
+	BEFORE INSERT OR UPDATE ON payledger.payments FOR EACH ROW
+	EXECUTE FUNCTION payledger.enforce_transition('payment', 'payment_id', 'payment_id');
+CREATE OR REPLACE TRIGGER record_transition
+	AFTER INSERT OR UPDATE ON payledger.payments FOR EACH ROW
+	EXECUTE FUNCTION payledger.enforce_transition('payment', 'payment_id', 'payment_id');
+CREATE OR REPLACE TRIGGER enforce_transition
+	BEFORE INSERT OR UPDATE ON payledger.payment_orders FOR EACH ROW
+	EXECUTE FUNCTION payledger.enforce_transition('payment_order', 'payment_order_id', 'payment_id');
+CREATE OR REPLACE TRIGGER record_transition
+	AFTER INSERT OR UPDATE ON payledger.payment_orders FOR EACH ROW
+	EXECUTE FUNCTION payledger.enforce_transition('payment_order', 'payment_order_id', 'payment_id');
+CREATE OR REPLACE TRIGGER enforce_transition
+	BEFORE INSERT OR UPDATE ON payledger.psp_requests FOR EACH ROW
+	EXECUTE FUNCTION payledger.enforce_transition('psp_request', 'psp_request_id', 'payment_id');
+CREATE OR REPLACE TRIGGER record_transition
+	AFTER INSERT OR UPDATE ON payledger.psp_requests FOR EACH ROW
+	EXECUTE FUNCTION payledger.enforce_transition('psp_request', 'psp_request_id', 'payment_id');
+
+ALTER TABLE payledger.payment_intents ENABLE ALWAYS TRIGGER enforce_transition;
+ALTER TABLE payledger.payment_intents ENABLE ALWAYS TRIGGER record_transition;
+ALTER TABLE payledger.payments ENABLE ALWAYS TRIGGER enforce_transition;
+ALTER TABLE payledger.payments ENABLE ALWAYS TRIGGER record_transition;
+ALTER TABLE payledger.payment_orders ENABLE ALWAYS TRIGGER enforce_transition;
+ALTER TABLE payledger.payment_orders ENABLE ALWAYS TRIGGER record_transition;
+ALTER TABLE payledger.psp_requests ENABLE ALWAYS TRIGGER enforce_transition;
+ALTER TABLE payledger.psp_requests ENABLE ALWAYS TRIGGER record_transition;
+
+/* an object that moved money is never taken away */
+CREATE OR REPLACE TRIGGER refuse_delete
+	BEFORE DELETE OR TRUNCATE ON payledger.payment_intents FOR EACH STATEMENT
+	EXECUTE FUNCTION payledger.refuse_change();
+CREATE OR REPLACE TRIGGER refuse_delete
+	BEFORE DELETE OR TRUNCATE ON payledger.payments FOR EACH STATEMENT
+	EXECUTE FUNCTION payledger.refuse_change();
+CREATE OR REPLACE TRIGGER refuse_delete
+	BEFORE DELETE OR TRUNCATE ON payledger.payment_orders FOR EACH STATEMENT
+	EXECUTE FUNCTION payledger.refuse_change();
+CREATE OR REPLACE TRIGGER refuse_delete
+	BEFORE DELETE OR TRUNCATE ON payledger.psp_requests FOR EACH STATEMENT
+	EXECUTE FUNCTION payledger.refuse_change();
+
+ALTER TABLE payledger.payment_intents ENABLE ALWAYS TRIGGER refuse_delete;
+ALTER TABLE payledger.payments ENABLE ALWAYS TRIGGER refuse_delete;
+ALTER TABLE payledger.payment_orders ENABLE ALWAYS TRIGGER refuse_delete;
+ALTER TABLE payledger.psp_requests ENABLE ALWAYS TRIGGER refuse_delete;

@@ -1,0 +1,198 @@
+/* src/payment/verify.sql: part of the install script; see src/core/verify.sql */
+
+CREATE FUNCTION payment_checks() RETURNS TABLE (check_name text, is_deep boolean, description text, query text)
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$ VALUES
+	('intents_have_payments', false, 'an intent is AUTHORIZED exactly when its payment exists, for the same total', $q$
+	SELECT format('intent %s is %s %s %s, its payment %s %s', coalesce(i.payment_intent_id, p.payment_id),
+				  coalesce(i.status::text, 'missing'), i.total_amount, i.currency,
+				  coalesce(p.total_amount::text, 'missing'), p.currency)
+	  FROM payledger.payment_intents i
+	  FULL JOIN payledger.payments p ON p.payment_id = i.payment_intent_id
+	 WHERE (i.status = 'AUTHORIZED') IS DISTINCT FROM (p.payment_id IS NOT NULL)
+		OR p.payment_id IS NOT NULL
+		   AND (i.total_amount, i.currency, i.order_id) IS DISTINCT FROM (p.total_amount, p.currency, p.order_id)
+	$q$),
+	('orders_match_lines', false, 'the orders of a payment are the lines of its intent', $q$
+	SELECT format('payment %s has %s orders for the %s lines of its intent, of which %s agree', i.payment_intent_id,
+				  o.orders, jsonb_array_length(i.lines), o.agreeing)
+	  FROM payledger.payment_intents i
+	 CROSS JOIN LATERAL (
+			SELECT count(*) AS orders,
+				   count(*) FILTER (WHERE i.lines @> jsonb_build_array(
+						jsonb_build_object('seller_id', po.seller_id, 'amount', po.amount))) AS agreeing
+			  FROM payledger.payment_orders po WHERE po.payment_id = i.payment_intent_id) o
+	 WHERE i.status = 'AUTHORIZED'
+	   AND (o.orders <> jsonb_array_length(i.lines) OR o.agreeing <> o.orders)
+	$q$),
+	('totals_match_orders', false, 'the totals of every payment are the sums over its orders', $q$
+	SELECT format('payment %s: total %s, captured %s, refunded %s, voided %s; its orders %s, %s, %s, %s', p.payment_id,
+				  p.total_amount, p.captured_amount, p.refunded_amount, p.voided_amount,
+				  o.amount, o.captured, o.refunded, o.voided)
+	  FROM payledger.payments p
+	  LEFT JOIN (SELECT payment_id, sum(amount) AS amount, sum(captured_amount) AS captured,
+						sum(refunded_amount) AS refunded,
+						coalesce(sum(amount - captured_amount) FILTER (
+							WHERE status NOT IN ('INITIATED_PENDING', 'CAPTURE_REQUESTED', 'PENDING_CAPTURE')), 0) AS voided
+				   FROM payledger.payment_orders GROUP BY payment_id) o USING (payment_id)
+	 WHERE (p.total_amount, p.captured_amount, p.refunded_amount, p.voided_amount)
+		   IS DISTINCT FROM (o.amount, o.captured, o.refunded, o.voided)
+	 UNION ALL
+	SELECT format('order %s belongs to payment %s, which does not exist', o.payment_order_id, o.payment_id)
+	  FROM payledger.payment_orders o
+	 WHERE NOT EXISTS (SELECT FROM payledger.payments p WHERE p.payment_id = o.payment_id)
+	$q$),
+	('status_matches_totals', false, 'the status of every payment is what its totals say', $q$
+	SELECT format('payment %s is %s: of %s it captured %s, refunded %s, voided %s', payment_id, status,
+				  total_amount, captured_amount, refunded_amount, voided_amount)
+	  FROM payledger.payments
+	 WHERE status::text <> CASE
+			WHEN refunded_amount > 0 AND refunded_amount = captured_amount THEN 'REFUNDED'
+			WHEN refunded_amount > 0 THEN 'PARTIALLY_REFUNDED'
+			WHEN captured_amount = total_amount THEN 'CAPTURED'
+			WHEN captured_amount > 0 THEN 'PARTIALLY_CAPTURED'
+			WHEN voided_amount = total_amount THEN 'VOIDED'
+			ELSE 'NOT_CAPTURED' END
+	$q$),
+	('captures_are_posted', false, 'every captured order, and no other, has its CAPTURE entry of that amount for its seller, and at most one commission', $q$
+	SELECT format('order %s is %s with %s captured: posted are %s captured, %s commission', o.payment_order_id, o.status,
+				  o.captured_amount, coalesce(e.captured, 0), coalesce(e.commission, 0))
+	  FROM payledger.payment_orders o
+	  LEFT JOIN (SELECT split_part(j.reference, ':', 2)::bigint AS payment_order_id, j.payment_id, a.entity_id AS seller_id, a.currency,
+						coalesce(-sum(p.amount) FILTER (WHERE j.entry_type LIKE 'CAPTURE%'), 0) AS captured,
+						coalesce(sum(p.amount) FILTER (WHERE j.entry_type LIKE 'COMMISSION%'), 0) AS commission
+				   FROM payledger.journal_entries j
+				   JOIN payledger.postings p ON p.journal_entry_id = j.journal_entry_id
+				   JOIN payledger.accounts a ON a.account_id = p.account_id AND a.account_type = 'MERCHANT_PAYABLE'
+				  WHERE j.entry_type IN ('CAPTURE', 'CAPTURE_REVERSAL', 'COMMISSION_FEE', 'COMMISSION_FEE_REVERSAL')
+					AND j.reference ~ '^[A-Z_]+:[0-9]+$'
+				  GROUP BY 1, 2, 3, 4) e
+		ON e.payment_order_id = o.payment_order_id AND e.payment_id = o.payment_id
+	   AND e.seller_id = o.seller_id AND e.currency = o.currency
+	 WHERE o.captured_amount <> coalesce(e.captured, 0)
+		OR coalesce(e.commission, 0) NOT BETWEEN 0 AND o.captured_amount
+	 UNION ALL
+	SELECT format('entry %s, a %s with reference %s, belongs to no order', j.journal_entry_id, j.entry_type, j.reference)
+	  FROM payledger.journal_entries j
+	 WHERE j.entry_type IN ('CAPTURE', 'CAPTURE_REVERSAL', 'COMMISSION_FEE', 'COMMISSION_FEE_REVERSAL')
+	   AND NOT EXISTS (SELECT FROM payledger.payment_orders o
+						WHERE o.payment_id = j.payment_id
+						  AND j.reference = j.entry_type || ':' || o.payment_order_id)
+	$q$),
+	('holds_match_payments', false, 'what is held of every authorization is what is neither captured nor given back', $q$
+	SELECT format('payment %s holds %s, its totals leave %s', coalesce(p.payment_id, h.payment_id), coalesce(h.held, 0),
+				  coalesce(p.total_amount - p.captured_amount - p.voided_amount, 0))
+	  FROM payledger.payments p
+	  FULL JOIN (SELECT j.payment_id, sum(s.amount) AS held
+				   FROM payledger.journal_entries j
+				   JOIN payledger.postings s ON s.journal_entry_id = j.journal_entry_id
+				   JOIN payledger.accounts a ON a.account_id = s.account_id AND a.account_type = 'AUTH_RECEIVABLE'
+				  WHERE j.payment_id IS NOT NULL
+				  GROUP BY j.payment_id) h ON h.payment_id = p.payment_id
+	 WHERE coalesce(h.held, 0) <> coalesce(p.total_amount - p.captured_amount - p.voided_amount, 0)
+	 UNION ALL
+	SELECT format('payment %s has no AUTH_HOLD of %s', p.payment_id, p.total_amount)
+	  FROM payledger.payments p
+	 WHERE NOT EXISTS (SELECT FROM payledger.journal_entries j
+						 JOIN payledger.postings s ON s.journal_entry_id = j.journal_entry_id
+						WHERE j.reference = 'AUTH_HOLD:' || p.payment_id AND j.payment_id = p.payment_id
+						  AND j.entry_type = 'AUTH_HOLD' AND s.amount = p.total_amount)
+	$q$),
+	('clearing_is_explained', false, 'the authorization accounts hold what open payments account for, and nothing else', $q$
+	SELECT format('%s is %s, open payments explain %s', b.account_code, b.balance, coalesce(o.open, 0))
+	  FROM payledger.account_balances b
+	  LEFT JOIN (SELECT currency, sum(total_amount - captured_amount - voided_amount) AS open
+				   FROM payledger.payments GROUP BY currency) o USING (currency)
+	 WHERE b.account_type IN ('AUTH_RECEIVABLE', 'AUTH_LIABILITY') AND b.balance <> coalesce(o.open, 0)
+	$q$),
+	('history_explains_states', false, 'the history of every object is a chain without a gap that ends in its status', $q$
+	WITH objects(machine, object_id, status) AS (
+		SELECT 'payment_intent', payment_intent_id, status::text FROM payledger.payment_intents
+		 UNION ALL SELECT 'payment', payment_id, status::text FROM payledger.payments
+		 UNION ALL SELECT 'payment_order', payment_order_id, status::text FROM payledger.payment_orders
+		 UNION ALL SELECT 'psp_request', psp_request_id, status::text FROM payledger.psp_requests),
+	steps AS (
+		SELECT machine, object_id, from_status, to_status,
+			   lag(to_status) OVER (PARTITION BY machine, object_id ORDER BY history_id) AS previous,
+			   lead(true, 1, false) OVER (PARTITION BY machine, object_id ORDER BY history_id) AS has_next
+		  FROM payledger.state_history)
+	SELECT format('%s %s went from %s to %s, but was %s', machine, object_id, coalesce(from_status, 'nothing'), to_status,
+				  coalesce(previous, 'nothing'))
+	  FROM steps WHERE from_status IS DISTINCT FROM previous
+	 UNION ALL
+	SELECT format('%s %s is %s, its history says %s', coalesce(o.machine, s.machine), coalesce(o.object_id, s.object_id),
+				  coalesce(o.status, 'missing'), coalesce(s.to_status, 'nothing'))
+	  FROM objects o
+	  FULL JOIN (SELECT * FROM steps WHERE NOT has_next) s ON s.machine = o.machine AND s.object_id = o.object_id
+	 WHERE (s.machine IS NULL OR s.machine IN (SELECT machine FROM objects))
+	   AND o.status IS DISTINCT FROM s.to_status
+	$q$),
+	('history_keeps_to_edges', true, 'every step in the history is one that payledger.transitions lists', $q$
+	SELECT format('%s %s went from %s to %s', h.machine, h.object_id, coalesce(h.from_status, 'nothing'), h.to_status)
+	  FROM payledger.state_history h
+	 WHERE NOT EXISTS (SELECT FROM payledger.transition_table() t
+						WHERE t.machine = h.machine AND t.to_status = h.to_status
+						  AND t.from_status IS NOT DISTINCT FROM h.from_status)
+	$q$),
+	('waiting_work_has_requests', false, 'whatever waits for a PSP has a request that is not decided', $q$
+	SELECT format('intent %s is PENDING_AUTH and nothing asks the PSP', i.payment_intent_id)
+	  FROM payledger.payment_intents i
+	 WHERE i.status = 'PENDING_AUTH'
+	   AND NOT EXISTS (SELECT FROM payledger.psp_requests r
+						WHERE r.payment_id = i.payment_intent_id
+						  AND r.operation IN ('AUTHORIZE', 'CONFIRM', 'RETRIEVE', 'CANCEL')
+						  AND r.status NOT IN ('SUCCEEDED', 'REFUSED'))
+	 UNION ALL
+	SELECT format('order %s is %s and nothing asks the PSP', o.payment_order_id, o.status)
+	  FROM payledger.payment_orders o
+	 WHERE o.status IN ('CAPTURE_REQUESTED', 'PENDING_CAPTURE')
+	   AND NOT EXISTS (SELECT FROM payledger.psp_requests r
+						WHERE r.payment_id = o.payment_id AND r.target = o.payment_order_id
+						  AND r.operation IN ('CAPTURE', 'RETRIEVE') AND r.status NOT IN ('SUCCEEDED', 'REFUSED'))
+	$q$),
+	('ids_are_unique', false, 'no two payment orders, requests or history rows have the same id', $q$
+	SELECT format('%s payment orders have the id %s', count(*), payment_order_id)
+	  FROM payledger.payment_orders GROUP BY payment_order_id HAVING count(*) > 1
+	 UNION ALL
+	SELECT format('%s requests have the id %s', count(*), psp_request_id)
+	  FROM payledger.psp_requests GROUP BY psp_request_id HAVING count(*) > 1
+	 UNION ALL
+	SELECT format('%s history rows have the id %s', count(*), history_id)
+	  FROM payledger.state_history GROUP BY history_id HAVING count(*) > 1
+	$q$),
+	('events_follow_payments', true, 'the newest event of every payment has its event_version, and every entry kept in step has its event', $q$
+	SELECT format('payment %s is at event version %s, its newest event is %s', v.payment_id, v.event_version, e.version)
+	  FROM (SELECT i.payment_intent_id AS payment_id, coalesce(p.event_version, i.event_version) AS event_version
+			  FROM payledger.payment_intents i
+			  LEFT JOIN payledger.payments p ON p.payment_id = i.payment_intent_id) v
+	  JOIN (SELECT aggregateid::bigint AS payment_id, max(version) AS version
+			  FROM payledger.outbox_events WHERE aggregatetype = 'payment' GROUP BY 1) e USING (payment_id)
+	 WHERE e.version <> v.event_version
+	 UNION ALL
+	SELECT format('entry %s has no event', j.journal_entry_id)
+	  FROM payledger.journal_entries j
+	 WHERE j.payment_id IS NOT NULL
+	   /* older events may have been dropped with their partition */
+	   AND j.transaction_no >= (SELECT min(transaction_no) FROM payledger.outbox_events)
+	   AND NOT EXISTS (SELECT FROM payledger.outbox_events e
+						WHERE e.aggregatetype = 'ledger' AND e.aggregateid = j.journal_entry_id::text)
+	$q$),
+	('payments_are_guarded', false, 'the triggers that hold states to their machines are in force', $q$
+	SELECT payledger.missing_guards('{
+		{payment_intents, enforce_transition, BEFORE INSERT OR UPDATE, enforce_transition},
+		{payment_intents, record_transition, AFTER INSERT OR UPDATE, enforce_transition},
+		{payments, enforce_transition, BEFORE INSERT OR UPDATE, enforce_transition},
+		{payments, record_transition, AFTER INSERT OR UPDATE, enforce_transition},
+		{payment_orders, enforce_transition, BEFORE INSERT OR UPDATE, enforce_transition},
+		{payment_orders, record_transition, AFTER INSERT OR UPDATE, enforce_transition},
+		{psp_requests, enforce_transition, BEFORE INSERT OR UPDATE, enforce_transition},
+		{psp_requests, record_transition, AFTER INSERT OR UPDATE, enforce_transition},
+		{payment_intents, refuse_delete, BEFORE DELETE OR TRUNCATE, refuse_change},
+		{payments, refuse_delete, BEFORE DELETE OR TRUNCATE, refuse_change},
+		{payment_orders, refuse_delete, BEFORE DELETE OR TRUNCATE, refuse_change},
+		{psp_requests, refuse_delete, BEFORE DELETE OR TRUNCATE, refuse_change}}')
+	$q$)
+$$;
+COMMENT ON FUNCTION payment_checks() IS
+'The payments'' checks for payledger.verify(): each query returns a text for each offence. Example: SELECT * FROM payledger.payment_checks();';

@@ -1,0 +1,145 @@
+/*
+ * src/psp/call.c
+ *		From a leased call to its outcome: sending, and what came back.
+ *
+ * Outside of transactions.  What is shared by all adapters is decided here:
+ * a request that was not sent was not executed, one that was sent and not
+ * answered may have been.
+ */
+#include "postgres.h"
+
+#include "psp/psp.h"
+#include "utils/memutils.h"
+
+#define MAX_CODE 100
+#define MAX_REFERENCE 255
+#define MAX_NEXT_ACTION 16384
+
+static void
+reset_outcome(PlOutcome *outcome)
+{
+	memset(outcome, 0, sizeof(PlOutcome));
+	outcome->class = PL_OUTCOME_UNKNOWN;
+	outcome->retry_after_ms = -1;
+	outcome->recheck_ms = -1;
+}
+
+/*
+ * Set the outcome of a call by hand: what no adapter has a say in.  Strings
+ * are copied and redacted.
+ */
+void
+pl_call_set_outcome(PlCall *call, PlOutcomeClass class, const char *code, const char *message)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(call->context);
+
+	reset_outcome(&call->outcome);
+	call->outcome.class = class;
+	call->outcome.code = pstrdup(code);
+	call->outcome.message = pl_redact(message);
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/* A PSP's identifier that we store: short, printable, of one word. */
+static const char *
+clean_reference(const char *reference)
+{
+	if (reference == NULL || *reference == '\0' || strlen(reference) > MAX_REFERENCE)
+		return NULL;
+	for (const char *p = reference; *p; p++)
+		if ((unsigned char) *p <= 0x20 || (unsigned char) *p >= 0x7f)
+			return NULL;
+	return reference;
+}
+
+/* What an adapter made of a reply, as it may go into rows and events. */
+static void
+clean_outcome(PlOutcome *outcome)
+{
+	outcome->psp_reference = clean_reference(outcome->psp_reference);
+	outcome->message = pl_redact(outcome->message);
+	outcome->code = pl_redact(outcome->code);
+	if (outcome->code != NULL && strlen(outcome->code) > MAX_CODE)
+		outcome->code = pnstrdup(outcome->code, MAX_CODE);
+	if (outcome->next_action != NULL && strlen(outcome->next_action) > MAX_NEXT_ACTION)
+	{
+		outcome->next_action = NULL;
+		outcome->message = "the next action is too large to be kept";
+	}
+}
+
+/*
+ * Run the adapter's code; an error in it, from an odd reply say, leaves the
+ * outcome unknown.
+ */
+static void
+interpret(PlCall *call, PlHttpReply *reply)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(call->context);
+
+	reset_outcome(&call->outcome);
+	PG_TRY();
+	{
+		if (reply == NULL)
+			call->ready_at = pl_monotonic_ms() +
+				call->gateway->adapter->perform(call->gateway, &call->request, &call->outcome);
+		else
+			call->gateway->adapter->interpret(&call->request, reply, &call->outcome);
+		clean_outcome(&call->outcome);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(call->context);
+		error = CopyErrorData();
+		FlushErrorState();
+		pl_call_set_outcome(call, PL_OUTCOME_UNKNOWN, "reply_not_understood", error->message);
+		call->ready_at = pl_monotonic_ms();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/*
+ * Send the request of a call; pl_http_next() hands the call back.  Raises an
+ * error if nothing was started.
+ */
+void
+pl_call_send(PlCall *call)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(call->context);
+
+	pl_http_start(call->gateway, &call->http,
+				  call->gateway->adapter->headers(call->gateway, &call->request, &call->http), call);
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/*
+ * Set the outcome of a call from the reply, or from why there is none.
+ */
+void
+pl_call_interpret(PlCall *call, PlHttpReply *reply)
+{
+	reply->in_doubt = call->in_doubt;
+	reply->queried = call->queried;
+	if (reply->received)
+	{
+		call->gateway->reached = true;
+		interpret(call, reply);
+		call->outcome.http_status = reply->status;
+	}
+	else
+		/* a question that went unanswered leaves all as it was */
+		pl_call_set_outcome(call, reply->sent || call->queried ? PL_OUTCOME_UNKNOWN : PL_OUTCOME_RETRY,
+							reply->fault, reply->fault_detail);
+}
+
+/*
+ * Embedded adapter: set the outcome of a call and when it is known.
+ */
+void
+pl_call_perform(PlCall *call)
+{
+	interpret(call, NULL);
+}

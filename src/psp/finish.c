@@ -1,0 +1,406 @@
+/*
+ * src/psp/finish.c
+ *		From outcomes to rows: what they mean for the payments and when a
+ *		request is tried again, for a batch of calls in one transaction.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "common/pg_prng.h"
+#include "psp/psp.h"
+#include "utils/builtins.h"
+
+/* pauses between attempts at a request of unknown outcome grow up to this */
+#define MAX_UNKNOWN_PAUSE_MS 3600000.0
+
+/* Intents and payments that no session holds, now held by this transaction. */
+static PlQuery lock_intents = {
+	"SELECT payment_intent_id FROM payledger.payment_intents"
+	" WHERE payment_intent_id = ANY($1) FOR NO KEY UPDATE SKIP LOCKED", 1, {INT8ARRAYOID}
+};
+
+static PlQuery lock_payments = {
+	"SELECT payment_id FROM payledger.payments"
+	" WHERE payment_id = ANY($1) FOR NO KEY UPDATE SKIP LOCKED", 1, {INT8ARRAYOID}
+};
+
+static PlQuery find_intents = {
+	"SELECT payment_intent_id FROM payledger.payment_intents WHERE payment_intent_id = ANY($1)",
+	1, {INT8ARRAYOID}
+};
+
+static PlQuery find_payments = {
+	"SELECT payment_id FROM payledger.payments WHERE payment_id = ANY($1)", 1, {INT8ARRAYOID}
+};
+
+static PlQuery store_outcomes = {
+	"UPDATE payledger.psp_requests r SET status = u.status::payledger.psp_request_status,"
+	"  next_attempt_at = coalesce(u.next_attempt_at, r.next_attempt_at),"
+	"  psp_reference = coalesce(u.psp_reference, r.psp_reference), reply_status = u.reply_status,"
+	"  reply_code = u.reply_code, reply_message = u.reply_message,"
+	"  lease_token = NULL, lease_expires_at = NULL, updated_at = $11"
+	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS u(payment_id, psp_request_id, attempt, status,"
+	"  next_attempt_at, psp_reference, reply_status, reply_code, reply_message)"
+	" WHERE r.payment_id = u.payment_id AND r.psp_request_id = u.psp_request_id"
+	"  AND r.status = 'IN_FLIGHT' AND r.lease_token = $10 AND r.attempt = u.attempt"
+	" RETURNING r.psp_request_id",
+	11, {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID,
+		INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8OID, TIMESTAMPTZOID}
+};
+
+static PlQuery park_leased = {
+	"UPDATE payledger.psp_requests SET status = 'PARKED', lease_token = NULL, lease_expires_at = NULL,"
+	"  psp_reference = coalesce($5, psp_reference), reply_status = $6, reply_code = $7,"
+	"  reply_message = $8, updated_at = $9"
+	" WHERE payment_id = $1 AND psp_request_id = $2 AND status = 'IN_FLIGHT' AND lease_token = $3"
+	"  AND attempt = $4",
+	9, {INT8OID, INT8OID, INT8OID, INT4OID, TEXTOID, INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
+};
+
+/* What becomes of a request row, and what the payment room is told. */
+typedef struct Decision
+{
+	PlCall	   *call;
+	PlOutcome	told;
+	const char *status;
+	TimestampTz next_attempt_at;	/* 0: none */
+} Decision;
+
+/* ---- deciding ---- */
+
+/*
+ * Equal jitter: half of base * 2^(attempt-1), bounded by most, plus a random
+ * part of the other half.  At least what the PSP asked for.
+ */
+static TimestampTz
+next_attempt(const PlCall *call, TimestampTz now, double most)
+{
+	double		whole = Min(most, call->gateway->retry_base_ms * pow(2, Min(call->request.attempt, 64) - 1));
+	double		pause = whole / 2 + pg_prng_double(&pg_global_prng_state) * whole / 2;
+
+	pause = Max(pause, (double) call->outcome.retry_after_ms);
+	return TimestampTzPlusMilliseconds(now, (int64) pause);
+}
+
+static void
+decide_unknown(Decision *decision, TimestampTz now)
+{
+	const PlCall *call = decision->call;
+	TimestampTz window_end = TimestampTzPlusMilliseconds(call->request.first_sent_at,
+														 (int64) call->gateway->adapter->key_window * 1000);
+
+	decision->told.class = PL_OUTCOME_UNKNOWN;
+	decision->status = "UNKNOWN";
+	decision->next_attempt_at = next_attempt(call, now, Max(MAX_UNKNOWN_PAUSE_MS, call->gateway->retry_max_ms));
+
+	/* from then on the PSP might execute it a second time */
+	if (decision->next_attempt_at >= window_end)
+	{
+		decision->status = "PARKED";
+		decision->next_attempt_at = 0;
+	}
+}
+
+static void
+decide_retry(Decision *decision, TimestampTz now)
+{
+	const PlCall *call = decision->call;
+
+	/* says nothing about the earlier attempt whose end is unknown */
+	if (call->in_doubt)
+	{
+		decide_unknown(decision, now);
+		return;
+	}
+	if (call->request.attempt >= call->gateway->max_attempts)
+	{
+		decision->told.class = PL_OUTCOME_REFUSED;
+		decision->told.code = "attempts_exhausted";
+		decision->status = "REFUSED";
+		return;
+	}
+	decision->status = "READY";
+	decision->next_attempt_at = next_attempt(call, now, call->gateway->retry_max_ms);
+}
+
+static void
+decide(Decision *decision, PlCall *call, TimestampTz now)
+{
+	decision->call = call;
+	decision->told = call->outcome;
+	decision->next_attempt_at = 0;
+	if (decision->told.psp_reference == NULL)
+		decision->told.psp_reference = call->request.psp_reference;
+
+	switch (call->outcome.class)
+	{
+		case PL_OUTCOME_SUCCEEDED:
+		case PL_OUTCOME_ACTION_REQUIRED:
+		case PL_OUTCOME_REVERSED:
+			decision->status = "SUCCEEDED";
+			break;
+		case PL_OUTCOME_REFUSED:
+			decision->status = "REFUSED";
+			break;
+		case PL_OUTCOME_RETRY:
+			decide_retry(decision, now);
+			break;
+		case PL_OUTCOME_UNKNOWN:
+			decide_unknown(decision, now);
+			break;
+	}
+}
+
+/* ---- locks ---- */
+
+/* Does the outcome change the intent?  Else it is about the payment. */
+static bool
+is_about_intent(const PlRequest *request)
+{
+	return request->operation == PL_OP_AUTHORIZE || request->operation == PL_OP_CONFIRM ||
+		(request->operation == PL_OP_RETRIEVE && request->target == request->payment_id);
+}
+
+static List *
+query_ids(PlQuery *query, List *calls)
+{
+	int			n = list_length(calls);
+	Datum	   *ids = palloc(sizeof(Datum) * n);
+	PlArgs		args = {0};
+	List	   *found = NIL;
+	ListCell   *cell;
+	uint64		rows;
+
+	foreach(cell, calls)
+		ids[foreach_current_index(cell)] = Int64GetDatum(((PlCall *) lfirst(cell))->request.payment_id);
+	pl_arg_array(&args, ids, NULL, n, INT8OID);
+	rows = pl_execute(query, &args);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		int64	   *id = palloc(sizeof(int64));
+
+		*id = pl_get_int64(row, 1);
+		found = lappend(found, id);
+	}
+	return found;
+}
+
+static bool
+contains(List *ids, int64 id)
+{
+	ListCell   *cell;
+
+	foreach(cell, ids)
+		if (*(int64 *) lfirst(cell) == id)
+			return true;
+	return false;
+}
+
+/*
+ * Lock what the calls are about; those that a session holds go to *held.  A
+ * row that is not there at all is left to the payment room to complain about.
+ */
+static List *
+lock_rows(List *calls, PlQuery *lock, PlQuery *find, List **held)
+{
+	List	   *locked;
+	List	   *missing = NIL;
+	List	   *result = NIL;
+	List	   *present;
+	ListCell   *cell;
+
+	if (calls == NIL)
+		return NIL;
+	locked = query_ids(lock, calls);
+	foreach(cell, calls)
+	{
+		PlCall	   *call = lfirst(cell);
+
+		if (contains(locked, call->request.payment_id))
+			result = lappend(result, call);
+		else
+			missing = lappend(missing, call);
+	}
+	if (missing == NIL)
+		return result;
+
+	present = query_ids(find, missing);
+	foreach(cell, missing)
+	{
+		PlCall	   *call = lfirst(cell);
+
+		if (contains(present, call->request.payment_id))
+			*held = lappend(*held, call);
+		else
+			result = lappend(result, call);
+	}
+	return result;
+}
+
+/* ---- storing ---- */
+
+static int
+by_payment(const ListCell *a, const ListCell *b)
+{
+	const PlRequest *left = &((const PlCall *) lfirst(a))->request;
+	const PlRequest *right = &((const PlCall *) lfirst(b))->request;
+
+	if (left->payment_id != right->payment_id)
+		return left->payment_id < right->payment_id ? -1 : 1;
+	if (left->psp_request_id != right->psp_request_id)
+		return left->psp_request_id < right->psp_request_id ? -1 : 1;
+	return 0;
+}
+
+/* Mark the calls whose rows were not ours any more, and give up. */
+static void
+lease_lost(const Decision *decisions, int n)
+{
+	int64		first = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		PlCall	   *call = decisions[i].call;
+
+		call->lost = true;
+		for (uint64 row = 0; call->lost && row < SPI_processed; row++)
+			call->lost = pl_get_int64(row, 1) != call->request.psp_request_id;
+		if (call->lost && first == 0)
+			first = call->request.psp_request_id;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("psp_request " INT64_FORMAT " is no longer leased to this gateway worker", first),
+			 errdetail("It took longer than its lease; its outcome will be asked for again.")));
+}
+
+static void
+store(const Decision *decisions, int n, TimestampTz now)
+{
+	Datum	   *columns[9];
+	bool	   *nulls[9];
+	static const Oid types[9] = {INT8OID, INT8OID, INT4OID, TEXTOID, TIMESTAMPTZOID, TEXTOID,
+	INT4OID, TEXTOID, TEXTOID};
+	PlArgs		args = {0};
+
+	for (int c = 0; c < 9; c++)
+	{
+		columns[c] = palloc0(sizeof(Datum) * n);
+		nulls[c] = palloc0(sizeof(bool) * n);
+	}
+	for (int i = 0; i < n; i++)
+	{
+		const PlRequest *request = &decisions[i].call->request;
+		const PlOutcome *told = &decisions[i].told;
+
+		columns[0][i] = Int64GetDatum(request->payment_id);
+		columns[1][i] = Int64GetDatum(request->psp_request_id);
+		columns[2][i] = Int32GetDatum(request->attempt);
+		columns[3][i] = CStringGetTextDatum(decisions[i].status);
+		columns[4][i] = TimestampTzGetDatum(decisions[i].next_attempt_at);
+		nulls[4][i] = decisions[i].next_attempt_at == 0;
+		nulls[5][i] = told->psp_reference == NULL;
+		if (!nulls[5][i])
+			columns[5][i] = CStringGetTextDatum(told->psp_reference);
+		columns[6][i] = Int32GetDatum(told->http_status);
+		nulls[6][i] = told->http_status == 0;
+		nulls[7][i] = told->code == NULL;
+		if (!nulls[7][i])
+			columns[7][i] = CStringGetTextDatum(told->code);
+		nulls[8][i] = told->message == NULL;
+		if (!nulls[8][i])
+			columns[8][i] = CStringGetTextDatum(told->message);
+	}
+	for (int c = 0; c < 9; c++)
+		pl_arg_array(&args, columns[c], nulls[c], n, types[c]);
+	pl_arg_int64(&args, pl_queue_lease_token());
+	pl_arg_timestamp(&args, now);
+	if (pl_execute(&store_outcomes, &args) != (uint64) n)
+		lease_lost(decisions, n);
+}
+
+/*
+ * Store the outcomes of calls with all that follows from them.  Returns those
+ * that were left out because a session holds their payment: to be tried again
+ * soon, so that nobody's open transaction stops the others.
+ *
+ * Needs a transaction and an open SPI connection.  An error leaves nothing;
+ * calls that are marked lost then are somebody else's.
+ */
+List *
+pl_queue_finish(List *calls)
+{
+	List	   *intents = NIL;
+	List	   *payments = NIL;
+	List	   *held = NIL;
+	Decision   *decisions;
+	PlWork	   *work;
+	ListCell   *cell;
+	int			n;
+
+	foreach(cell, calls)
+	{
+		PlCall	   *call = lfirst(cell);
+
+		if (is_about_intent(&call->request))
+			intents = lappend(intents, call);
+		else
+			payments = lappend(payments, call);
+	}
+	calls = list_concat(lock_rows(intents, &lock_intents, &find_intents, &held),
+						lock_rows(payments, &lock_payments, &find_payments, &held));
+	n = list_length(calls);
+	if (n == 0)
+		return held;
+
+	list_sort(calls, by_payment);
+	decisions = palloc(sizeof(Decision) * n);
+	work = pl_work_begin("gateway worker");
+	foreach(cell, calls)
+	{
+		Decision   *decision = &decisions[foreach_current_index(cell)];
+		const PlRequest *request;
+
+		decide(decision, lfirst(cell), work->now);
+		request = &decision->call->request;
+		pl_apply_outcome(work, request, &decision->told);
+		if (decision->told.recheck_ms >= 0)
+			pl_request_add(work, request->payment_id, request->gateway, PL_OP_RETRIEVE,
+						   request->target, request->amount, request->currency,
+						   request->payment_method, decision->told.psp_reference, "{}",
+						   decision->told.recheck_ms);
+	}
+	pl_history_cause("gateway worker");
+	store(decisions, n, work->now);
+	pl_work_end(work);
+	return held;
+}
+
+/*
+ * Set a call's request aside for an operator, with what is known.  Needs a
+ * transaction and an open SPI connection.
+ */
+void
+pl_queue_park(PlCall *call, const char *code, const char *message)
+{
+	PlArgs		args = {0};
+
+	pl_arg_int64(&args, call->request.payment_id);
+	pl_arg_int64(&args, call->request.psp_request_id);
+	pl_arg_int64(&args, pl_queue_lease_token());
+	pl_arg_int32(&args, call->request.attempt);
+	pl_arg_text(&args, call->outcome.psp_reference);
+	if (call->outcome.http_status != 0)
+		pl_arg_int32(&args, call->outcome.http_status);
+	else
+		pl_arg_null(&args);
+	pl_arg_text(&args, code);
+	pl_arg_text(&args, pl_redact(message));
+	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_history_begin("gateway worker");
+	pl_execute(&park_leased, &args);
+	pl_history_end();
+}

@@ -1,0 +1,654 @@
+/*
+ * src/psp/http.c
+ *		Many HTTP transfers at once, by libcurl, for the gateway worker.
+ *
+ * One epoll descriptor holds every socket, so that the worker waits for all of
+ * them with a single entry of its wait set.  Nothing of PostgreSQL runs below
+ * a libcurl call: the callbacks use malloc, raise nothing, and all signals are
+ * blocked, because libcurl's resolver threads inherit the mask and the
+ * server's signal handlers must not run on them.
+ *
+ * What the worker has to know above all is whether a request may have reached
+ * the PSP.  libcurl itself repeats a request when a kept connection turns out
+ * dead, so an error code alone does not tell; the number of bytes sent does.
+ */
+#include "postgres.h"
+
+#include <curl/curl.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "psp/psp.h"
+#include "storage/fd.h"
+#include "utils/memutils.h"
+
+#define MAX_HEADER_BYTES	65536
+#define KEPT_BYTES			16384	/* of an idle transfer's buffer */
+#define SOCKET_BUFFER		8192
+#define DESCRIPTORS_LEFT	16	/* of the server's share for foreign ones */
+#define EVENTS_AT_ONCE		64
+#define ROUNDS_AT_ONCE		8
+
+typedef struct Bytes
+{
+	char	   *data;			/* malloc'ed */
+	size_t		length;
+	size_t		allocated;
+} Bytes;
+
+/* One transfer; reused for later requests to the same gateway. */
+typedef struct Transfer
+{
+	dlist_node	node;			/* in its pool's idle list or in finished */
+	CURL	   *easy;
+	PlGateway  *gateway;
+	void	   *owner;
+	struct curl_slist *lines;
+	Bytes		head;			/* header lines of the newest response */
+	size_t		head_total;
+	Bytes		body;
+	size_t		max_body;
+	bool		allow_loopback;
+	bool		allow_private;
+	bool		address_refused;
+	bool		too_large;
+	CURLcode	result;
+	char		error[CURL_ERROR_SIZE];
+} Transfer;
+
+struct PlHttpPool
+{
+	dlist_head	idle;
+};
+
+static CURLM *multi = NULL;
+static int	epoll_fd = -1;
+static int64 deadline = -1;		/* pl_monotonic_ms() of curl's timer; -1: none */
+static dlist_head finished = DLIST_STATIC_INIT(finished);
+static Transfer *handed_out = NULL; /* to whoever called pl_http_next() last */
+
+/* sockets that libcurl holds, and how many of them the server knows of */
+static int	open_sockets = 0;
+static int	reported_sockets = 0;
+
+static sigset_t all_signals;
+static sigset_t usual_signals;
+
+/*
+ * Milliseconds of a clock that nobody sets.
+ */
+int64
+pl_monotonic_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void
+enter_curl(void)
+{
+	sigprocmask(SIG_SETMASK, &all_signals, &usual_signals);
+}
+
+/* Leave libcurl, and tell the server how many descriptors it does not know. */
+static void
+leave_curl(void)
+{
+	sigprocmask(SIG_SETMASK, &usual_signals, NULL);
+	for (; reported_sockets < open_sockets; reported_sockets++)
+		ReserveExternalFD();
+	for (; reported_sockets > open_sockets; reported_sockets--)
+		ReleaseExternalFD();
+}
+
+/* ---- callbacks: no PostgreSQL below this line ---- */
+
+static int
+watch_socket(CURL *easy, curl_socket_t socket, int what, void *unused, void *known)
+{
+	struct epoll_event event = {0};
+
+	if (what == CURL_POLL_REMOVE)
+	{
+		epoll_ctl(epoll_fd, EPOLL_CTL_DEL, socket, &event);
+		return 0;
+	}
+	event.data.fd = socket;
+	event.events = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0);
+	if (epoll_ctl(epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, socket, &event) != 0 &&
+		epoll_ctl(epoll_fd, known ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, socket, &event) != 0)
+		return -1;
+	curl_multi_assign(multi, socket, &epoll_fd);
+	return 0;
+}
+
+static int
+set_timer(CURLM *unused, long timeout_ms, void *data)
+{
+	deadline = timeout_ms < 0 ? -1 : pl_monotonic_ms() + timeout_ms;
+	return 0;
+}
+
+/* After name resolution: the only place where the real address is known. */
+static curl_socket_t
+open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	Transfer   *transfer = data;
+	PlAddressClass class = pl_address_class(&address->addr);
+	curl_socket_t result;
+
+	if ((class == PL_ADDRESS_LOOPBACK && !transfer->allow_loopback && !transfer->allow_private) ||
+		(class == PL_ADDRESS_PRIVATE && !transfer->allow_private))
+	{
+		transfer->address_refused = true;
+		return CURL_SOCKET_BAD;
+	}
+	result = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	if (result < 0)
+		return CURL_SOCKET_BAD;
+	open_sockets++;
+	return result;
+}
+
+static int
+close_socket(void *data, curl_socket_t socket)
+{
+	open_sockets--;
+	return close(socket);
+}
+
+/* Append, keeping a NUL behind; false if there is no memory. */
+static bool
+append(Bytes *buffer, const char *data, size_t length)
+{
+	if (buffer->length + length + 1 > buffer->allocated)
+	{
+		size_t		size = buffer->allocated ? buffer->allocated : 2048;
+		char	   *grown;
+
+		while (size < buffer->length + length + 1)
+			size *= 2;
+		grown = realloc(buffer->data, size);
+		if (grown == NULL)
+			return false;
+		buffer->data = grown;
+		buffer->allocated = size;
+	}
+	memcpy(buffer->data + buffer->length, data, length);
+	buffer->length += length;
+	buffer->data[buffer->length] = '\0';
+	return true;
+}
+
+static size_t
+take_body(char *data, size_t size, size_t n, void *arg)
+{
+	Transfer   *transfer = arg;
+
+	if (transfer->body.length + size * n > transfer->max_body)
+	{
+		transfer->too_large = true;
+		return 0;
+	}
+	return append(&transfer->body, data, size * n) ? size * n : 0;
+}
+
+static size_t
+take_header(char *data, size_t size, size_t n, void *arg)
+{
+	Transfer   *transfer = arg;
+
+	transfer->head_total += size * n;
+	if (transfer->head_total > MAX_HEADER_BYTES)
+	{
+		transfer->too_large = true;
+		return 0;
+	}
+	/* a status line begins a response; an interim one is forgotten */
+	if (size * n >= 5 && memcmp(data, "HTTP/", 5) == 0)
+		transfer->head.length = 0;
+	return append(&transfer->head, data, size * n) ? size * n : 0;
+}
+
+/* ---- end of the callbacks ---- */
+
+/*
+ * Prepare this process for transfers.  Raises 58000 if libcurl cannot be
+ * started.  May be called again.
+ */
+void
+pl_http_init(void)
+{
+	if (multi != NULL)
+		return;
+
+	sigfillset(&all_signals);
+	if (epoll_fd < 0)
+	{
+		epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+		if (epoll_fd < 0)
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not create an epoll descriptor: %m")));
+		ReserveExternalFD();
+	}
+	enter_curl();
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
+		multi = curl_multi_init();
+	if (multi != NULL)
+	{
+		curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+		curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, set_timer);
+		curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
+		curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) pl_http_max_transfers());
+		curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long) pl_http_max_transfers());
+	}
+	leave_curl();
+	if (multi == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not start libcurl")));
+}
+
+/*
+ * Descriptor that becomes readable when pl_http_drive() has something to do.
+ */
+int
+pl_http_epoll_fd(void)
+{
+	return epoll_fd;
+}
+
+/*
+ * Transfers that may be under way at once: each may need a descriptor of the
+ * third that the server leaves to foreign code.
+ */
+int
+pl_http_max_transfers(void)
+{
+	return Max(max_safe_fds / 3 - DESCRIPTORS_LEFT, 1);
+}
+
+/*
+ * What never changes for a gateway.  Returns false if libcurl lacks one of
+ * the options that security rests on.
+ */
+static bool
+configure(Transfer *transfer, PlGateway *gateway)
+{
+	CURL	   *easy = transfer->easy;
+	const char *ca_file = pl_option_text(gateway, "ca_file");
+	bool		loopback = pl_url_is_loopback(pl_option_text(gateway, "base_url"));
+	CURLcode	failed = CURLE_OK;
+
+#define SET(option, value) \
+	(failed = failed != CURLE_OK ? failed : curl_easy_setopt(easy, option, value))
+
+	transfer->allow_loopback = loopback;
+	transfer->allow_private = pl_option_bool(gateway, "allow_private_addresses");
+	transfer->max_body = pl_option_int(gateway, "max_reply_bytes");
+
+	SET(CURLOPT_PROTOCOLS_STR, loopback ? "http,https" : "https");
+	SET(CURLOPT_FOLLOWLOCATION, 0L);
+	SET(CURLOPT_SSL_VERIFYPEER, 1L);
+	SET(CURLOPT_SSL_VERIFYHOST, 2L);
+	SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+	SET(CURLOPT_PROXY, "");
+	SET(CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
+	SET(CURLOPT_NOSIGNAL, 1L);
+	SET(CURLOPT_QUICK_EXIT, 1L);
+	SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
+	SET(CURLOPT_PATH_AS_IS, 1L);
+	SET(CURLOPT_TCP_KEEPALIVE, 1L);
+	SET(CURLOPT_BUFFERSIZE, (long) SOCKET_BUFFER);
+	SET(CURLOPT_USERAGENT, "payledger/" PAYLEDGER_VERSION);
+	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) pl_option_int(gateway, "connect_timeout_ms"));
+	SET(CURLOPT_TIMEOUT_MS, (long) gateway->timeout_ms);
+	SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
+	SET(CURLOPT_OPENSOCKETDATA, transfer);
+	SET(CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+	SET(CURLOPT_WRITEFUNCTION, take_body);
+	SET(CURLOPT_WRITEDATA, transfer);
+	SET(CURLOPT_HEADERFUNCTION, take_header);
+	SET(CURLOPT_HEADERDATA, transfer);
+	SET(CURLOPT_ERRORBUFFER, transfer->error);
+	SET(CURLOPT_PRIVATE, transfer);
+	if (ca_file != NULL)
+	{
+		SET(CURLOPT_CAINFO, ca_file);
+		SET(CURLOPT_CAPATH, NULL);
+	}
+#undef SET
+	return failed == CURLE_OK;
+}
+
+static void
+destroy(Transfer *transfer)
+{
+	if (transfer->easy != NULL)
+		curl_easy_cleanup(transfer->easy);
+	free(transfer->head.data);
+	free(transfer->body.data);
+	free(transfer);
+}
+
+/* An idle transfer of the gateway, or a new one; NULL without memory. */
+static Transfer *
+take_transfer(PlGateway *gateway)
+{
+	Transfer   *transfer;
+
+	if (gateway->http == NULL)
+	{
+		gateway->http = MemoryContextAlloc(gateway->context, sizeof(struct PlHttpPool));
+		dlist_init(&gateway->http->idle);
+	}
+	if (!dlist_is_empty(&gateway->http->idle))
+		return dlist_container(Transfer, node, dlist_pop_head_node(&gateway->http->idle));
+
+	transfer = calloc(1, sizeof(Transfer));
+	if (transfer == NULL)
+		return NULL;
+	enter_curl();
+	transfer->easy = curl_easy_init();
+	leave_curl();
+	if (transfer->easy == NULL || !configure(transfer, gateway))
+	{
+		destroy(transfer);
+		return NULL;
+	}
+	return transfer;
+}
+
+/* The header lines with the secret in them are wiped before they are freed. */
+static void
+wipe_lines(Transfer *transfer)
+{
+	for (struct curl_slist *line = transfer->lines; line != NULL; line = line->next)
+		explicit_bzero(line->data, strlen(line->data));
+	curl_slist_free_all(transfer->lines);
+	transfer->lines = NULL;
+}
+
+/* Add a header line; false without memory. */
+static bool
+add_line(Transfer *transfer, const char *line)
+{
+	struct curl_slist *lines = curl_slist_append(transfer->lines, line);
+
+	if (lines == NULL)
+		return false;
+	transfer->lines = lines;
+	return true;
+}
+
+static bool
+set_request(Transfer *transfer, const char *base_url, const PlHttpRequest *request, List *headers)
+{
+	CURL	   *easy = transfer->easy;
+	char	   *url = psprintf("%.*s%s", (int) strlen(base_url) -
+							   (base_url[strlen(base_url) - 1] == '/' ? 1 : 0), base_url, request->path);
+	bool		ready = curl_easy_setopt(easy, CURLOPT_URL, url) == CURLE_OK;
+	ListCell   *cell;
+
+	if (strcmp(request->method, "POST") == 0)
+	{
+		/* the body stays in the owner's memory until the transfer is over */
+		ready = ready && curl_easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
+			curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long) strlen(request->body)) == CURLE_OK &&
+			curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body) == CURLE_OK &&
+			add_line(transfer, "Expect:") &&
+			add_line(transfer, psprintf("Content-Type: %s", request->content_type));
+	}
+	else
+		ready = ready && curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L) == CURLE_OK;
+	foreach(cell, headers)
+	{
+		ready = ready && add_line(transfer, lfirst(cell));
+		explicit_bzero(lfirst(cell), strlen(lfirst(cell)));
+	}
+	return ready && curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->lines) == CURLE_OK;
+}
+
+/* A header line of an adapter must not hold a second one. */
+static void
+check_headers(List *headers)
+{
+	ListCell   *cell;
+
+	foreach(cell, headers)
+		for (const char *p = lfirst(cell); *p; p++)
+			if ((unsigned char) *p < 0x20 || *p == 0x7f)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("a header of a gateway request holds a control character")));
+}
+
+/*
+ * Start a transfer to the gateway.  owner comes back from pl_http_next(), also
+ * when nothing could be sent; until then the request must stay where it is.
+ * The headers are wiped.  Raises 22023 for a header with a control character
+ * and 53200 out of memory, having started nothing.
+ */
+void
+pl_http_start(PlGateway *gateway, const PlHttpRequest *request, List *headers, void *owner)
+{
+	Transfer   *transfer;
+	CURLMcode	added;
+
+	check_headers(headers);
+	transfer = take_transfer(gateway);
+	if (transfer == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("could not prepare a transfer to gateway \"%s\"", gateway->name)));
+	transfer->gateway = gateway;
+	transfer->owner = owner;
+	transfer->head.length = transfer->body.length = transfer->head_total = 0;
+	transfer->address_refused = transfer->too_large = false;
+	transfer->error[0] = '\0';
+
+	if (!set_request(transfer, pl_option_text(gateway, "base_url"), request, headers))
+	{
+		wipe_lines(transfer);
+		destroy(transfer);
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("could not prepare a request to gateway \"%s\"", gateway->name)));
+	}
+	enter_curl();
+	added = curl_multi_add_handle(multi, transfer->easy);
+	leave_curl();
+	if (added != CURLM_OK)
+	{
+		wipe_lines(transfer);
+		destroy(transfer);
+		ereport(ERROR,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not start a transfer to gateway \"%s\": %s",
+						gateway->name, curl_multi_strerror(added))));
+	}
+}
+
+/* Take the transfers that are over out of libcurl. */
+static void
+collect_finished(void)
+{
+	CURLMsg    *message;
+	int			left;
+
+	while ((message = curl_multi_info_read(multi, &left)) != NULL)
+	{
+		Transfer   *transfer;
+
+		if (message->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **) &transfer);
+		transfer->result = message->data.result;
+		curl_multi_remove_handle(multi, transfer->easy);
+		wipe_lines(transfer);
+		dlist_push_tail(&finished, &transfer->node);
+	}
+}
+
+/*
+ * Move all transfers on as far as they go without waiting.
+ */
+void
+pl_http_drive(void)
+{
+	struct epoll_event events[EVENTS_AT_ONCE];
+	int			running;
+
+	enter_curl();
+	for (int round = 0; round < ROUNDS_AT_ONCE; round++)
+	{
+		int			n = epoll_wait(epoll_fd, events, EVENTS_AT_ONCE, 0);
+		bool		timer = deadline >= 0 && pl_monotonic_ms() >= deadline;
+
+		if (n <= 0 && !timer)
+			break;
+		if (timer)
+		{
+			deadline = -1;
+			curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &running);
+		}
+		for (int i = 0; i < n; i++)
+		{
+			int			what = (events[i].events & EPOLLIN ? CURL_CSELECT_IN : 0) |
+				(events[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+				(events[i].events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
+
+			curl_multi_socket_action(multi, events[i].data.fd, what, &running);
+		}
+	}
+	collect_finished();
+	leave_curl();
+}
+
+/*
+ * Milliseconds until pl_http_drive() has to be called even if the descriptor
+ * stays quiet; -1: no limit.
+ */
+long
+pl_http_timeout_ms(void)
+{
+	if (deadline < 0)
+		return -1;
+	return Max(deadline - pl_monotonic_ms(), 0);
+}
+
+static void
+trim(Bytes *bytes)
+{
+	if (bytes->allocated > KEPT_BYTES)
+	{
+		free(bytes->data);
+		memset(bytes, 0, sizeof(Bytes));
+	}
+}
+
+/* Back to the pool of its gateway, without what a large reply left. */
+static void
+recycle(Transfer *transfer)
+{
+	trim(&transfer->head);
+	trim(&transfer->body);
+	dlist_push_head(&transfer->gateway->http->idle, &transfer->node);
+}
+
+static const char *
+fault_of(const Transfer *transfer, bool sent)
+{
+	if (transfer->address_refused && !sent)
+		return "address_refused";
+	if (transfer->too_large)
+		return "reply_too_large";
+	switch (transfer->result)
+	{
+		case CURLE_COULDNT_RESOLVE_HOST:
+			return "resolve_failed";
+		case CURLE_COULDNT_CONNECT:
+			return "connect_failed";
+		case CURLE_PEER_FAILED_VERIFICATION:
+			return "certificate_refused";
+		case CURLE_SSL_CACERT_BADFILE:
+			return "ca_file_unusable";
+		case CURLE_SSL_CONNECT_ERROR:
+			return "tls_failed";
+		case CURLE_OPERATION_TIMEDOUT:
+			return sent ? "timeout" : "connect_timeout";
+		case CURLE_GOT_NOTHING:
+		case CURLE_SEND_ERROR:
+		case CURLE_RECV_ERROR:
+			return "connection_lost";
+		case CURLE_PARTIAL_FILE:
+			return "reply_truncated";
+		case CURLE_WEIRD_SERVER_REPLY:
+		case CURLE_UNSUPPORTED_PROTOCOL:
+			return "garbage_reply";
+		default:
+			return "transfer_failed";
+	}
+}
+
+/*
+ * The owner of a transfer that is over, with its reply, or NULL.  The reply is
+ * valid until the next call.
+ */
+void *
+pl_http_next(PlHttpReply *reply)
+{
+	Transfer   *transfer;
+	long		status = 0;
+	long		request_size = 0;
+
+	if (handed_out != NULL)
+		recycle(handed_out);
+	handed_out = NULL;
+	if (dlist_is_empty(&finished))
+		return NULL;
+
+	transfer = dlist_container(Transfer, node, dlist_pop_head_node(&finished));
+	handed_out = transfer;
+	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &request_size);
+
+	memset(reply, 0, sizeof(PlHttpReply));
+	reply->received = transfer->result == CURLE_OK && status > 0;
+	reply->sent = reply->received || request_size > 0;
+	reply->status = status;
+	reply->body = transfer->body.length > 0 ? transfer->body.data : "";
+	reply->body_length = transfer->body.length;
+	reply->headers = transfer->head.length > 0 ? transfer->head.data : "";
+	if (!reply->received)
+	{
+		reply->fault = fault_of(transfer, reply->sent);
+		reply->fault_detail = transfer->error[0] ? transfer->error
+			: curl_easy_strerror(transfer->result);
+	}
+	return transfer->owner;
+}
+
+/*
+ * Free what is kept for a gateway.  No transfer of it may be under way.
+ */
+void
+pl_http_forget(PlGateway *gateway)
+{
+	if (handed_out != NULL && handed_out->gateway == gateway)
+	{
+		recycle(handed_out);
+		handed_out = NULL;
+	}
+	if (gateway->http == NULL)
+		return;
+	enter_curl();
+	while (!dlist_is_empty(&gateway->http->idle))
+		destroy(dlist_container(Transfer, node, dlist_pop_head_node(&gateway->http->idle)));
+	leave_curl();
+}

@@ -1,0 +1,287 @@
+/*
+ * src/psp/psp.h
+ *		Gateways: the request queue, HTTP, and one adapter for each PSP.
+ *
+ * An adapter turns a request row into bytes and a reply into an outcome;
+ * queue, leases, keys, retries, timeouts and TLS are shared.  README.md says
+ * how to write one.
+ */
+#ifndef PL_PSP_H
+#define PL_PSP_H
+
+#include "core/core.h"
+#include "payment/payment.h"
+
+#include "lib/ilist.h"
+#include "lib/pairingheap.h"
+#include "nodes/pg_list.h"
+
+/* settings, defined in payledger.c */
+extern char *pl_gateway_secrets_file;	/* payledger.gateway_secrets_file */
+extern int	pl_gateway_concurrency; /* payledger.gateway_concurrency */
+extern int	pl_authorize_timeout;	/* payledger.authorize_timeout, ms */
+
+/* ---- adapters ---- */
+
+typedef struct PlGateway PlGateway;
+
+typedef enum PlOptionType
+{
+	PL_OPTION_INT,				/* JSON number without fraction, min..max */
+	PL_OPTION_NUMBER,			/* JSON number, min..max */
+	PL_OPTION_BOOL,
+	PL_OPTION_TEXT,				/* up to 200 printable characters */
+	PL_OPTION_CHOICE,			/* one of the words in choices */
+	PL_OPTION_URL,				/* https, or http to a loopback literal */
+	PL_OPTION_FILE				/* absolute path on the server */
+} PlOptionType;
+
+/* One legal option of a gateway. */
+typedef struct PlOption
+{
+	const char *name;
+	PlOptionType type;
+	double		min;
+	double		max;
+	const char *choices;		/* words parted by | */
+	const char *fallback;		/* value when it is not given; NULL: none */
+	const char *description;	/* with the unit */
+} PlOption;
+
+/* What goes to the PSP.  Strings in the caller's memory. */
+typedef struct PlHttpRequest
+{
+	const char *method;			/* GET or POST */
+	const char *path;			/* below the gateway's base_url, with query */
+	const char *body;			/* NULL: none */
+	const char *content_type;	/* NULL without body */
+} PlHttpRequest;
+
+/* What came back, or why nothing did. */
+typedef struct PlHttpReply
+{
+	bool		received;		/* a whole reply was read */
+	bool		sent;			/* the request may have reached the PSP */
+	int			status;
+	const char *body;			/* NUL terminated, never larger than
+								 * max_reply_bytes */
+	size_t		body_length;
+	const char *headers;		/* the header lines, use pl_http_header() */
+	const char *fault;			/* not received: why, one word */
+	const char *fault_detail;
+
+	/* set by the queue, for the adapter */
+	bool		in_doubt;		/* an earlier attempt may have been executed */
+	bool		queried;		/* the reply to query(), not to the request */
+} PlHttpReply;
+
+/*
+ * A kind of PSP.  Either build and interpret are given (HTTP), or perform
+ * (embedded).  All run in the gateway worker; they must not touch the
+ * database; they may raise errors, which park the request.
+ */
+typedef struct PlAdapter
+{
+	const char *name;
+	const PlOption *options;	/* own options, ended by a NULL name; one of
+								 * the same name hides a shared one */
+	const char *const *secrets; /* names it needs in the secrets file, NULL
+								 * ended */
+	int			key_window;		/* how long the PSP keeps an idempotency key,
+								 * seconds */
+	bool		needs_reference;	/* captures need the PSP's id of the payment */
+
+	/* the bytes of a request, built once, committed, then sent as they are */
+	void		(*build) (const PlGateway *gateway, const PlRequest *request,
+						  PlHttpRequest *http);
+
+	/*
+	 * a question about a request of unknown outcome that itself changes
+	 * nothing; false: there is none.  NULL: there never is.
+	 */
+	bool		(*query) (const PlGateway *gateway, const PlRequest *request,
+						  PlHttpRequest *http);
+
+	/* headers that are not part of the stored bytes: "Name: value" strings */
+	List	   *(*headers) (const PlGateway *gateway, const PlRequest *request,
+							const PlHttpRequest *http);
+
+	/* what a whole reply means */
+	void		(*interpret) (const PlRequest *request, const PlHttpReply *reply,
+							  PlOutcome *outcome);
+
+	/* embedded adapters: the outcome, and after how many ms it is known */
+	long		(*perform) (const PlGateway *gateway, const PlRequest *request,
+							PlOutcome *outcome);
+} PlAdapter;
+
+extern const PlAdapter pl_sandbox_adapter;
+extern const PlAdapter pl_stripe_adapter;
+
+extern const PlAdapter *const pl_adapters[];	/* NULL ended */
+extern const PlAdapter *pl_find_adapter(const char *name);
+
+/* ---- gateways.c: the rows of payledger.gateways, as the worker keeps them ---- */
+
+typedef struct PlOptionValue
+{
+	const PlOption *option;
+	char	   *value;			/* as text; NULL: none */
+} PlOptionValue;
+
+struct PlGateway
+{
+	char	   *name;
+	const PlAdapter *adapter;
+	char	   *definition;		/* adapter and options as the row has them */
+	char	   *problem;		/* why the row cannot be used; NULL: it can */
+	int			noptions;
+	PlOptionValue *options;
+
+	/* the shared options every call needs */
+	int			concurrency;	/* 0: payledger.gateway_concurrency */
+	int			max_attempts;
+	int			retry_base_ms;
+	int			retry_max_ms;
+	int			lease_seconds;
+	int			timeout_ms;
+
+	MemoryContext context;
+	int			in_flight;		/* calls that point here */
+	bool		retired;		/* the row changed: gone with its last call */
+	bool		reached;		/* answered since it was read */
+	struct PlHttpPool *http;	/* its idle transfers, of http.c */
+};
+
+extern bool pl_gateways_load(void);
+extern List *pl_gateways(void);
+extern char *pl_gateway_problem(const PlGateway *gateway);
+extern void pl_gateway_release(PlGateway *gateway);
+
+/* ---- options.c ---- */
+
+extern PlOptionValue *pl_options_read(const char *gateway, const PlAdapter *adapter,
+									  Jsonb *options, int *noptions);
+extern const char *pl_option_text(const PlGateway *gateway, const char *name);
+extern int	pl_option_int(const PlGateway *gateway, const char *name);
+extern double pl_option_number(const PlGateway *gateway, const char *name);
+extern bool pl_option_bool(const PlGateway *gateway, const char *name);
+
+/* ---- address.c: where a gateway may be ---- */
+
+typedef enum PlAddressClass
+{
+	PL_ADDRESS_PUBLIC,
+	PL_ADDRESS_LOOPBACK,
+	PL_ADDRESS_PRIVATE			/* any other that is not for the internet */
+} PlAddressClass;
+
+struct sockaddr;
+extern PlAddressClass pl_address_class(const struct sockaddr *address);
+extern bool pl_url_is_loopback(const char *url);
+extern void pl_check_url(const char *gateway, const char *option, const char *url,
+						 bool allow_private);
+
+/* ---- secrets.c ---- */
+
+extern void pl_secrets_load(void);
+extern const char *pl_secret(const char *gateway, const char *name);
+extern const char *pl_secrets_problem(void);
+
+/* ---- http.c: many transfers at once, for the gateway worker ---- */
+
+extern int64 pl_monotonic_ms(void);
+extern void pl_http_init(void);
+extern int	pl_http_epoll_fd(void);
+extern int	pl_http_max_transfers(void);
+extern void pl_http_start(PlGateway *gateway, const PlHttpRequest *request,
+						  List *headers, void *owner);
+extern void pl_http_drive(void);
+extern long pl_http_timeout_ms(void);
+extern void *pl_http_next(PlHttpReply *reply);
+extern void pl_http_forget(PlGateway *gateway);
+extern char *pl_http_header(const PlHttpReply *reply, const char *name);
+extern long pl_http_retry_after_ms(const PlHttpReply *reply);
+
+/* ---- wire.c: the stored form of a request, and forms ---- */
+
+extern bytea *pl_wire_encode(const PlHttpRequest *http);
+extern void pl_wire_decode(bytea *bytes, PlHttpRequest *http);
+extern void pl_form_add(StringInfo form, const char *name, const char *value);
+extern void pl_form_add_int64(StringInfo form, const char *name, int64 value);
+extern char *pl_url_escape(const char *text);
+extern char *pl_redact(const char *text);
+
+/* ---- document.c: reading JSON that nobody vouches for ---- */
+
+typedef struct PlDocument PlDocument;
+
+extern PlDocument *pl_document(const char *body, size_t length, const char **problem);
+extern const char *pl_document_text(const PlDocument *document, const char *path);
+extern char *pl_document_raw(const PlDocument *document, const char *path);
+
+/* ---- error_classes.c ---- */
+
+typedef struct PlErrorClass
+{
+	const char *adapter;
+	int			http_status;	/* 0: any */
+	const char *type;			/* NULL: any */
+	const char *code;			/* NULL: any */
+	PlOutcomeClass outcome;
+	PlOutcomeClass in_doubt;	/* outcome if an earlier attempt may have been
+								 * executed */
+	const char *note;
+} PlErrorClass;
+
+extern PlOutcomeClass pl_classify_error(const PlAdapter *adapter, const PlHttpReply *reply,
+										const char *type, const char *code);
+
+/* ---- calls: a leased request, from its lease to the commit of its outcome ---- */
+
+typedef struct PlCall
+{
+	MemoryContext context;		/* holds this and what it points to */
+	PlGateway  *gateway;
+	PlRequest	request;
+	PlHttpRequest http;			/* empty for an embedded adapter */
+	bool		in_doubt;		/* see PlHttpReply */
+	bool		queried;
+	PlOutcome	outcome;
+	int64		ready_at;		/* embedded adapter: pl_monotonic_ms() when the
+								 * outcome is known */
+	pairingheap_node timer;
+	dlist_node	node;			/* in one of the worker's lists */
+	bool		lost;			/* somebody else has the lease now */
+	int			store_failures; /* how often its outcome could not be stored */
+	int64		store_after;	/* pl_monotonic_ms() of the next attempt */
+} PlCall;
+
+/* ---- queue.c: from row to call ---- */
+
+extern bool pl_queue_attach(void);
+extern int64 pl_queue_lease_token(void);
+extern void pl_queue_take_over(void);
+extern uint64 pl_queue_expire_leases(void);
+extern void pl_queue_lease(dlist_head *leased, TimestampTz *next_due);
+extern void pl_queue_drop(PlCall *call);
+
+/* ---- call.c: from call to outcome ---- */
+
+extern void pl_call_send(PlCall *call);
+extern void pl_call_interpret(PlCall *call, PlHttpReply *reply);
+extern void pl_call_perform(PlCall *call);
+extern void pl_call_set_outcome(PlCall *call, PlOutcomeClass class, const char *code,
+								const char *message);
+
+/* ---- finish.c: from outcome to row ---- */
+
+extern List *pl_queue_finish(List *calls);
+extern void pl_queue_park(PlCall *call, const char *code, const char *message);
+
+/* ---- authorize.c ---- */
+
+extern void pl_require_nonatomic(FunctionCallInfo fcinfo, const char *procedure,
+								 const char *hint);
+
+#endif							/* PL_PSP_H */

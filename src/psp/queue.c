@@ -1,0 +1,442 @@
+/*
+ * src/psp/queue.c
+ *		From rows of psp_requests to calls: leasing, building, taking over.
+ *
+ * A lease is one UPDATE for a whole batch, committed before anything is sent:
+ * the exact bytes, the idempotency key, who has the request and until when.
+ * There is one gateway worker for each database, so rows that another one left
+ * IN_FLIGHT belong to a dead one.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "psp/psp.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+/* calls to a gateway that has not answered yet: no storm of new connections */
+#define FIRST_CALLS 16
+
+/* advisory lock class that SQL cannot take; "payledger gateway" */
+#define GATEWAY_LOCK_KEY1 0x706c6467
+#define GATEWAY_LOCK_CLASS 7
+
+/*
+ * $1, $2: gateways and how many calls each may have more.  Rows that a session
+ * works on are left for the next turn.
+ */
+static PlQuery select_due = {
+	"SELECT r.psp_request_id, r.payment_id, r.gateway, r.operation::text, r.target, r.amount,"
+	"  r.currency, r.payment_method, r.parameters::text, r.idempotency_key, r.attempt,"
+	"  r.first_sent_at, r.psp_reference, r.request_bytes, r.status = 'UNKNOWN', r.reply_status"
+	" FROM unnest($1, $2) AS g(gateway, free), LATERAL"
+	"  (SELECT * FROM payledger.psp_requests q"
+	"    WHERE q.gateway = g.gateway AND q.status IN ('READY', 'UNKNOWN') AND q.next_attempt_at <= $3"
+	"    ORDER BY q.next_attempt_at LIMIT g.free FOR NO KEY UPDATE SKIP LOCKED) r",
+	3, {TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZOID}
+};
+
+static PlQuery lease_rows = {
+	"UPDATE payledger.psp_requests r SET status = 'IN_FLIGHT', attempt = u.attempt,"
+	"  lease_token = $6, lease_expires_at = u.expires_at,"
+	"  first_sent_at = coalesce(r.first_sent_at, $7),"
+	"  request_bytes = coalesce(r.request_bytes, u.bytes), updated_at = $7"
+	" FROM unnest($1, $2, $3, $4, $5) AS u(payment_id, psp_request_id, attempt, expires_at, bytes)"
+	" WHERE r.payment_id = u.payment_id AND r.psp_request_id = u.psp_request_id",
+	7, {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, BYTEAARRAYOID, INT8OID,
+	TIMESTAMPTZOID}
+};
+
+static PlQuery park_row = {
+	"UPDATE payledger.psp_requests SET status = 'PARKED', reply_status = NULL,"
+	"  reply_code = 'build_failed', reply_message = $3, updated_at = $4"
+	" WHERE payment_id = $1 AND psp_request_id = $2",
+	4, {INT8OID, INT8OID, TEXTOID, TIMESTAMPTZOID}
+};
+
+static PlQuery next_due_row = {
+	"SELECT min(r.due) FROM unnest($1) AS g(gateway), LATERAL"
+	"  (SELECT q.next_attempt_at AS due FROM payledger.psp_requests q"
+	"    WHERE q.gateway = g.gateway AND q.status IN ('READY', 'UNKNOWN')"
+	"    ORDER BY q.next_attempt_at LIMIT 1) r", 1, {TEXTARRAYOID}
+};
+
+static PlQuery take_over_rows = {
+	"UPDATE payledger.psp_requests SET status = 'UNKNOWN', lease_token = NULL, lease_expires_at = NULL,"
+	"  next_attempt_at = $2, reply_status = NULL, reply_code = 'worker_lost',"
+	"  reply_message = 'the gateway worker ended before the outcome was stored', updated_at = $2"
+	" WHERE status = 'IN_FLIGHT' AND lease_token <> $1", 2, {INT8OID, TIMESTAMPTZOID}
+};
+
+static PlQuery expire_rows = {
+	"UPDATE payledger.psp_requests SET status = 'UNKNOWN', lease_token = NULL, lease_expires_at = NULL,"
+	"  next_attempt_at = $1, reply_status = NULL, reply_code = 'lease_expired',"
+	"  reply_message = 'the gateway worker did not store an outcome in time', updated_at = $1"
+	" WHERE status = 'IN_FLIGHT' AND lease_expires_at < $1", 1, {TIMESTAMPTZOID}
+};
+
+/*
+ * Become the one gateway worker of this database, until the process ends.
+ * Returns false if there is another one.
+ */
+bool
+pl_queue_attach(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, GATEWAY_LOCK_KEY1, PL_ROLE_GATEWAY, GATEWAY_LOCK_CLASS);
+	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/*
+ * What marks this process' leases.
+ */
+int64
+pl_queue_lease_token(void)
+{
+	static int64 token = 0;
+
+	if (token == 0)
+		token = pl_next_id();
+	return token;
+}
+
+/*
+ * Rows that a former worker left IN_FLIGHT: what became of them is unknown,
+ * and they are due now.  Needs the lock of pl_queue_attach().
+ */
+void
+pl_queue_take_over(void)
+{
+	PlArgs		args = {0};
+
+	pl_history_begin("gateway worker started");
+	pl_arg_int64(&args, pl_queue_lease_token());
+	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_execute(&take_over_rows, &args);
+	pl_history_end();
+}
+
+/*
+ * For the keeper: rows whose lease ran out become UNKNOWN and due.  Returns
+ * their number.  Needs a transaction and an open SPI connection.
+ */
+uint64
+pl_queue_expire_leases(void)
+{
+	PlArgs		args = {0};
+	uint64		n;
+
+	pl_history_begin("lease expired");
+	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	n = pl_execute(&expire_rows, &args);
+	pl_history_end();
+	if (n > 0)
+		pl_wake_at_commit(PL_ROLE_GATEWAY);
+	return n;
+}
+
+/* Calls that use descriptors now. */
+static int
+http_calls(void)
+{
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, pl_gateways())
+	{
+		const PlGateway *gateway = lfirst(cell);
+
+		if (gateway->adapter != NULL && gateway->adapter->perform == NULL)
+			n += gateway->in_flight;
+	}
+	return n;
+}
+
+/* How many more calls the gateway may have now. */
+static int
+free_calls(const PlGateway *gateway)
+{
+	int			limit = gateway->concurrency > 0 ? gateway->concurrency : pl_gateway_concurrency;
+
+	if (gateway->adapter->perform == NULL)
+	{
+		limit = Min(limit, gateway->in_flight + pl_http_max_transfers() - http_calls());
+		if (!gateway->reached)
+			limit = Min(limit, FIRST_CALLS);
+	}
+	return Max(limit - gateway->in_flight, 0);
+}
+
+/*
+ * A call for a row of select_due, in a context of its own.
+ */
+static PlCall *
+new_call(int row, PlGateway *gateway, TimestampTz now)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "payledger call",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext oldcontext = MemoryContextSwitchTo(context);
+	PlCall	   *call = palloc0(sizeof(PlCall));
+	PlRequest  *request = &call->request;
+	bool		isnull;
+	Datum		bytes = pl_get_datum(row, 14, &isnull);
+	bool		answered = !pl_isnull(row, 16);
+
+	call->context = context;
+	call->gateway = gateway;
+	gateway->in_flight++;
+
+	request->psp_request_id = pl_get_int64(row, 1);
+	request->payment_id = pl_get_int64(row, 2);
+	request->gateway = gateway->name;
+	request->operation = pl_operation_by_name(pl_get_text(row, 4));
+	request->target = pl_get_int64(row, 5);
+	request->amount = pl_isnull(row, 6) ? 0 : pl_get_int64(row, 6);
+	request->currency = pl_get_text(row, 7);
+	request->payment_method = pl_get_text(row, 8);
+	request->parameters = pl_get_text(row, 9);
+	request->idempotency_key = pl_get_text(row, 10);
+	request->attempt = pl_get_int32(row, 11) + 1;
+	request->first_sent_at = pl_isnull(row, 12) ? now
+		: DatumGetTimestampTz(pl_get_datum(row, 12, &isnull));
+	request->psp_reference = pl_get_text(row, 13);
+	if (DatumGetPointer(bytes) != NULL)
+		request->request_bytes = DatumGetByteaPCopy(bytes);
+
+	/*
+	 * A request in doubt is replayed; where that can only bring back the same
+	 * reply, the PSP is asked what it did instead: an authorization whose
+	 * reply named a payment that was still pending, and every other time one
+	 * that was answered by an error.
+	 */
+	call->in_doubt = pl_get_bool(row, 15);
+	if (call->in_doubt && gateway->adapter->query != NULL)
+		call->queried =
+			(request->operation == PL_OP_AUTHORIZE && request->psp_reference != NULL) ||
+			(answered && request->attempt % 2 == 1);
+	MemoryContextSwitchTo(oldcontext);
+	return call;
+}
+
+/*
+ * Forget a call.
+ */
+void
+pl_queue_drop(PlCall *call)
+{
+	pl_gateway_release(call->gateway);
+	MemoryContextDelete(call->context);
+}
+
+static void
+build(PlCall *call)
+{
+	const PlAdapter *adapter = call->gateway->adapter;
+
+	if (call->queried && !adapter->query(call->gateway, &call->request, &call->http))
+		call->queried = false;
+	if (call->queried)
+		return;
+	if (call->request.request_bytes == NULL)
+	{
+		adapter->build(call->gateway, &call->request, &call->http);
+		call->request.request_bytes = pl_wire_encode(&call->http);
+	}
+	else
+		pl_wire_decode(call->request.request_bytes, &call->http);
+}
+
+/*
+ * Build the bytes of a call.  Returns NULL, or why they cannot be built.
+ */
+static char *
+build_safely(PlCall *call)
+{
+	MemoryContext oldcontext = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	char	   *volatile problem = NULL;
+
+	if (call->gateway->adapter->perform != NULL)
+		return NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(call->context);
+	PG_TRY();
+	{
+		build(call);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(oldcontext);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		problem = pl_redact(error->message);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(oldcontext);
+	CurrentResourceOwner = owner;
+	return problem;
+}
+
+static void
+park(const PlCall *call, const char *problem)
+{
+	PlArgs		args = {0};
+
+	pl_arg_int64(&args, call->request.payment_id);
+	pl_arg_int64(&args, call->request.psp_request_id);
+	pl_arg_text(&args, problem);
+	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_execute(&park_row, &args);
+}
+
+static void
+lease(dlist_head *leased, int n)
+{
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	Datum	   *payments = palloc(sizeof(Datum) * n);
+	Datum	   *ids = palloc(sizeof(Datum) * n);
+	Datum	   *attempts = palloc(sizeof(Datum) * n);
+	Datum	   *expires = palloc(sizeof(Datum) * n);
+	Datum	   *bytes = palloc0(sizeof(Datum) * n);
+	bool	   *bytes_null = palloc(sizeof(bool) * n);
+	PlArgs		args = {0};
+	dlist_iter	iter;
+	int			i = 0;
+
+	dlist_foreach(iter, leased)
+	{
+		PlCall	   *call = dlist_container(PlCall, node, iter.cur);
+
+		payments[i] = Int64GetDatum(call->request.payment_id);
+		ids[i] = Int64GetDatum(call->request.psp_request_id);
+		attempts[i] = Int32GetDatum(call->request.attempt);
+		expires[i] = TimestampTzGetDatum(TimestampTzPlusMilliseconds(now,
+																	(int64) call->gateway->lease_seconds * 1000));
+		bytes_null[i] = call->request.request_bytes == NULL;
+		if (!bytes_null[i])
+			bytes[i] = PointerGetDatum(call->request.request_bytes);
+		i++;
+	}
+	Assert(i == n);
+	pl_arg_array(&args, payments, NULL, n, INT8OID);
+	pl_arg_array(&args, ids, NULL, n, INT8OID);
+	pl_arg_array(&args, attempts, NULL, n, INT4OID);
+	pl_arg_array(&args, expires, NULL, n, TIMESTAMPTZOID);
+	pl_arg_array(&args, bytes, bytes_null, n, BYTEAOID);
+	pl_arg_int64(&args, pl_queue_lease_token());
+	pl_arg_timestamp(&args, now);
+	if (pl_execute(&lease_rows, &args) != (uint64) n)
+		elog(ERROR, "leased another number of psp requests than %d", n);
+}
+
+/* When the next request of one of the gateways is due; 0: none is waiting. */
+static TimestampTz
+find_next_due(Datum *names, int n)
+{
+	PlArgs		args = {0};
+	bool		isnull;
+	Datum		due;
+
+	if (n == 0)
+		return 0;
+	pl_arg_array(&args, names, NULL, n, TEXTOID);
+	pl_execute(&next_due_row, &args);
+	due = pl_get_datum(0, 1, &isnull);
+	return isnull ? 0 : DatumGetTimestampTz(due);
+}
+
+/* Calls for the rows that are due; their number is that of the rows. */
+static int
+make_calls(dlist_head *leased, PlGateway **asked, int nasked, uint64 nrows)
+{
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	int			n = 0;
+
+	for (uint64 row = 0; row < nrows; row++)
+	{
+		char	   *name = pl_get_text(row, 3);
+
+		for (int g = 0; g < nasked; g++)
+			if (strcmp(asked[g]->name, name) == 0)
+			{
+				dlist_push_tail(leased, &new_call(row, asked[g], now)->node);
+				n++;
+			}
+	}
+	return n;
+}
+
+/*
+ * Lease the requests that are due, as many as their gateways may have: their
+ * calls are added to leased, in contexts of their own.  A request whose bytes
+ * cannot be built is parked and stands in nobody's way.  *next_due becomes
+ * when more will be due, 0 for never, of the gateways that could take more.
+ * Needs a transaction and an open SPI connection.
+ */
+void
+pl_queue_lease(dlist_head *leased, TimestampTz *next_due)
+{
+	int			most = list_length(pl_gateways());
+	PlGateway **asked = palloc(sizeof(PlGateway *) * (most + 1));
+	Datum	   *names = palloc(sizeof(Datum) * (most + 1));
+	Datum	   *free = palloc(sizeof(Datum) * (most + 1));
+	int			nasked = 0;
+	int			ncalls;
+	PlArgs		args = {0};
+	ListCell   *cell;
+	dlist_mutable_iter iter;
+
+	*next_due = 0;
+	foreach(cell, pl_gateways())
+	{
+		PlGateway  *gateway = lfirst(cell);
+		int			n = gateway->problem ? 0 : free_calls(gateway);
+
+		if (n == 0 || pl_gateway_problem(gateway) != NULL)
+			continue;
+		asked[nasked] = gateway;
+		names[nasked] = CStringGetTextDatum(gateway->name);
+		free[nasked++] = Int32GetDatum(n);
+	}
+	if (nasked == 0)
+		return;
+
+	pl_arg_array(&args, names, NULL, nasked, TEXTOID);
+	pl_arg_array(&args, free, NULL, nasked, INT4OID);
+	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	ncalls = make_calls(leased, asked, nasked, pl_execute(&select_due, &args));
+
+	pl_history_begin("gateway worker");
+	dlist_foreach_modify(iter, leased)
+	{
+		PlCall	   *call = dlist_container(PlCall, node, iter.cur);
+		char	   *problem = build_safely(call);
+
+		if (problem == NULL)
+			continue;
+		park(call, problem);
+		dlist_delete(&call->node);
+		pl_queue_drop(call);
+		ncalls--;
+	}
+	if (ncalls > 0)
+		lease(leased, ncalls);
+	pl_history_end();
+
+	/* full gateways look again when a call of theirs is over */
+	most = 0;
+	for (int g = 0; g < nasked; g++)
+		if (free_calls(asked[g]) > 0)
+			names[most++] = names[g];
+	*next_due = find_next_due(names, most);
+}

@@ -1,0 +1,160 @@
+/*
+ * src/psp/resolve.c
+ *		An operator's word on a request whose outcome nobody knows.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "psp/psp.h"
+#include "utils/builtins.h"
+
+#define MAX_NOTE 500
+
+static PlQuery select_request = {
+	"SELECT psp_request_id, payment_id, gateway, operation::text, target, amount, currency,"
+	"  payment_method, parameters::text, idempotency_key, attempt, first_sent_at, psp_reference,"
+	"  status::text"
+	" FROM payledger.psp_requests"
+	" WHERE psp_request_id = $1 AND status IN ('UNKNOWN', 'PARKED')", 1, {INT8OID}
+};
+
+/* Only to say why there is none: no index leads here. */
+static PlQuery select_status = {
+	"SELECT status::text FROM payledger.psp_requests WHERE psp_request_id = $1", 1, {INT8OID}
+};
+
+static PlQuery select_adapter = {
+	"SELECT adapter FROM payledger.gateways WHERE gateway = $1", 1, {TEXTOID}
+};
+
+static PlQuery resolve_row = {
+	"UPDATE payledger.psp_requests SET status = $3::payledger.psp_request_status,"
+	"  psp_reference = coalesce($4, psp_reference), reply_code = 'resolved', reply_message = $5,"
+	"  updated_at = $6"
+	" WHERE payment_id = $1 AND psp_request_id = $2 AND status IN ('UNKNOWN', 'PARKED')"
+	" RETURNING psp_request_id, status::text",
+	6, {INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
+};
+
+PG_FUNCTION_INFO_V1(pl_sql_resolve_request);
+
+static PlOutcomeClass
+outcome_by_name(int64 id, const char *name)
+{
+	if (strcmp(name, "SUCCEEDED") == 0)
+		return PL_OUTCOME_SUCCEEDED;
+	if (strcmp(name, "REFUSED") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("outcome of psp_request " INT64_FORMAT " must be SUCCEEDED or REFUSED", id)));
+	return PL_OUTCOME_REFUSED;
+}
+
+/* The open request of that id; PL007 or PL001 if there is none. */
+static PlRequest *
+find_request(int64 id, const char *outcome)
+{
+	PlRequest  *request = palloc0(sizeof(PlRequest));
+	PlArgs		args = {0};
+	bool		isnull;
+
+	pl_arg_int64(&args, id);
+	if (pl_execute(&select_request, &args) == 0)
+	{
+		if (pl_execute(&select_status, &args) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_PL_NOT_FOUND),
+					 errmsg("psp_request " INT64_FORMAT " does not exist", id)));
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_ILLEGAL_TRANSITION),
+				 errmsg("psp_request " INT64_FORMAT " must not go from %s to %s by an operator",
+						id, pl_get_text(0, 1), outcome),
+				 errdetail("machine psp_request, from %s, to %s", pl_get_text(0, 1), outcome),
+				 errhint("Only a request that is UNKNOWN or PARKED waits for an operator.")));
+	}
+	request->psp_request_id = id;
+	request->payment_id = pl_get_int64(0, 2);
+	request->gateway = pl_get_text(0, 3);
+	request->operation = pl_operation_by_name(pl_get_text(0, 4));
+	request->target = pl_get_int64(0, 5);
+	request->amount = pl_isnull(0, 6) ? 0 : pl_get_int64(0, 6);
+	request->currency = pl_get_text(0, 7);
+	request->payment_method = pl_get_text(0, 8);
+	request->parameters = pl_get_text(0, 9);
+	request->idempotency_key = pl_get_text(0, 10);
+	request->attempt = pl_get_int32(0, 11);
+	request->first_sent_at = pl_isnull(0, 12) ? 0 : DatumGetTimestampTz(pl_get_datum(0, 12, &isnull));
+	request->psp_reference = pl_get_text(0, 13);
+	return request;
+}
+
+/* Captures name the PSP's payment, so an authorization must bring its id. */
+static void
+require_reference(const PlRequest *request, const char *reference)
+{
+	const PlAdapter *adapter;
+	PlArgs		args = {0};
+
+	if (reference != NULL || (request->operation != PL_OP_AUTHORIZE && request->operation != PL_OP_CONFIRM))
+		return;
+	pl_arg_text(&args, request->gateway);
+	adapter = pl_execute(&select_adapter, &args) > 0 ? pl_find_adapter(pl_get_text(0, 1)) : NULL;
+	if (adapter == NULL || adapter->needs_reference)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("psp_request " INT64_FORMAT " cannot succeed without the id of the payment at the PSP",
+						request->psp_request_id),
+				 errhint("Pass it as psp_reference.")));
+}
+
+/*
+ * resolve_request(psp_request_id, outcome, note, psp_reference)
+ *		RETURNS TABLE (psp_request_id, status)
+ */
+Datum
+pl_sql_resolve_request(PG_FUNCTION_ARGS)
+{
+	int64		id = pl_int64_arg(fcinfo, 0, "psp_request_id");
+	char	   *name = pl_text_arg(fcinfo, 1, "outcome");
+	char	   *note = pl_text_arg(fcinfo, 2, "note");
+	char	   *reference = pl_optional_text_arg(fcinfo, 3);
+	PlRequest  *request;
+	PlOutcome	outcome = {0};
+	PlArgs		args = {0};
+	PlWork	   *work;
+
+	pl_connect();
+	pl_require_layout();
+	outcome.class = outcome_by_name(id, name);
+	pl_check_text("note", note, MAX_NOTE);
+	if (reference != NULL)
+		pl_check_text("psp_reference", reference, 255);
+	request = find_request(id, name);
+	if (reference == NULL)
+		reference = unconstify(char *, request->psp_reference);
+	if (outcome.class == PL_OUTCOME_SUCCEEDED)
+		require_reference(request, reference);
+	outcome.psp_reference = reference;
+	outcome.code = "resolved";
+	outcome.message = note;
+	outcome.retry_after_ms = outcome.recheck_ms = -1;
+
+	work = pl_work_begin("resolve_request");
+	pl_apply_outcome(work, request, &outcome);
+	pl_history_cause(psprintf("resolve_request: %s", note));
+	pl_arg_int64(&args, request->payment_id);
+	pl_arg_int64(&args, id);
+	pl_arg_text(&args, name);
+	pl_arg_text(&args, reference);
+	pl_arg_text(&args, note);
+	pl_arg_timestamp(&args, work->now);
+	if (pl_execute(&resolve_row, &args) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_ILLEGAL_TRANSITION),
+				 errmsg("psp_request " INT64_FORMAT " was decided by somebody else meanwhile", id)));
+	pl_return_rows(fcinfo);
+	pl_work_end(work);
+	pl_finish();
+	return (Datum) 0;
+}

@@ -1,0 +1,429 @@
+/*
+ * src/psp/stripe.c
+ *		Adapter for Stripe: PaymentIntents with manual capture.
+ *
+ * One PaymentIntent for each payment intent of ours; each payment order is
+ * captured on it by its own request (multicapture).  Every capture leaves a
+ * mark in the PaymentIntent's metadata in the same step, so that a capture of
+ * unknown outcome can be looked up.
+ */
+#include "postgres.h"
+
+#include "common/int.h"
+#include "psp/psp.h"
+#include "utils/builtins.h"
+
+/* the version whose parameters and statuses this file speaks */
+#define STRIPE_VERSION "2025-09-30.clover"
+
+/*
+ * Keys may be removed once they are at least 24 hours old; one hour less, so
+ * that clocks and a slow last attempt do not matter.
+ */
+#define STRIPE_KEY_WINDOW (23 * 3600)
+
+#define FORM "application/x-www-form-urlencoded"
+
+/* metadata of the PaymentIntent */
+#define PAYMENT_MARK "payment_id"
+#define ORDER_MARK "order_id"
+#define CAPTURE_MARK "captured_order_"
+
+static const PlOption stripe_options[] = {
+	{"base_url", PL_OPTION_URL, 0, 0, NULL, "https://api.stripe.com",
+	"where Stripe's API is: https, or http to a loopback literal"},
+	{"stripe_account", PL_OPTION_TEXT, 0, 0, NULL, NULL,
+	"connected account to act for (Stripe-Account header)"},
+	{"payment_method_types", PL_OPTION_TEXT, 0, 0, NULL, "card",
+	"payment method types to accept, parted by commas"},
+	{"return_url", PL_OPTION_TEXT, 0, 0, NULL, NULL,
+	"where the shopper comes back to after an action on the bank's page"},
+	{"multicapture", PL_OPTION_BOOL, 0, 0, NULL, "true",
+	"ask for several captures on one authorization; needed for orders of several sellers"},
+	{NULL}
+};
+
+static const char *const stripe_secrets[] = {"api_key", NULL};
+
+/* Stripe's digits after the point, where they differ from ISO 4217 */
+static const struct
+{
+	const char *currency;
+	int			exponent;
+}			stripe_exponents[] = {
+	{"ISK", 2}, {"UGX", 2}, {"MGA", 0}
+};
+
+/*
+ * An amount in the unit Stripe counts the currency in.  Raises 22003 if it
+ * has no such amount.
+ */
+static int64
+stripe_amount(int64 amount, const char *currency)
+{
+	int			ours = pl_check_currency(currency)->exponent;
+	int			theirs = ours;
+
+	for (size_t i = 0; i < lengthof(stripe_exponents); i++)
+		if (strcmp(stripe_exponents[i].currency, currency) == 0)
+			theirs = stripe_exponents[i].exponent;
+	for (; ours < theirs; ours++)
+		if (pg_mul_s64_overflow(amount, 10, &amount))
+			ereport(ERROR,
+					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+					 errmsg("amount in %s is too large for stripe", currency)));
+	for (; ours > theirs; ours--)
+	{
+		if (amount % 10 != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+					 errmsg("amount " INT64_FORMAT " %s is not a whole number of stripe's units",
+							amount, currency)));
+		amount /= 10;
+	}
+	return amount;
+}
+
+/* The request's parameters; they were written by us. */
+static PlDocument *
+parameters_of(const PlRequest *request)
+{
+	const char *text = request->parameters ? request->parameters : "{}";
+	const char *problem;
+	PlDocument *document = pl_document(text, strlen(text), &problem);
+
+	if (document == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("parameters of psp request " INT64_FORMAT " cannot be read: %s",
+						request->psp_request_id, problem)));
+	return document;
+}
+
+/* Path of the PaymentIntent; without a reference there is none. */
+static char *
+intent_path(const PlRequest *request, const char *action)
+{
+	if (request->psp_reference == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("psp request " INT64_FORMAT " needs stripe's id of the payment",
+						request->psp_request_id)));
+	return psprintf("/v1/payment_intents/%s%s", pl_url_escape(request->psp_reference), action);
+}
+
+static char *
+build_authorize(const PlGateway *gateway, const PlRequest *request)
+{
+	PlDocument *parameters = parameters_of(request);
+	const char *return_url = pl_option_text(gateway, "return_url");
+	const char *order_id = pl_document_text(parameters, "order_id");
+	char	   *types = pstrdup(pl_option_text(gateway, "payment_method_types"));
+	char	   *currency = pstrdup(request->currency);
+	StringInfoData form;
+
+	if (request->payment_method == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("psp request " INT64_FORMAT " has no payment method",
+						request->psp_request_id)));
+	for (char *p = currency; *p; p++)
+		*p = pg_ascii_tolower((unsigned char) *p);
+
+	initStringInfo(&form);
+	pl_form_add_int64(&form, "amount", stripe_amount(request->amount, request->currency));
+	pl_form_add(&form, "currency", currency);
+	pl_form_add(&form, "capture_method", "manual");
+	pl_form_add(&form, "confirm", "true");
+	pl_form_add(&form, "payment_method", request->payment_method);
+	for (char *type = strtok(types, ", "); type != NULL; type = strtok(NULL, ", "))
+		pl_form_add(&form, "payment_method_types[]", type);
+	if (pl_option_bool(gateway, "multicapture"))
+		pl_form_add(&form, "payment_method_options[card][request_multicapture]", "if_available");
+	if (return_url != NULL)
+		pl_form_add(&form, "return_url", return_url);
+	pl_form_add_int64(&form, "metadata[" PAYMENT_MARK "]", request->payment_id);
+	if (order_id != NULL)
+		pl_form_add(&form, "metadata[" ORDER_MARK "]", order_id);
+	return form.data;
+}
+
+static char *
+build_capture(const PlGateway *gateway, const PlRequest *request)
+{
+	PlDocument *parameters = parameters_of(request);
+	const char *final = pl_document_text(parameters, "final");
+	StringInfoData form;
+
+	initStringInfo(&form);
+	pl_form_add_int64(&form, "amount_to_capture", stripe_amount(request->amount, request->currency));
+	if (pl_option_bool(gateway, "multicapture"))
+		pl_form_add(&form, "final_capture",
+					final != NULL && strcmp(final, "true") == 0 ? "true" : "false");
+	pl_form_add_int64(&form, psprintf("metadata[" CAPTURE_MARK INT64_FORMAT "]", request->target),
+					  request->amount);
+	return form.data;
+}
+
+static void
+stripe_build(const PlGateway *gateway, const PlRequest *request, PlHttpRequest *http)
+{
+	http->method = "POST";
+	http->content_type = FORM;
+	switch (request->operation)
+	{
+		case PL_OP_AUTHORIZE:
+			http->path = "/v1/payment_intents";
+			http->body = build_authorize(gateway, request);
+			break;
+		case PL_OP_CAPTURE:
+			http->path = intent_path(request, "/capture");
+			http->body = build_capture(gateway, request);
+			break;
+		case PL_OP_CANCEL:
+			http->path = intent_path(request, "/cancel");
+			http->body = "";
+			break;
+		case PL_OP_CONFIRM:
+		case PL_OP_RETRIEVE:
+			/* the shopper's action has confirmed it; see what came of it */
+			http->method = "GET";
+			http->path = intent_path(request, "");
+			http->body = http->content_type = NULL;
+			break;
+	}
+}
+
+/*
+ * Ask for the PaymentIntent: by its id, or by our mark on it.
+ */
+static bool
+stripe_query(const PlGateway *gateway, const PlRequest *request, PlHttpRequest *http)
+{
+	memset(http, 0, sizeof(PlHttpRequest));
+	http->method = "GET";
+	if (request->psp_reference != NULL)
+		http->path = intent_path(request, "");
+	else
+		http->path = psprintf("/v1/payment_intents/search?query=%s",
+							  pl_url_escape(psprintf("metadata['" PAYMENT_MARK "']:'" INT64_FORMAT "'",
+													 request->payment_id)));
+	return true;
+}
+
+static List *
+stripe_headers(const PlGateway *gateway, const PlRequest *request, const PlHttpRequest *http)
+{
+	List	   *headers = NIL;
+	const char *account = pl_option_text(gateway, "stripe_account");
+
+	headers = lappend(headers, psprintf("Authorization: Bearer %s", pl_secret(gateway->name, "api_key")));
+	if (strcmp(http->method, "POST") == 0)
+		headers = lappend(headers, psprintf("Idempotency-Key: %s", request->idempotency_key));
+	headers = lappend(headers, pstrdup("Stripe-Version: " STRIPE_VERSION));
+	if (account != NULL)
+		headers = lappend(headers, psprintf("Stripe-Account: %s", account));
+	return headers;
+}
+
+/* A place in the document: prefix "" or "error.payment_intent." */
+static const char *
+field(const PlDocument *document, const char *prefix, const char *name)
+{
+	return pl_document_text(document, psprintf("%s%s", prefix, name));
+}
+
+static bool
+is_text(const char *a, const char *b)
+{
+	return a != NULL && strcmp(a, b) == 0;
+}
+
+/* Has the PaymentIntent the mark that our capture leaves? */
+static bool
+has_capture_mark(const PlRequest *request, const PlDocument *document, const char *prefix)
+{
+	return field(document, prefix,
+				 psprintf("metadata." CAPTURE_MARK INT64_FORMAT, request->target)) != NULL;
+}
+
+/* Why the last attempt to pay failed. */
+static void
+failed_payment(const PlDocument *document, const char *prefix, PlOutcome *outcome)
+{
+	const char *decline_code = field(document, prefix, "last_payment_error.decline_code");
+
+	outcome->class = PL_OUTCOME_REFUSED;
+	outcome->code = decline_code ? decline_code
+		: field(document, prefix, "last_payment_error.code");
+	if (outcome->code == NULL)
+		outcome->code = "payment_failed";
+	outcome->message = field(document, prefix, "last_payment_error.message");
+}
+
+static void
+interpret_authorization(const PlDocument *document, const char *prefix, const char *status,
+						PlOutcome *outcome)
+{
+	if (is_text(status, "requires_capture") || is_text(status, "succeeded"))
+		outcome->class = PL_OUTCOME_SUCCEEDED;
+	else if (is_text(status, "requires_action"))
+	{
+		outcome->class = PL_OUTCOME_ACTION_REQUIRED;
+		outcome->next_action = pl_document_raw(document, psprintf("%snext_action", prefix));
+	}
+	else if (is_text(status, "requires_payment_method"))
+		failed_payment(document, prefix, outcome);
+	else if (is_text(status, "canceled"))
+	{
+		outcome->class = PL_OUTCOME_REFUSED;
+		outcome->code = "canceled";
+	}
+}
+
+/*
+ * A PaymentIntent, as the reply to the request or to a question about it.
+ * What it does not say for certain stays UNKNOWN with its status as code.
+ */
+static void
+interpret_intent(const PlRequest *request, const PlHttpReply *reply,
+				 const PlDocument *document, const char *prefix, PlOutcome *outcome)
+{
+	const char *status = field(document, prefix, "status");
+
+	outcome->psp_reference = field(document, prefix, "id");
+	outcome->code = status;
+	if (status == NULL || outcome->psp_reference == NULL)
+	{
+		outcome->code = "unexpected_reply";
+		return;
+	}
+	switch (request->operation)
+	{
+		case PL_OP_AUTHORIZE:
+		case PL_OP_CONFIRM:
+			interpret_authorization(document, prefix, status, outcome);
+			break;
+		case PL_OP_CAPTURE:
+			if (reply->queried ? has_capture_mark(request, document, prefix)
+				: is_text(status, "succeeded") || is_text(status, "requires_capture"))
+				outcome->class = PL_OUTCOME_SUCCEEDED;
+			else if (is_text(status, "canceled"))
+				outcome->class = PL_OUTCOME_REFUSED;
+			break;
+		case PL_OP_CANCEL:
+			/* after a partial capture the rest is released and it succeeded */
+			if (is_text(status, "canceled") || (!reply->queried && is_text(status, "succeeded")))
+				outcome->class = PL_OUTCOME_SUCCEEDED;
+			break;
+		case PL_OP_RETRIEVE:
+			if (request->target == request->payment_id)
+				interpret_authorization(document, prefix, status, outcome);
+			else
+				outcome->class = PL_OUTCOME_SUCCEEDED;
+			break;
+	}
+}
+
+/*
+ * "unexpected state": what the intent's status says about this request.
+ * Returns false if it says no more than the error itself.
+ */
+static bool
+interpret_unexpected_state(const PlRequest *request, const PlDocument *document, PlOutcome *outcome)
+{
+	const char *prefix = "error.payment_intent.";
+	const char *status = field(document, prefix, "status");
+
+	if (request->operation == PL_OP_CAPTURE && has_capture_mark(request, document, prefix))
+		outcome->class = PL_OUTCOME_SUCCEEDED;
+	else if (request->operation == PL_OP_CAPTURE && is_text(status, "succeeded"))
+		outcome->class = PL_OUTCOME_UNKNOWN;	/* captured, but not by us */
+	else if (request->operation == PL_OP_CANCEL && is_text(status, "canceled"))
+		outcome->class = PL_OUTCOME_SUCCEEDED;
+	else
+		return false;
+	return true;
+}
+
+static void
+interpret_error(const PlRequest *request, const PlHttpReply *reply,
+				const PlDocument *document, PlOutcome *outcome)
+{
+	const char *type = pl_document_text(document, "error.type");
+	const char *code = pl_document_text(document, "error.code");
+	const char *decline_code = pl_document_text(document, "error.decline_code");
+	char	   *should_retry = pl_http_header(reply, "Stripe-Should-Retry");
+
+	outcome->code = decline_code ? decline_code : code ? code : type;
+	if (outcome->code == NULL)
+		outcome->code = psprintf("http_%d", reply->status);
+	outcome->message = pl_document_text(document, "error.message");
+	outcome->psp_reference = pl_document_text(document, "error.payment_intent.id");
+
+	if (is_text(code, "payment_intent_unexpected_state") &&
+		interpret_unexpected_state(request, document, outcome))
+		return;
+	outcome->class = pl_classify_error(&pl_stripe_adapter, reply, type, code);
+
+	/* Stripe's own word on whether another attempt can help wins */
+	if (outcome->class == PL_OUTCOME_RETRY && is_text(should_retry, "false"))
+		outcome->class = PL_OUTCOME_REFUSED;
+	else if (outcome->class == PL_OUTCOME_REFUSED && is_text(should_retry, "true"))
+		outcome->class = reply->in_doubt ? PL_OUTCOME_UNKNOWN : PL_OUTCOME_RETRY;
+}
+
+/*
+ * The answer to a search by our mark.  Search lags behind, so finding nothing
+ * proves nothing.
+ */
+static void
+interpret_search(const PlRequest *request, const PlHttpReply *reply,
+				 const PlDocument *document, PlOutcome *outcome)
+{
+	if (pl_document_text(document, "data.0.id") == NULL)
+		outcome->code = "not_found_yet";
+	else
+		interpret_intent(request, reply, document, "data.0.", outcome);
+}
+
+static void
+stripe_interpret(const PlRequest *request, const PlHttpReply *reply, PlOutcome *outcome)
+{
+	const char *problem;
+	PlDocument *document = pl_document(reply->body, reply->body_length, &problem);
+
+	outcome->class = PL_OUTCOME_UNKNOWN;
+	outcome->retry_after_ms = pl_http_retry_after_ms(reply);
+	if (document == NULL)
+	{
+		outcome->code = reply->status >= 400 ? psprintf("http_%d", reply->status) : "garbage_reply";
+		outcome->message = psprintf("reply of status %d is %s", reply->status, problem);
+	}
+	else if (reply->status >= 200 && reply->status < 300)
+	{
+		if (is_text(pl_document_text(document, "object"), "search_result"))
+			interpret_search(request, reply, document, outcome);
+		else
+			interpret_intent(request, reply, document, "", outcome);
+	}
+	else
+	{
+		interpret_error(request, reply, document, outcome);
+		/* an error about the question says nothing about the request */
+		if (reply->queried)
+			outcome->class = PL_OUTCOME_UNKNOWN;
+	}
+}
+
+const PlAdapter pl_stripe_adapter = {
+	.name = "stripe",
+	.options = stripe_options,
+	.secrets = stripe_secrets,
+	.key_window = STRIPE_KEY_WINDOW,
+	.needs_reference = true,
+	.build = stripe_build,
+	.query = stripe_query,
+	.headers = stripe_headers,
+	.interpret = stripe_interpret
+};

@@ -1,0 +1,44 @@
+/* src/psp/views.sql: made anew by every payledger.setup() */
+
+CREATE OR REPLACE VIEW payledger.stat_gateway AS
+	WITH waiting AS (
+		/* two branches, for the two partial indexes */
+		SELECT gateway, status, next_attempt_at, attempt, updated_at, reply_status, reply_code, reply_message
+		  FROM payledger.psp_requests WHERE status IN ('READY', 'UNKNOWN')
+		UNION ALL
+		SELECT gateway, status, next_attempt_at, attempt, updated_at, reply_status, reply_code, reply_message
+		  FROM payledger.psp_requests WHERE status IN ('IN_FLIGHT', 'PARKED')
+	), counts AS (
+		SELECT gateway,
+			   count(*) FILTER (WHERE status = 'READY') AS ready,
+			   count(*) FILTER (WHERE status IN ('READY', 'UNKNOWN') AND next_attempt_at <= pg_catalog.now()) AS due,
+			   count(*) FILTER (WHERE status = 'IN_FLIGHT') AS in_flight,
+			   count(*) FILTER (WHERE status = 'UNKNOWN') AS unknown,
+			   count(*) FILTER (WHERE status = 'PARKED') AS parked,
+			   min(next_attempt_at) FILTER (WHERE status IN ('READY', 'UNKNOWN')) AS oldest_due_at
+		  FROM waiting GROUP BY gateway
+	), failing AS (
+		SELECT DISTINCT ON (gateway) gateway, reply_status, reply_code, reply_message, updated_at, attempt
+		  FROM waiting WHERE reply_code IS NOT NULL
+		 ORDER BY gateway, updated_at DESC
+	)
+	SELECT coalesce(g.gateway, c.gateway) AS gateway,
+		   g.adapter,
+		   coalesce(g.is_default, false) AS is_default,
+		   coalesce(c.ready, 0) AS ready,
+		   coalesce(c.due, 0) AS due,
+		   coalesce(c.in_flight, 0) AS in_flight,
+		   coalesce(c.unknown, 0) AS unknown,
+		   coalesce(c.parked, 0) AS parked,
+		   c.oldest_due_at,
+		   f.reply_status AS last_fault_http_status,
+		   f.reply_code AS last_fault_code,
+		   f.reply_message AS last_fault_message,
+		   f.attempt AS last_fault_attempt,
+		   f.updated_at AS last_fault_at
+	  FROM payledger.gateways g
+	  FULL JOIN counts c ON c.gateway = g.gateway
+	  LEFT JOIN failing f ON f.gateway = coalesce(g.gateway, c.gateway)
+	 ORDER BY 1;
+COMMENT ON VIEW payledger.stat_gateway IS
+'What waits at each gateway and why: requests ready, due now, in flight, of unknown outcome, and parked for an operator (payledger.resolve_request), when the oldest is due, and the last fault of those that are waiting. adapter is null for requests to a gateway that is gone. payledger.stat_worker tells if the gateway worker itself is in trouble, for want of an API key say.';

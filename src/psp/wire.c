@@ -1,0 +1,207 @@
+/*
+ * src/psp/wire.c
+ *		The stored form of a request, form bodies, and text from outside made
+ *		fit for rows and logs.
+ *
+ * The stored form describes itself:
+ *
+ *		POST /v1/payment_intents
+ *		Content-Type: application/x-www-form-urlencoded
+ *		(blank line)
+ *		amount=2900&currency=eur...
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+#include "psp/psp.h"
+#include "utils/builtins.h"
+
+static const char content_type_header[] = "Content-Type: ";
+
+/* longest message that is kept, bytes */
+#define MAX_MESSAGE 300
+
+/* digits of a card number, and how many of them may be shown */
+#define PAN_MIN_DIGITS 13
+#define PAN_MAX_DIGITS 19
+#define PAN_SHOWN_DIGITS 4
+
+/* One line without control characters: nothing may slip in a further header. */
+static void
+check_line(const char *what, const char *value)
+{
+	for (const char *p = value; *p; p++)
+		if ((unsigned char) *p < 0x20 || *p == 0x7f)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s of a gateway request must not hold control characters", what)));
+}
+
+/*
+ * A request as it is stored in psp_requests.request_bytes.  Raises 22023 if
+ * method, path or content type hold a control character.
+ */
+bytea *
+pl_wire_encode(const PlHttpRequest *http)
+{
+	StringInfoData out;
+	bytea	   *bytes;
+
+	check_line("method", http->method);
+	check_line("path", http->path);
+	initStringInfo(&out);
+	appendStringInfo(&out, "%s %s\n", http->method, http->path);
+	if (http->content_type != NULL)
+	{
+		check_line("content type", http->content_type);
+		appendStringInfo(&out, "%s%s\n", content_type_header, http->content_type);
+	}
+	appendStringInfoChar(&out, '\n');
+	if (http->body != NULL)
+		appendStringInfoString(&out, http->body);
+
+	bytes = palloc(VARHDRSZ + out.len);
+	SET_VARSIZE(bytes, VARHDRSZ + out.len);
+	memcpy(VARDATA(bytes), out.data, out.len);
+	pfree(out.data);
+	return bytes;
+}
+
+/*
+ * The request that was stored; strings are palloc'd.  Raises XX001 for bytes
+ * that pl_wire_encode() did not write.
+ */
+void
+pl_wire_decode(bytea *bytes, PlHttpRequest *http)
+{
+	char	   *text = pnstrdup(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
+	char	   *head_end = strstr(text, "\n\n");
+	char	   *path = strchr(text, ' ');
+	char	   *line_end = strchr(text, '\n');
+
+	if (head_end == NULL || path == NULL || path > line_end)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("stored bytes of a gateway request are damaged")));
+	*head_end = *path = *line_end = '\0';
+	http->method = text;
+	http->path = path + 1;
+	http->content_type = NULL;
+	if (line_end < head_end &&
+		strncmp(line_end + 1, content_type_header, strlen(content_type_header)) == 0)
+		http->content_type = line_end + 1 + strlen(content_type_header);
+	http->body = http->content_type ? head_end + 2 : NULL;
+}
+
+static void
+append_escaped(StringInfo out, const char *text)
+{
+	static const char hex[] = "0123456789ABCDEF";
+
+	for (const unsigned char *p = (const unsigned char *) text; *p; p++)
+	{
+		if ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') ||
+			strchr("-._~", *p) != NULL)
+			appendStringInfoCharMacro(out, (char) *p);
+		else
+		{
+			appendStringInfoCharMacro(out, '%');
+			appendStringInfoCharMacro(out, hex[*p >> 4]);
+			appendStringInfoCharMacro(out, hex[*p & 15]);
+		}
+	}
+}
+
+/*
+ * Add a pair to a form body; brackets in name are left as they are.  Text goes
+ * out as UTF-8.
+ */
+void
+pl_form_add(StringInfo form, const char *name, const char *value)
+{
+	if (form->len > 0)
+		appendStringInfoChar(form, '&');
+	appendStringInfoString(form, name);
+	appendStringInfoChar(form, '=');
+	append_escaped(form, pg_server_to_any(value, strlen(value), PG_UTF8));
+}
+
+void
+pl_form_add_int64(StringInfo form, const char *name, int64 value)
+{
+	char		digits[MAXINT8LEN + 1];
+
+	pg_lltoa(value, digits);
+	pl_form_add(form, name, digits);
+}
+
+/*
+ * Text as it may stand in a URL's path or query, palloc'd.
+ */
+char *
+pl_url_escape(const char *text)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	append_escaped(&out, pg_server_to_any(text, strlen(text), PG_UTF8));
+	return out.data;
+}
+
+/* Hide all but the last digits of every run that is as long as a card number. */
+static void
+mask_card_numbers(char *text)
+{
+	for (char *p = text; *p;)
+	{
+		char	   *start = p;
+		int			digits = 0;
+		int			hidden = 0;
+
+		if (!isdigit((unsigned char) *p))
+		{
+			p++;
+			continue;
+		}
+		while (isdigit((unsigned char) *p) ||
+			   ((*p == ' ' || *p == '-') && isdigit((unsigned char) p[1])))
+			digits += isdigit((unsigned char) *p++) ? 1 : 0;
+		if (digits < PAN_MIN_DIGITS || digits > PAN_MAX_DIGITS)
+			continue;
+		for (char *q = start; q < p && hidden < digits - PAN_SHOWN_DIGITS; q++)
+			if (isdigit((unsigned char) *q))
+			{
+				*q = '*';
+				hidden++;
+			}
+	}
+}
+
+/*
+ * A PSP's words as they may be stored and logged: one line of at most 300
+ * bytes in the server's encoding, without card numbers.  NULL stays NULL.
+ */
+char *
+pl_redact(const char *text)
+{
+	char	   *result;
+	int			length;
+
+	if (text == NULL)
+		return NULL;
+	length = strlen(text);
+	if (pg_verify_mbstr(GetDatabaseEncoding(), text, length, true))
+		length = pg_mbcliplen(text, length, MAX_MESSAGE);
+	else
+		length = Min(length, MAX_MESSAGE);
+	result = pnstrdup(text, length);
+	for (char *p = result; *p; p++)
+		if ((unsigned char) *p < 0x20 || *p == 0x7f)
+			*p = ' ';
+	if (!pg_verify_mbstr(GetDatabaseEncoding(), result, length, true))
+		for (char *p = result; *p; p++)
+			if (IS_HIGHBIT_SET(*p))
+				*p = '?';
+	mask_card_numbers(result);
+	return result;
+}

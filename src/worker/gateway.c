@@ -1,0 +1,567 @@
+/*
+ * src/worker/gateway.c
+ *		The gateway worker: leases requests, sends them to the PSPs, and stores
+ *		what came of them.
+ *
+ * One turn is one transaction: it stores the outcomes that have come in and
+ * leases the requests that are due, among them those the outcomes caused.
+ * What is leased is sent after the commit.  While requests are with a PSP
+ * there is no transaction; the process waits for its latch, the sockets of
+ * libcurl and the next timer at one place.
+ *
+ * Calls live in contexts of their own and in the lists below, so that an
+ * error in a turn loses none of them.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "psp/psp.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "worker/worker.h"
+
+#define STORE_AT_ONCE	256		/* outcomes in one transaction */
+#define LOOK_ANYWAY_MS	30000	/* COMMIT PREPARED wakes nobody */
+#define LOCKED_ROWS_MS	50		/* requests that a session works on are due */
+#define LONGEST_PAUSE_MS 30000
+
+PL_DEFINE_WAIT_EVENT(wait_event_gateway, "PayledgerGateway")
+
+/* calls of embedded adapters whose outcome is not known yet */
+static pairingheap *timers = NULL;
+
+/* calls with an outcome that is not stored yet */
+static dlist_head finished = DLIST_STATIC_INIT(finished);
+
+static WaitEventSet *wait_set = NULL;
+static MemoryContext turn_context = NULL;
+static bool attached = false;	/* the one gateway worker of this database */
+static int64 next_look = 0;		/* pl_monotonic_ms() when to lease again */
+static int	failed_turns = 0;	/* in a row, for no reason of one call */
+static int	known_reloads = -1;
+static bool gateways_in_trouble = false;
+static bool error_shown = false;
+
+/* First the one that is ready first: the heap gives the largest. */
+static int
+compare_timers(const pairingheap_node *a, const pairingheap_node *b, void *arg)
+{
+	int64		left = pairingheap_const_container(PlCall, timer, a)->ready_at;
+	int64		right = pairingheap_const_container(PlCall, timer, b)->ready_at;
+
+	return left < right ? 1 : left > right ? -1 : 0;
+}
+
+/* Once in the life of the process. */
+static void
+prepare(void)
+{
+	pl_http_init();
+	if (wait_set != NULL)
+		return;
+	turn_context = AllocSetContextCreate(TopMemoryContext, "payledger gateway turn",
+										 ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(TopMemoryContext);
+	timers = pairingheap_allocate(compare_timers, NULL);
+	MemoryContextSwitchTo(pl_worker_context);
+	wait_set = pl_worker_wait_set(pl_http_epoll_fd());
+
+	/*
+	 * All statements go by key.  A plan made while a table is new and empty is
+	 * kept and must not be a scan of what it becomes.
+	 */
+	SetConfigOption("enable_seqscan", "off", PGC_USERSET, PGC_S_OVERRIDE);
+}
+
+/* 1 s, doubling */
+static int64
+pause_after(int failures)
+{
+	return Min((int64) 1000 << Min(failures, 10), LONGEST_PAUSE_MS);
+}
+
+/* Say in stat_worker why requests of a gateway wait for a hand. */
+static void
+report_trouble(void)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(turn_context);
+	ListCell   *cell;
+
+	gateways_in_trouble = false;
+	foreach(cell, pl_gateways())
+	{
+		char	   *problem = pl_gateway_problem(lfirst(cell));
+
+		if (problem == NULL)
+			continue;
+		gateways_in_trouble = error_shown = true;
+		pl_worker_set_error(problem);
+	}
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/* After SIGHUP: the secrets may have changed, or what file holds them. */
+static void
+reload(void)
+{
+	if (known_reloads == pl_worker_reloads)
+		return;
+	known_reloads = pl_worker_reloads;
+	pl_secrets_load();
+	report_trouble();
+	next_look = 0;
+}
+
+/* ---- calls under way ---- */
+
+static void
+finish_call(PlCall *call)
+{
+	dlist_push_tail(&finished, &call->node);
+}
+
+/* Send a request; what keeps it from being sent is its outcome. */
+static void
+send_request(PlCall *call)
+{
+	PG_TRY();
+	{
+		pl_call_send(call);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(call->context);
+		error = CopyErrorData();
+		FlushErrorState();
+		pl_call_set_outcome(call, PL_OUTCOME_RETRY, "not_sent", error->message);
+		finish_call(call);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(pl_worker_context);
+}
+
+static void
+start_calls(dlist_head *leased)
+{
+	while (!dlist_is_empty(leased))
+	{
+		PlCall	   *call = dlist_container(PlCall, node, dlist_pop_head_node(leased));
+
+		if (call->gateway->adapter->perform == NULL)
+		{
+			send_request(call);
+			continue;
+		}
+		pl_call_perform(call);
+		if (call->ready_at <= pl_monotonic_ms())
+			finish_call(call);
+		else
+			pairingheap_add(timers, &call->timer);
+	}
+}
+
+/* The call whose timer ends first, or NULL. */
+static PlCall *
+first_timer(void)
+{
+	return pairingheap_is_empty(timers) ? NULL
+		: pairingheap_container(PlCall, timer, pairingheap_first(timers));
+}
+
+/* Take in every outcome that is known by now. */
+static void
+collect_outcomes(void)
+{
+	PlHttpReply reply;
+	PlCall	   *call;
+	int64		now;
+
+	pl_http_drive();
+	while ((call = pl_http_next(&reply)) != NULL)
+	{
+		pl_call_interpret(call, &reply);
+		finish_call(call);
+	}
+	now = pl_monotonic_ms();
+	while ((call = first_timer()) != NULL && call->ready_at <= now)
+	{
+		pairingheap_remove_first(timers);
+		finish_call(call);
+	}
+}
+
+/* ---- storing ---- */
+
+/* Calls whose outcome may be stored now, oldest first. */
+static List *
+storable_calls(void)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(turn_context);
+	int64		now = pl_monotonic_ms();
+	List	   *calls = NIL;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &finished)
+	{
+		PlCall	   *call = dlist_container(PlCall, node, iter.cur);
+
+		if (call->store_after > now)
+			continue;
+		calls = lappend(calls, call);
+		if (list_length(calls) == STORE_AT_ONCE)
+			break;
+	}
+	MemoryContextSwitchTo(oldcontext);
+	return calls;
+}
+
+static void
+put_off(PlCall *call, int64 pause_ms)
+{
+	call->store_failures++;
+	call->store_after = pl_monotonic_ms() + pause_ms;
+}
+
+/* The call's outcome is committed. */
+static void
+call_is_done(PlCall *call)
+{
+	int64		payment_id = call->request.payment_id;
+
+	dlist_delete(&call->node);
+	pl_queue_drop(call);
+	pl_announce(payment_id);
+}
+
+/*
+ * After a commit: the calls are done, but for those whose payment a session
+ * holds, which come soon again.
+ */
+static void
+calls_are_stored(List *calls, List *held)
+{
+	ListCell   *cell;
+	int			done = 0;
+
+	foreach(cell, calls)
+	{
+		PlCall	   *call = lfirst(cell);
+
+		if (list_member_ptr(held, call))
+			put_off(call, Min(10 << Min(call->store_failures, 7), 1000));
+		else
+		{
+			call_is_done(call);
+			done++;
+		}
+	}
+	if (done == 0)
+		return;
+	pl_announce(PL_TOPIC_PROGRESS);
+	pl_worker_count(done);
+	if (error_shown && !gateways_in_trouble)
+	{
+		pl_worker_clear_error();
+		error_shown = false;
+	}
+}
+
+/* Errors that may be gone at the next attempt. */
+static bool
+is_passing(int sqlstate)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlstate);
+
+	return category == ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR) ||
+		sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
+		sqlstate == ERRCODE_READ_ONLY_SQL_TRANSACTION;
+}
+
+/* Set the request of a call that cannot be applied aside, in its own turn. */
+static void
+park(PlCall *call, const char *message)
+{
+	volatile bool parked = false;
+
+	PG_TRY();
+	{
+		if (pl_worker_begin())
+		{
+			pl_queue_park(call, "not_applied", message);
+			pl_worker_commit();
+			parked = true;
+		}
+	}
+	PG_CATCH();
+	{
+		pl_worker_recover();
+	}
+	PG_END_TRY();
+
+	if (!parked)
+	{
+		put_off(call, pause_after(call->store_failures));
+		return;
+	}
+	call_is_done(call);
+	pl_announce(PL_TOPIC_PROGRESS);
+}
+
+/*
+ * Store one outcome in a turn of its own, after its batch failed.  The one
+ * that spoilt the batch ends here: parked with its error, or, where that may
+ * pass, tried again later.
+ */
+static void
+store_alone(PlCall *call)
+{
+	volatile bool stored = false;
+	volatile bool held = false;
+	ErrorData  *volatile error = NULL;
+
+	PG_TRY();
+	{
+		if (pl_worker_begin())
+		{
+			held = pl_queue_finish(list_make1(call)) != NIL;
+			pl_worker_commit();
+			stored = true;
+		}
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(turn_context);
+		error = CopyErrorData();
+		pl_worker_recover();
+		error_shown = true;
+	}
+	PG_END_TRY();
+
+	if (stored)
+	{
+		MemoryContextSwitchTo(turn_context);
+		calls_are_stored(list_make1(call), held ? list_make1(call) : NIL);
+		MemoryContextSwitchTo(pl_worker_context);
+	}
+	else if (call->lost)
+		call_is_done(call);
+	else if (error != NULL && !is_passing(error->sqlerrcode))
+		park(call, error->message);
+	else
+		put_off(call, pause_after(call->store_failures));
+}
+
+/* ---- turns ---- */
+
+/*
+ * Within the first turn: take the place of the former worker.  Returns false
+ * if it still runs.
+ */
+static bool
+attach(void)
+{
+	if (attached)
+		return true;
+	if (!pl_queue_attach())
+	{
+		pl_worker_state("waiting for another gateway worker to end");
+		return false;
+	}
+	pl_queue_take_over();
+	return true;
+}
+
+/* When to look next if nothing happens before. */
+static void
+schedule_look(TimestampTz next_due)
+{
+	long		ms = LOOK_ANYWAY_MS;
+
+	if (next_due != 0)
+	{
+		ms = Min(ms, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_due));
+		ms = Max(ms, GetCurrentTimestamp() >= next_due ? LOCKED_ROWS_MS : 1);
+	}
+	next_look = pl_monotonic_ms() + ms;
+}
+
+/*
+ * The work of a turn within its transaction.  Returns the calls whose outcome
+ * a session keeps from being stored, in turn_context.
+ */
+static List *
+work(List *calls, dlist_head *leased, TimestampTz *next_due)
+{
+	List	   *held = NIL;
+
+	if (pl_gateways_load())
+		report_trouble();
+	if (calls != NIL)
+	{
+		List	   *found = pl_queue_finish(calls);
+		MemoryContext oldcontext = MemoryContextSwitchTo(turn_context);
+
+		held = list_copy(found);
+		MemoryContextSwitchTo(oldcontext);
+	}
+	pl_queue_lease(leased, next_due);
+	return held;
+}
+
+static void
+turn_failed(List *calls, dlist_head *leased)
+{
+	ListCell   *cell;
+
+	error_shown = true;
+	while (!dlist_is_empty(leased))
+		pl_queue_drop(dlist_container(PlCall, node, dlist_pop_head_node(leased)));
+	if (calls == NIL)
+		next_look = pl_monotonic_ms() + pause_after(failed_turns++);
+	foreach(cell, calls)
+	{
+		pl_worker_interrupts();
+		store_alone(lfirst(cell));
+	}
+}
+
+static void
+turn(void)
+{
+	dlist_head	leased = DLIST_STATIC_INIT(leased);
+	TimestampTz next_due = 0;
+	List	   *calls;
+	List	   *volatile held = NIL;
+	volatile bool begun = false;
+	volatile bool failed = false;
+	volatile bool ready = false;
+
+	MemoryContextReset(turn_context);
+	calls = storable_calls();
+	PG_TRY();
+	{
+		begun = pl_worker_begin();
+		if (begun)
+		{
+			ready = attach();
+			if (ready)
+				held = work(calls, &leased, &next_due);
+			pl_worker_commit();
+		}
+	}
+	PG_CATCH();
+	{
+		pl_worker_recover();
+		failed = true;
+	}
+	PG_END_TRY();
+
+	if (failed)
+	{
+		turn_failed(calls, &leased);
+		return;
+	}
+	if (!ready)
+	{
+		ListCell   *cell;
+
+		/* no extension, no layout, or not our turn yet: outcomes wait too */
+		foreach(cell, calls)
+			put_off(lfirst(cell), 1000);
+		next_look = pl_monotonic_ms() + 1000;
+		return;
+	}
+	attached = true;
+	failed_turns = 0;
+	schedule_look(next_due);
+	calls_are_stored(calls, held);
+	start_calls(&leased);
+}
+
+/* ---- waiting ---- */
+
+static void
+show_state(void)
+{
+	char		state[64];
+	int			in_flight = 0;
+	ListCell   *cell;
+
+	if (!attached)
+		return;
+	foreach(cell, pl_gateways())
+		in_flight += ((PlGateway *) lfirst(cell))->in_flight;
+	if (in_flight == 0)
+		pl_worker_state("idle");
+	else
+	{
+		snprintf(state, sizeof(state), "%d requests in flight", in_flight);
+		pl_worker_state(state);
+	}
+}
+
+/* Milliseconds until there is something to do even if nothing happens. */
+static long
+time_to_wait(void)
+{
+	int64		now = pl_monotonic_ms();
+	int64		until = next_look;
+	long		http_ms = pl_http_timeout_ms();
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &finished)
+		until = Min(until, dlist_container(PlCall, node, iter.cur)->store_after);
+	if (first_timer() != NULL)
+		until = Min(until, first_timer()->ready_at);
+	if (http_ms >= 0)
+		until = Min(until, now + http_ms);
+	return Max(until - now, 0);
+}
+
+static void
+wait_for_work(void)
+{
+	WaitEvent	events[3];
+	long		timeout_ms = time_to_wait();
+	int			n;
+
+	if (timeout_ms == 0)
+		return;
+	show_state();
+	if (timeout_ms >= 1000)
+		pgstat_report_stat(true);
+	n = WaitEventSetWait(wait_set, timeout_ms, events, lengthof(events), wait_event_gateway());
+	for (int i = 0; i < n; i++)
+		if (events[i].events & WL_LATCH_SET)
+		{
+			ResetLatch(MyLatch);
+			next_look = 0;
+		}
+}
+
+/*
+ * The gateway worker's life.
+ */
+void
+pl_gateway_main(void)
+{
+	prepare();
+	for (;;)
+	{
+		pl_worker_interrupts();
+		reload();
+		collect_outcomes();
+
+		MemoryContextReset(turn_context);
+		if (pl_monotonic_ms() >= next_look || storable_calls() != NIL)
+			turn();
+		else
+			wait_for_work();
+	}
+}

@@ -1,0 +1,120 @@
+/*
+ * src/worker/idle.c
+ *		CALL payledger.wait_until_idle(): until the workers have nothing left
+ *		to do.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "psp/psp.h"
+#include "utils/builtins.h"
+#include "worker/worker.h"
+
+/* looks that no announcement asks for: the relay may publish without one, ms */
+#define LOOK_AGAIN_MS 200
+
+/* Runs with the caller's rights, so it is not a kept plan of ours. */
+static const char unfinished_sql[] = "SELECT requests, events FROM payledger.unfinished_work($1)";
+
+/*
+ * Requests that are with a PSP or due before $1, and events that the relay's
+ * cursor does not cover.
+ */
+static PlQuery count_unfinished = {
+	"SELECT"
+	" (SELECT count(*) FROM payledger.psp_requests"
+	"   WHERE status IN ('READY', 'UNKNOWN') AND next_attempt_at < $1) +"
+	" (SELECT count(*) FROM payledger.psp_requests WHERE status IN ('IN_FLIGHT')),"
+	" CASE WHEN $2 THEN"
+	" (SELECT count(*) FROM payledger.outbox_events e, payledger.relay_cursors c"
+	"   WHERE c.shard = 0 AND (e.transaction_no >= c.snapshot_xmax OR e.transaction_no = ANY (c.snapshot_xip))"
+	"     AND NOT (c.next_xmax IS NOT NULL AND e.seq <= c.published_seq"
+	"              AND e.transaction_no < c.next_xmax AND e.transaction_no <> ALL (c.next_xip)))"
+	" ELSE 0 END",
+	2, {TIMESTAMPTZOID, BOOLOID}
+};
+
+PG_FUNCTION_INFO_V1(pl_sql_unfinished_work);
+PG_FUNCTION_INFO_V1(pl_sql_wait_until_idle);
+
+/*
+ * unfinished_work(before timestamptz) RETURNS TABLE (requests bigint, events bigint)
+ */
+Datum
+pl_sql_unfinished_work(PG_FUNCTION_ARGS)
+{
+	PlArgs		args = {0};
+
+	pl_connect();
+	pl_require_layout();
+	pl_arg_timestamp(&args, PG_ARGISNULL(0) ? GetCurrentTimestamp() : PG_GETARG_TIMESTAMPTZ(0));
+	pl_arg_bool(&args, pl_kafka_brokers[0] != '\0');
+	pl_execute(&count_unfinished, &args);
+	pl_return_rows(fcinfo);
+	pl_finish();
+	return (Datum) 0;
+}
+
+/* The counts of unfinished_sql, in a transaction that ends with it. */
+static void
+look(TimestampTz before, int64 *requests, int64 *events)
+{
+	Oid			type = TIMESTAMPTZOID;
+	Datum		value = TimestampTzGetDatum(before);
+	int			result = SPI_execute_with_args(unfinished_sql, 1, &type, &value, NULL, false, 0);
+
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "could not execute \"%s\": %s", unfinished_sql, SPI_result_code_string(result));
+	*requests = pl_get_int64(0, 1);
+	*events = pl_get_int64(0, 2);
+	SPI_commit();
+}
+
+/*
+ * wait_until_idle(timeout interval)
+ */
+Datum
+pl_sql_wait_until_idle(PG_FUNCTION_ARGS)
+{
+	TimestampTz end;
+	int64		requests;
+	int64		events;
+
+	pl_require_nonatomic(fcinfo, "payledger.wait_until_idle",
+						 "Call it on its own, after the transaction.");
+	pl_require_preload();
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("timeout must not be null")));
+	end = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												  TimestampTzGetDatum(GetCurrentTimestamp()),
+												  PG_GETARG_DATUM(0)));
+
+	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	pl_prepare_to_wait(PL_TOPIC_PROGRESS);
+	for (;;)
+	{
+		long		left;
+
+		look(end, &requests, &events);
+		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+		if ((requests == 0 && events == 0) || left <= 0)
+			break;
+		pl_wait(PL_TOPIC_PROGRESS, Min(left, LOOK_AGAIN_MS));
+	}
+	pl_stop_waiting();
+	pl_finish();
+
+	if (requests > 0 || events > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("payledger is not idle in time"),
+				 errdetail(INT64_FORMAT " requests to gateways and " INT64_FORMAT " events are still waiting.",
+						   requests, events),
+				 errhint("payledger.stat_gateway, payledger.stat_outbox and payledger.stat_worker show what waits and why.")));
+	return (Datum) 0;
+}

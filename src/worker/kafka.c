@@ -1,0 +1,435 @@
+/*
+ * src/worker/kafka.c
+ *		A Kafka producer inside a worker.
+ *
+ * librdkafka's own threads do the network; this process meets them only in the
+ * event queue, which writes to an eventfd the worker waits on.  No callback of
+ * ours ever runs on a foreign thread, and no error is raised while a handle of
+ * the library is held by nobody.
+ *
+ * Order per key: a key has one partition, the producer is idempotent, never
+ * gives a message up, and turns fatal when the broker refuses one, so what a
+ * partition has acknowledged is always a prefix of what it was sent.
+ */
+#include "postgres.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+#include "worker/kafka.h"
+
+/* after a failure, how long to wait for reports about the other messages */
+#define SETTLE_MS	5000
+/* with no acknowledgement for so long, say so */
+#define STALL_MS	10000
+
+static rd_kafka_t *producer = NULL;
+static rd_kafka_queue_t *queue = NULL;
+static int	event_fd = -1;
+static WaitEventSet *wait_set = NULL;
+
+/* what the producer was made from */
+static char *used_brokers = NULL;
+static char *used_properties = NULL;
+static int	seen_reloads = 0;
+
+/* the messages under way; reports of another batch are of no interest */
+static PlMessage *batch = NULL;
+static uint32 batch_no = 0;
+static int	outstanding = 0;
+
+/* Why the batch cannot be completed; the more telling reason wins. */
+typedef enum FailureRank
+{
+	FAILURE_NONE,
+	FAILURE_PURGED,				/* a consequence */
+	FAILURE_FATAL,				/* the producer as a whole */
+	FAILURE_MESSAGE				/* this very message */
+} FailureRank;
+
+static FailureRank failure_rank = FAILURE_NONE;
+static char failure[512];
+
+/* Has payledger.kafka_brokers been set? */
+bool
+pl_kafka_configured(void)
+{
+	return pl_kafka_brokers[0] != '\0';
+}
+
+static void
+fail(FailureRank rank, const char *text)
+{
+	if (rank <= failure_rank)
+		return;
+	failure_rank = rank;
+	strlcpy(failure, text, sizeof(failure));
+}
+
+/* A report about one message; the opaque is batch number and index. */
+static void
+take_report(const rd_kafka_message_t *report)
+{
+	uint64		opaque = (uint64) (uintptr_t) report->_private;
+	PlMessage  *message;
+
+	if (batch == NULL || (uint32) (opaque >> 32) != batch_no)
+		return;
+	outstanding--;
+	message = &batch[(uint32) opaque];
+	if (report->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		message->acknowledged = true;
+	else
+	{
+		char		text[sizeof(failure)];
+		bool		purged = report->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE ||
+			report->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT ||
+			report->err == RD_KAFKA_RESP_ERR__FATAL;
+
+		snprintf(text, sizeof(text), "event %s was not taken by topic %s: %s",
+				 message->headers[0].value, message->topic, rd_kafka_err2str(report->err));
+		fail(purged ? FAILURE_PURGED : FAILURE_MESSAGE, text);
+	}
+}
+
+/* Trouble with a connection, or of the producer as a whole. */
+static void
+take_error(rd_kafka_resp_err_t err, char *text)
+{
+	char	   *p = strstr(text, " (after ");
+
+	/* times and counters would make every message a new one */
+	if (p != NULL)
+		*p = '\0';
+
+	if (err == RD_KAFKA_RESP_ERR__FATAL)
+	{
+		rd_kafka_fatal_error(producer, text, sizeof(failure));
+		fail(FAILURE_FATAL, text);
+	}
+	else if (batch != NULL)
+		pl_worker_set_error(text);
+	else
+		/* a broker may well close a connection that nothing uses */
+		ereport(DEBUG1, (errmsg_internal("payledger relay: %s", text)));
+}
+
+static void
+take_log(int level, const char *facility, const char *text)
+{
+	/* what matters comes as an error, too; syslog's 2 is "critical" */
+	ereport(level <= 2 ? LOG : DEBUG1,
+			(errmsg_internal("payledger relay: librdkafka %s: %s", facility, text)));
+}
+
+/* Serve all events that wait in the queue.  Each is destroyed before we log. */
+static void
+serve_events(void)
+{
+	rd_kafka_event_t *event;
+	uint64		count;
+
+	/* the value does not matter: the queue is read until it is empty */
+	(void) !read(event_fd, &count, sizeof(count));
+
+	while (producer != NULL && (event = rd_kafka_queue_poll(queue, 0)) != NULL)
+	{
+		rd_kafka_event_type_t type = rd_kafka_event_type(event);
+		rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
+		char		text[sizeof(failure)] = "";
+		char		facility[64] = "";
+		int			level = 0;
+
+		if (type == RD_KAFKA_EVENT_DR)
+		{
+			const rd_kafka_message_t *report;
+
+			while ((report = rd_kafka_event_message_next(event)) != NULL)
+				take_report(report);
+		}
+		else if (type == RD_KAFKA_EVENT_ERROR)
+		{
+			err = rd_kafka_event_error(event);
+			strlcpy(text, rd_kafka_event_error_string(event), sizeof(text));
+		}
+		else if (type == RD_KAFKA_EVENT_LOG)
+		{
+			const char *fac;
+			const char *str;
+
+			if (rd_kafka_event_log(event, &fac, &str, &level) == 0)
+			{
+				strlcpy(facility, fac, sizeof(facility));
+				strlcpy(text, str, sizeof(text));
+			}
+		}
+		rd_kafka_event_destroy(event);
+
+		if (type == RD_KAFKA_EVENT_ERROR)
+			take_error(err, text);
+		else if (type == RD_KAFKA_EVENT_LOG)
+			take_log(level, facility, text);
+	}
+}
+
+/*
+ * Destroy the producer, if there is one.  Messages under way may or may not
+ * arrive.
+ */
+void
+pl_kafka_close(void)
+{
+	rd_kafka_t *old = producer;
+
+	batch = NULL;
+	producer = NULL;
+	if (old == NULL)
+		return;
+	rd_kafka_queue_io_event_enable(queue, -1, NULL, 0);
+	rd_kafka_queue_destroy(queue);
+	queue = NULL;
+	/* without this it would wait for messages that cannot be sent */
+	rd_kafka_purge(old, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
+	rd_kafka_destroy(old);
+}
+
+/* Threads of the library must not outlive what exit() takes down. */
+static void
+close_at_exit(int code, Datum arg)
+{
+	pl_kafka_close();
+}
+
+/* The eventfd and the set to wait on: made once a process. */
+static void
+prepare_wait(void)
+{
+	if (wait_set != NULL)
+		return;
+	if (event_fd < 0)
+	{
+		ReserveExternalFD();
+		event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		if (event_fd < 0)
+		{
+			ReleaseExternalFD();
+			ereport(ERROR,
+					(errcode_for_socket_access(),
+					 errmsg("could not create an event descriptor: %m")));
+		}
+		on_proc_exit(close_at_exit, (Datum) 0);
+	}
+	wait_set = pl_worker_wait_set(event_fd);
+}
+
+static void
+remember_settings(const char *properties)
+{
+	if (used_brokers != NULL)
+		pfree(used_brokers);
+	used_brokers = MemoryContextStrdup(TopMemoryContext, pl_kafka_brokers);
+	if (used_properties != NULL)
+		pfree(used_properties);
+	used_properties = MemoryContextStrdup(TopMemoryContext, properties);
+	seen_reloads = pl_worker_reloads;
+}
+
+/* After a reload: are brokers or properties other than the producer's? */
+static bool
+settings_changed(void)
+{
+	char	   *properties;
+	bool		changed;
+
+	if (seen_reloads == pl_worker_reloads)
+		return false;
+	seen_reloads = pl_worker_reloads;
+	if (strcmp(used_brokers, pl_kafka_brokers) != 0)
+		return true;
+	properties = pl_kafka_properties();
+	changed = strcmp(used_properties, properties) != 0;
+	pfree(properties);
+	return changed;
+}
+
+/*
+ * Make a producer, unless there is one with the present settings.  It connects
+ * by itself.  Raises F0000 when the settings are not usable.
+ */
+void
+pl_kafka_open(void)
+{
+	static const uint64 one = 1;
+	char	   *properties;
+	rd_kafka_conf_t *conf;
+	char		problem[512];
+
+	if (producer != NULL &&
+		(settings_changed() || rd_kafka_fatal_error(producer, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR))
+		pl_kafka_close();
+	if (producer != NULL)
+		return;
+
+	prepare_wait();
+	properties = pl_kafka_properties();
+	remember_settings(properties);
+	conf = pl_kafka_conf(pl_kafka_brokers, properties);
+	pfree(properties);
+
+	producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, problem, sizeof(problem));
+	if (producer == NULL)
+	{
+		rd_kafka_conf_destroy(conf);
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg("could not create a Kafka producer: %s", problem)));
+	}
+	rd_kafka_set_log_queue(producer, NULL);
+	queue = rd_kafka_queue_get_main(producer);
+	rd_kafka_queue_io_event_enable(queue, event_fd, &one, sizeof(one));
+	/* events from before are not signalled */
+	serve_events();
+}
+
+/* Hand one message to librdkafka, which copies it. */
+static bool
+produce(int index)
+{
+	PlMessage  *message = &batch[index];
+	rd_kafka_vu_t vus[6 + PL_MAX_HEADERS];
+	int			n = 0;
+	rd_kafka_error_t *error;
+
+	vus[n].vtype = RD_KAFKA_VTYPE_TOPIC;
+	vus[n++].u.cstr = message->topic;
+	vus[n].vtype = RD_KAFKA_VTYPE_KEY;
+	vus[n].u.mem.ptr = unconstify(char *, message->key);
+	vus[n++].u.mem.size = strlen(message->key);
+	vus[n].vtype = RD_KAFKA_VTYPE_VALUE;
+	vus[n].u.mem.ptr = unconstify(char *, message->value);
+	vus[n++].u.mem.size = strlen(message->value);
+	vus[n].vtype = RD_KAFKA_VTYPE_MSGFLAGS;
+	vus[n++].u.i = RD_KAFKA_MSG_F_COPY;
+	vus[n].vtype = RD_KAFKA_VTYPE_TIMESTAMP;
+	vus[n++].u.i64 = message->time_ms;
+	vus[n].vtype = RD_KAFKA_VTYPE_OPAQUE;
+	vus[n++].u.ptr = (void *) (uintptr_t) (((uint64) batch_no << 32) | (uint32) index);
+	for (int i = 0; i < message->nheaders; i++)
+	{
+		vus[n].vtype = RD_KAFKA_VTYPE_HEADER;
+		vus[n].u.header.name = message->headers[i].name;
+		vus[n].u.header.val = message->headers[i].value;
+		vus[n++].u.header.size = -1;
+	}
+
+	error = rd_kafka_produceva(producer, vus, n);
+	if (error != NULL)
+	{
+		char		text[sizeof(failure)];
+
+		snprintf(text, sizeof(text), "event %s cannot be sent to topic %s: %s",
+				 message->headers[0].value, message->topic, rd_kafka_error_string(error));
+		rd_kafka_error_destroy(error);
+		fail(FAILURE_MESSAGE, text);
+		return false;
+	}
+	outstanding++;
+	return true;
+}
+
+/* Wait for the reports of the batch; false if the settings changed meanwhile. */
+static bool
+wait_for_reports(void)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	TimestampTz failed_at = 0;
+	bool		stall_reported = false;
+
+	serve_events();
+	while (outstanding > 0)
+	{
+		TimestampTz now;
+
+		pl_worker_wait(wait_set, 1000);
+		serve_events();
+
+		now = GetCurrentTimestamp();
+		if (failure_rank != FAILURE_NONE)
+		{
+			if (failed_at == 0)
+				failed_at = now;
+			if (TimestampDifferenceExceeds(failed_at, now, SETTLE_MS))
+				break;
+		}
+		else if (settings_changed())
+			return false;
+		else if (!stall_reported && TimestampDifferenceExceeds(start, now, STALL_MS))
+		{
+			stall_reported = true;
+			pl_worker_state("waiting for Kafka");
+			pl_worker_set_error("Kafka has not acknowledged events for 10 s");
+		}
+	}
+	return true;
+}
+
+/*
+ * Publish those of the n messages that are not acknowledged yet, in order, and
+ * wait until all are.  Connections that break are made anew for as long as it
+ * takes.
+ *
+ * PL_PUBLISH_REFUSED: Kafka refused one for good, and of each partition's
+ * messages at most a prefix has been acknowledged; the reason is shown in
+ * stat_worker.  PL_PUBLISH_ABANDONED: the settings changed meanwhile; which
+ * messages have arrived is not known.
+ *
+ * Call it outside of transactions: it may wait for ever.  Raises F0000 when
+ * the settings are not usable.
+ */
+PlPublished
+pl_kafka_publish(PlMessage *messages, int n)
+{
+	bool		settled;
+
+	pl_kafka_open();
+	batch = messages;
+	batch_no++;
+	outstanding = 0;
+	failure_rank = FAILURE_NONE;
+
+	for (int i = 0; i < n; i++)
+		if (!messages[i].acknowledged && !produce(i))
+			break;
+	settled = wait_for_reports();
+	batch = NULL;
+
+	if (!settled)
+	{
+		pl_kafka_close();
+		return PL_PUBLISH_ABANDONED;
+	}
+	if (failure_rank == FAILURE_NONE)
+		return PL_PUBLISHED;
+
+	/* what it still has under way must not arrive after what is sent again */
+	if (outstanding > 0 || rd_kafka_fatal_error(producer, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR)
+		pl_kafka_close();
+	pl_worker_set_error(failure);
+	return PL_PUBLISH_REFUSED;
+}
+
+/*
+ * Wait for work as pl_worker_wait() does, and meanwhile serve what the
+ * producer has to say.
+ */
+void
+pl_kafka_wait(long timeout_ms)
+{
+	prepare_wait();
+	if (pl_worker_wait(wait_set, timeout_ms))
+		serve_events();
+}

@@ -1,0 +1,173 @@
+/*
+ * src/worker/keeper.c
+ *		The keeper: what has to be done now and then.
+ *
+ * Every duty runs in a transaction of its own; one that fails is put off and
+ * does not keep the others from running.  With nothing to do, no duty writes
+ * or takes a transaction id.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "ledger/ledger.h"
+#include "miscadmin.h"
+#include "outbox/outbox.h"
+#include "psp/psp.h"
+#include "worker/worker.h"
+
+#define TURN_MS			1000L
+#define LONGEST_DELAY_MS	60000L
+
+/* idempotency keys deleted in one transaction */
+#define DELETE_AT_ONCE	10000
+
+static PlQuery sequence_value = {
+	"SELECT last_value FROM payledger.outbox_seq", 0
+};
+
+static PlQuery delete_idempotency_keys = {
+	"DELETE FROM payledger.idempotency_keys WHERE ctid = ANY (ARRAY("
+	"SELECT k.ctid FROM payledger.idempotency_keys k"
+	" WHERE k.created_at < $1 LIMIT $2))", 2, {TIMESTAMPTZOID, INT8OID}
+};
+
+/* Requests whose gateway worker is gone.  Returns whether there may be more. */
+static bool
+expire_leases(void)
+{
+	pl_worker_count(pl_queue_expire_leases());
+	return false;
+}
+
+static bool
+maintain_partitions(void)
+{
+	int			changed = pl_outbox_maintain_partitions();
+
+	pl_worker_count(changed);
+	return changed > 0;
+}
+
+/*
+ * Every entry appends an event, so where the outbox's sequence stands still,
+ * so does the ledger.
+ */
+static bool
+fold_postings(void)
+{
+	static int64 folded_at = -1;
+	int64		now_at;
+	uint64		folded;
+
+	pl_select(&sequence_value, NULL);
+	now_at = pl_get_int64(0, 1);
+	if (now_at == folded_at)
+		return false;
+
+	folded = pl_fold_postings();
+	pl_worker_count(folded);
+	/* what had not committed yet comes without another event */
+	folded_at = folded > 0 ? -1 : now_at;
+	return false;
+}
+
+static bool
+forget_idempotency_keys(void)
+{
+	PlArgs		args = {0};
+	uint64		deleted;
+
+	pl_arg_timestamp(&args, TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+														-INT64CONST(1000) * pl_idempotency_retention));
+	pl_arg_int64(&args, DELETE_AT_ONCE);
+	deleted = pl_execute(&delete_idempotency_keys, &args);
+	pl_worker_count(deleted);
+	return deleted == DELETE_AT_ONCE;
+}
+
+typedef struct Duty
+{
+	const char *name;
+	bool		(*perform) (void);	/* returns whether to go on at once */
+	long		interval_ms;
+	TimestampTz next_at;
+	long		delay_ms;		/* after a failure, 0: the last time went well */
+} Duty;
+
+static Duty duties[] = {
+	{"expiring leases", expire_leases, 1000},
+	{"outbox partitions", maintain_partitions, 5000},
+	{"folding postings", fold_postings, 5000},
+	{"idempotency keys", forget_idempotency_keys, 60000},
+};
+
+/*
+ * Perform a duty in a turn.  Returns false if this database has nothing to
+ * keep at present.
+ */
+static bool
+perform(Duty *duty)
+{
+	volatile bool begun = false;
+	volatile bool more = false;
+	volatile bool failed = false;
+
+	PG_TRY();
+	{
+		begun = pl_worker_begin();
+		if (begun)
+		{
+			pl_worker_state(duty->name);
+			more = duty->perform();
+			pl_worker_commit();
+		}
+	}
+	PG_CATCH();
+	{
+		pl_worker_recover();
+		begun = failed = true;
+	}
+	PG_END_TRY();
+
+	if (failed)
+		duty->delay_ms = Min(LONGEST_DELAY_MS, Max(2 * duty->delay_ms, duty->interval_ms));
+	else
+		duty->delay_ms = 0;
+	duty->next_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												failed ? duty->delay_ms : more ? 0 : duty->interval_ms);
+	return begun;
+}
+
+/* Does any duty fail at present? */
+static bool
+failing(void)
+{
+	for (int i = 0; i < (int) lengthof(duties); i++)
+		if (duties[i].delay_ms > 0)
+			return true;
+	return false;
+}
+
+/*
+ * The keeper's life.
+ */
+void
+pl_keeper_main(void)
+{
+	for (;;)
+	{
+		bool		present = true;
+
+		for (int i = 0; i < (int) lengthof(duties) && present; i++)
+		{
+			pl_worker_interrupts();
+			if (duties[i].next_at <= GetCurrentTimestamp())
+				present = perform(&duties[i]);
+		}
+		if (present)
+			pl_worker_state("idle");
+		if (!failing())
+			pl_worker_clear_error();
+		pl_worker_wait(NULL, TURN_MS);
+	}
+}

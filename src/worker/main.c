@@ -1,0 +1,158 @@
+/*
+ * src/worker/main.c
+ *		Registration and start of the workers.
+ *
+ * Static workers, one for each role and database: the postmaster restarts
+ * them, and there is no launcher that could lose one.  A worker whose database
+ * does not exist ends with FATAL at every start.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/varlena.h"
+#include "worker/worker.h"
+
+#define RESTART_SECONDS 5
+
+PGDLLEXPORT void payledger_gateway_main(Datum arg);
+PGDLLEXPORT void payledger_relay_main(Datum arg);
+PGDLLEXPORT void payledger_keeper_main(Datum arg);
+
+/*
+ * The names in payledger.databases, palloc'd, each once.  Raises 22023 for a
+ * list that cannot be parsed.
+ */
+List *
+pl_worker_databases(void)
+{
+	char	   *raw = pstrdup(pl_databases);
+	List	   *names;
+	List	   *distinct = NIL;
+	ListCell   *cell;
+
+	if (!SplitIdentifierString(raw, ',', &names))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid list syntax in parameter \"%s\"", "payledger.databases"),
+				 errhint("Separate database names by commas, and quote those with capitals.")));
+	foreach(cell, names)
+	{
+		bool		known = false;
+		ListCell   *other;
+
+		foreach(other, distinct)
+			known = known || strcmp(lfirst(other), lfirst(cell)) == 0;
+		if (!known)
+			distinct = lappend(distinct, lfirst(cell));
+	}
+	return distinct;
+}
+
+/*
+ * Ask the postmaster for the workers of every database in payledger.databases.
+ * Only while shared_preload_libraries is processed.
+ */
+void
+pl_register_workers(void)
+{
+	int			slot = 0;
+	ListCell   *cell;
+
+	/* pg_upgrade starts servers only to look at and fill their catalogs */
+	if (IsBinaryUpgrade)
+		return;
+
+	foreach(cell, pl_worker_databases())
+	{
+		for (int role = 0; role < PL_ROLE_COUNT; role++)
+		{
+			BackgroundWorker worker;
+			const char *name = pl_role_name(role);
+
+			memset(&worker, 0, sizeof(worker));
+			worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+			worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+			worker.bgw_restart_time = RESTART_SECONDS;
+			snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name), "payledger");
+			snprintf(worker.bgw_function_name, sizeof(worker.bgw_function_name), "payledger_%s_main", name);
+			snprintf(worker.bgw_type, sizeof(worker.bgw_type), "payledger %s", name);
+			snprintf(worker.bgw_name, sizeof(worker.bgw_name), "payledger %s of database %s",
+					 name, (char *) lfirst(cell));
+			worker.bgw_main_arg = Int32GetDatum(slot++);
+			strlcpy(worker.bgw_extra, lfirst(cell), BGW_EXTRALEN);
+			RegisterBackgroundWorker(&worker);
+		}
+	}
+}
+
+/*
+ * What a database or its owner may have set for ordinary sessions, and what
+ * would break the workers or change the meaning of their statements.
+ */
+static void
+pin_settings(const char *role)
+{
+	static const char *const pinned[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
+		{"session_replication_role", "origin"},
+		{"statement_timeout", "0"},
+		{"lock_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"jit", "off"},
+	};
+
+	for (int i = 0; i < (int) lengthof(pinned); i++)
+		SetConfigOption(pinned[i][0], pinned[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("application_name", role, PGC_USERSET, PGC_S_OVERRIDE);
+}
+
+static void
+start_worker(PlRole role, Datum slot, void (*role_main) (void))
+{
+	char		name[NAMEDATALEN];
+
+	/* lock_timeout needs it; pl_worker_interrupts() ignores it between turns */
+	pqsignal(SIGINT, StatementCancelHandler);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+
+	BackgroundWorkerInitializeConnection(MyBgworkerEntry->bgw_extra, NULL, 0);
+	snprintf(name, sizeof(name), "payledger %s", pl_role_name(role));
+	pin_settings(name);
+
+	pl_worker_started(DatumGetInt32(slot));
+	pl_attach_worker(role);
+	pl_worker_run(role_main);
+}
+
+/*
+ * Entry points of the processes; the argument is the worker's slot.
+ */
+void
+payledger_gateway_main(Datum arg)
+{
+	start_worker(PL_ROLE_GATEWAY, arg, pl_gateway_main);
+}
+
+void
+payledger_relay_main(Datum arg)
+{
+	start_worker(PL_ROLE_RELAY, arg, pl_relay_main);
+}
+
+void
+payledger_keeper_main(Datum arg)
+{
+	start_worker(PL_ROLE_KEEPER, arg, pl_keeper_main);
+}

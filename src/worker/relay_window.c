@@ -1,0 +1,461 @@
+/*
+ * src/worker/relay_window.c
+ *		Which events the relay publishes next, and how far it has come.
+ *
+ * Events are read by snapshot windows (the algorithm of PgQ): a window is what
+ * is visible in snapshot S2 and not in S1, in the order of seq; then S2 takes
+ * the place of S1.  Every committed event is in exactly one window, whatever
+ * transactions stay open meanwhile.  Two events of one aggregate are in order,
+ * because the second is appended after the first has committed (the writer
+ * holds the aggregate's row lock): it is in the same window with a higher seq,
+ * or in a later one.
+ *
+ * Where to look.  A transaction that S1 does not see either has begun when S1
+ * was taken, and then is in its xip, or has an id of S1.xmax or above.
+ *
+ * For the latter the mark of S1 has a bound: a seq that all their events
+ * exceed.  It is the sequence's value, read before some other transaction took
+ * an id and ended, all before S1 was taken.  That transaction's end puts
+ * S1.xmax above its id, so a transaction with an id of S1.xmax or above took
+ * its id after the sequence was read; and a writer takes its id before it
+ * draws from the sequence.  The transaction in the middle is the relay's own
+ * last update of its cursor: pl_window_advance() reads the sequence before.
+ * (Without it the bound is wrong: xmax is one above the newest id that has
+ * ended, and a writer may have drawn long ago with an id above that.)
+ *
+ * For each transaction in S1.xip there is the bound that held when it first
+ * showed up in a snapshot.
+ *
+ * With these bounds both kinds are found through indexes, in pieces of a
+ * limited range of seq and a limited number of rows, and a long transaction
+ * costs nothing but its own rows.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/memutils.h"
+#include "worker/worker.h"
+
+/* a read looks at this many seqs at most, so at few partitions */
+#define SLICE			INT64CONST(1000000)
+
+/* a chunk ends when its messages have this many bytes */
+#define CHUNK_BYTES		(8 * 1024 * 1024)
+
+/* A snapshot with what is known about the seqs of what it does not see. */
+typedef struct Mark
+{
+	int64		xmax;
+	int64		bound;			/* exceeded by all events with an id of xmax or above */
+	int			nxip;
+	int64	   *xip;			/* sorted */
+	int64	   *xip_bound;		/* exceeded by all events of xip[i] */
+} Mark;
+
+static bool loaded = false;
+static MemoryContext window_context = NULL;
+
+static Mark *done;				/* S1: everything it sees is published */
+static Mark *open_mark;			/* S2, NULL between windows */
+static int64 position;			/* of the open window, up to here is published */
+static int64 window_end;		/* no event of the window has a higher seq */
+static bool window_read;		/* something of the window was read */
+static Datum finished;			/* int8[]: in S1.xip, not in S2.xip */
+static int64 next_bound;		/* a bound for snapshots taken from now on */
+
+static PlQuery load_cursor = {
+	"SELECT snapshot_xmax, window_start, snapshot_xip, snapshot_xip_start,"
+	"       next_xmax, next_window_start, next_xip, next_xip_start, published_seq"
+	" FROM payledger.relay_cursors WHERE shard = 0", 0
+};
+
+static PlQuery sequence_value = {
+	"SELECT last_value FROM payledger.outbox_seq", 0
+};
+
+static PlQuery end_window = {
+	"UPDATE payledger.relay_cursors"
+	" SET snapshot_xmax = $1, window_start = $2, snapshot_xip = $3, snapshot_xip_start = $4,"
+	"     next_xmax = NULL, next_window_start = NULL, next_xip = NULL, next_xip_start = NULL,"
+	"     published_seq = 0, published = published + $5, updated_at = pg_catalog.clock_timestamp()"
+	" WHERE shard = 0", 5, {INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID}
+};
+
+static PlQuery move_in_window = {
+	"UPDATE payledger.relay_cursors"
+	" SET next_xmax = $1, next_window_start = $2, next_xip = $3, next_xip_start = $4,"
+	"     published_seq = $6, published = published + $5, updated_at = pg_catalog.clock_timestamp()"
+	" WHERE shard = 0", 6, {INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID, INT8OID}
+};
+
+#define EVENT_COLUMNS(o) \
+	o ".seq, " o ".\"timestamp\", " o ".payload, " o ".event_key, " o ".aggregatetype, " \
+	o ".id, " o ".type, " o ".ce_source, " o ".ce_specversion, " o ".ce_time, " \
+	o ".ce_subject, " o ".version, " o ".content_type, " o ".traceparent"
+
+/*
+ * Transactions that had not begun in S1 (their ids are S1.xmax or above) and
+ * those that were running in S1 and have ended in S2.
+ *
+ * "+ 0" keeps the planner from the index on transaction_no for the former: it
+ * would have to sort the whole backlog for each chunk.
+ *
+ * $1 position, $2 end of the slice, $3 position or S1's bound, $4 S1.xmax,
+ * $5 S2.xmax, $6 S2.xip, $7 finished, $8 rows
+ */
+static PlQuery read_events = {
+	"SELECT " EVENT_COLUMNS("w") " FROM ("
+	" (SELECT " EVENT_COLUMNS("o") " FROM payledger.outbox_events o"
+	"   WHERE o.seq > $3 AND o.seq <= $2 AND o.transaction_no + 0 >= $4"
+	"     AND o.transaction_no + 0 < $5 AND o.transaction_no + 0 <> ALL ($6)"
+	"   ORDER BY o.seq LIMIT $8)"
+	" UNION ALL"
+	" (SELECT " EVENT_COLUMNS("b") " FROM pg_catalog.unnest($7) AS f(transaction_no)"
+	"  CROSS JOIN LATERAL (SELECT " EVENT_COLUMNS("o") " FROM payledger.outbox_events o"
+	"   WHERE o.transaction_no = f.transaction_no AND o.seq > $1 AND o.seq <= $2"
+	"   ORDER BY o.seq LIMIT $8) b)"
+	") w ORDER BY w.seq LIMIT $8",
+	8, {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID}
+};
+
+static int64
+read_sequence(void)
+{
+	pl_select(&sequence_value, NULL);
+	return pl_get_int64(0, 1);
+}
+
+static Mark *
+new_mark(int64 xmax, int64 bound, int nxip)
+{
+	Mark	   *mark = MemoryContextAlloc(window_context, sizeof(Mark));
+
+	mark->xmax = xmax;
+	mark->bound = bound;
+	mark->nxip = nxip;
+	mark->xip = MemoryContextAlloc(window_context, sizeof(int64) * Max(nxip, 1));
+	mark->xip_bound = MemoryContextAlloc(window_context, sizeof(int64) * Max(nxip, 1));
+	return mark;
+}
+
+static void
+free_mark(Mark *mark)
+{
+	pfree(mark->xip);
+	pfree(mark->xip_bound);
+	pfree(mark);
+}
+
+/* Elements of an int8[] column of the last result's first row. */
+static int64 *
+array_column(int column, int *n)
+{
+	bool		isnull;
+	Datum		value = pl_get_datum(0, column, &isnull);
+	ArrayType  *array = isnull ? NULL : DatumGetArrayTypeP(value);
+
+	if (array == NULL || ARR_HASNULL(array))
+		elog(ERROR, "unexpected null in column %d of the relay cursor", column);
+	*n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	return (int64 *) ARR_DATA_PTR(array);
+}
+
+/* A mark from four columns of the cursor, from that one on. */
+static Mark *
+load_mark(int column)
+{
+	int			nxip;
+	int			nbounds;
+	int64	   *xip = array_column(column + 2, &nxip);
+	int64	   *bounds = array_column(column + 3, &nbounds);
+	Mark	   *mark = new_mark(pl_get_int64(0, column), pl_get_int64(0, column + 1), nxip);
+
+	if (nxip != nbounds)
+		elog(ERROR, "relay cursor has %d bounds for %d transactions", nbounds, nxip);
+	memcpy(mark->xip, xip, sizeof(int64) * nxip);
+	memcpy(mark->xip_bound, bounds, sizeof(int64) * nxip);
+	return mark;
+}
+
+static int64 *
+find_xip(const Mark *mark, int64 transaction_no)
+{
+	int			low = 0;
+	int			high = mark->nxip;
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (mark->xip[middle] < transaction_no)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < mark->nxip && mark->xip[low] == transaction_no ? &mark->xip[low] : NULL;
+}
+
+/* The present snapshot as a mark. */
+static Mark *
+take_mark(void)
+{
+	PlSnapshot *snapshot = pl_current_snapshot();
+	Mark	   *mark = new_mark(snapshot->xmax, next_bound, snapshot->nxip);
+
+	for (int i = 0; i < snapshot->nxip; i++)
+	{
+		int64	   *running = find_xip(done, snapshot->xip[i]);
+
+		mark->xip[i] = snapshot->xip[i];
+		/* running in S1 already, or not begun then */
+		mark->xip_bound[i] = running ? done->xip_bound[running - done->xip] : done->bound;
+	}
+	return mark;
+}
+
+static Datum
+int64_array(const int64 *values, int n)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * Max(n, 1));
+	Datum		array;
+
+	for (int i = 0; i < n; i++)
+		elements[i] = Int64GetDatum(values[i]);
+	array = PointerGetDatum(construct_array(elements, n, INT8OID, sizeof(int64),
+											FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	pfree(elements);
+	return array;
+}
+
+/* From open_mark: what ended between S1 and S2, and where the window begins. */
+static void
+begin_window(int64 published_seq)
+{
+	int64	   *ended = palloc(sizeof(int64) * Max(done->nxip, 1));
+	int			nended = 0;
+	MemoryContext oldcontext;
+
+	position = done->bound;
+	for (int i = 0; i < done->nxip; i++)
+	{
+		if (find_xip(open_mark, done->xip[i]) != NULL)
+			continue;
+		ended[nended++] = done->xip[i];
+		position = Min(position, done->xip_bound[i]);
+	}
+	position = Max(position, published_seq);
+	window_read = false;
+	/* read after the snapshot was taken: every seq it can see was drawn */
+	window_end = read_sequence();
+
+	if (finished != (Datum) 0)
+		pfree(DatumGetPointer(finished));
+	oldcontext = MemoryContextSwitchTo(window_context);
+	finished = int64_array(ended, nended);
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/* Everything the open mark sees is published. */
+static void
+finish_window(void)
+{
+	free_mark(done);
+	done = open_mark;
+	open_mark = NULL;
+}
+
+/*
+ * Forget all that is known about the cursor: the next read takes it from the
+ * table.  For the beginning and whenever the table may be ahead or behind.
+ */
+void
+pl_window_forget(void)
+{
+	if (window_context == NULL)
+		window_context = AllocSetContextCreate(TopMemoryContext, "payledger relay window",
+											   ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(window_context);
+	done = open_mark = NULL;
+	finished = (Datum) 0;
+	loaded = false;
+}
+
+static void
+load(void)
+{
+	int64		published_seq;
+
+	if (pl_select(&load_cursor, NULL) != 1)
+		elog(ERROR, "payledger.relay_cursors has no row for shard 0");
+	done = load_mark(1);
+	published_seq = pl_get_int64(0, 9);
+	/* a bound of the past is one of the present */
+	next_bound = done->bound;
+	if (!pl_isnull(0, 5))
+	{
+		open_mark = load_mark(5);
+		next_bound = open_mark->bound;
+		begin_window(published_seq);
+	}
+	loaded = true;
+}
+
+/* A text column of the last result, palloc'd. */
+static char *
+text_column(int row, int column)
+{
+	bool		isnull;
+	Datum		value = pl_get_datum(row, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+static void
+add_header(PlMessage *message, const char *name, const char *value)
+{
+	Assert(message->nheaders < PL_MAX_HEADERS);
+	message->headers[message->nheaders].name = name;
+	message->headers[message->nheaders++].value = value;
+}
+
+/* An event as CloudEvents' Kafka binding wants it, in binary mode. */
+static void
+make_message(PlMessage *message, int row)
+{
+	bool		isnull;
+	char	   *traceparent = text_column(row, 14);
+
+	memset(message, 0, sizeof(PlMessage));
+	message->time_ms = DatumGetTimestamp(pl_get_datum(row, 2, &isnull)) / 1000 +
+		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000);
+	message->value = text_column(row, 3);
+	message->key = text_column(row, 4);
+	message->topic = psprintf("%s.%s", pl_topic_prefix, text_column(row, 5));
+	add_header(message, "ce_id", pl_get_text(row, 6));
+	add_header(message, "ce_type", text_column(row, 7));
+	add_header(message, "ce_source", text_column(row, 8));
+	add_header(message, "ce_specversion", text_column(row, 9));
+	add_header(message, "ce_time", text_column(row, 10));
+	add_header(message, "ce_subject", text_column(row, 11));
+	add_header(message, "ce_sequence", psprintf(INT64_FORMAT, pl_get_int64(row, 12)));
+	add_header(message, "content-type", text_column(row, 13));
+	if (traceparent != NULL)
+		add_header(message, "traceparent", traceparent);
+}
+
+/* Run the query for what comes after position and not after end. */
+static uint64
+read_slice(int64 end)
+{
+	PlArgs		args = {0};
+
+	pl_arg_int64(&args, position);
+	pl_arg_int64(&args, end);
+	pl_arg_int64(&args, Max(position, done->bound));
+	pl_arg_int64(&args, done->xmax);
+	pl_arg_int64(&args, open_mark->xmax);
+	pl_arg(&args, int64_array(open_mark->xip, open_mark->nxip));
+	pl_arg(&args, finished);
+	pl_arg_int64(&args, pl_relay_batch);
+	return pl_select(&read_events, &args);
+}
+
+/*
+ * Read the next events into *chunk, allocated in context.  Returns false if
+ * there are none.  Needs a turn.
+ */
+bool
+pl_window_read(PlChunk *chunk, MemoryContext context)
+{
+	bool		opened_now = false;
+	int64		end;
+	uint64		found;
+	size_t		bytes = 0;
+	MemoryContext oldcontext;
+
+	if (!loaded)
+		load();
+	if (open_mark == NULL)
+	{
+		open_mark = take_mark();
+		begin_window(0);
+		opened_now = true;
+	}
+
+	for (;;)
+	{
+		end = Min(position + SLICE, window_end);
+		found = position < end ? read_slice(end) : 0;
+		if (found > 0 || end >= window_end)
+			break;
+		position = end;
+	}
+
+	if (found == 0 && opened_now)
+	{
+		/* nothing between S1 and S2: as good as S1, and it need not be written */
+		finish_window();
+		return false;
+	}
+
+	oldcontext = MemoryContextSwitchTo(context);
+	memset(chunk, 0, sizeof(PlChunk));
+	chunk->messages = palloc(sizeof(PlMessage) * Max(found, 1));
+	while (chunk->n < (int) found && bytes < CHUNK_BYTES)
+	{
+		make_message(&chunk->messages[chunk->n], chunk->n);
+		bytes += strlen(chunk->messages[chunk->n].value);
+		chunk->last_seq = pl_get_int64(chunk->n, 1);
+		chunk->n++;
+	}
+	MemoryContextSwitchTo(oldcontext);
+
+	chunk->first_read = !window_read;
+	window_read = true;
+	chunk->ends_window = end >= window_end && chunk->n == (int) found && found < (uint64) pl_relay_batch;
+	return true;
+}
+
+static void
+add_mark(PlArgs *args, const Mark *mark)
+{
+	pl_arg_int64(args, mark->xmax);
+	pl_arg_int64(args, mark->bound);
+	pl_arg(args, int64_array(mark->xip, mark->nxip));
+	pl_arg(args, int64_array(mark->xip_bound, mark->nxip));
+}
+
+/*
+ * The events of the chunk are published: move the cursor.  Needs a turn of its
+ * own; if that does not commit, call pl_window_forget().
+ */
+void
+pl_window_advance(const PlChunk *chunk)
+{
+	PlArgs		args = {0};
+
+	/* before this transaction takes an id: see at the top */
+	Assert(!TransactionIdIsValid(GetTopTransactionIdIfAny()));
+	next_bound = read_sequence();
+
+	add_mark(&args, open_mark);
+	pl_arg_int64(&args, chunk->n);
+	if (chunk->ends_window)
+	{
+		if (pl_execute(&end_window, &args) != 1)
+			elog(ERROR, "payledger.relay_cursors has no row for shard 0");
+		finish_window();
+	}
+	else
+	{
+		pl_arg_int64(&args, chunk->last_seq);
+		if (pl_execute(&move_in_window, &args) != 1)
+			elog(ERROR, "payledger.relay_cursors has no row for shard 0");
+		position = chunk->last_seq;
+	}
+}

@@ -1,0 +1,279 @@
+/*
+ * src/worker/status.c
+ *		What each worker is doing, in shared memory, for stat_worker.
+ *
+ * A slot belongs to one worker process and only that process writes it; the
+ * spinlock keeps readers from seeing half a text.
+ */
+#include "postgres.h"
+
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+#include "storage/spin.h"
+#include "utils/builtins.h"
+#include "utils/tuplestore.h"
+#include "worker/worker.h"
+
+#define STATE_LENGTH	64
+#define ERROR_LENGTH	512
+
+/* the same message is not logged again within this time */
+#define LOG_AGAIN_MS	(10 * 60 * 1000)
+
+/* Plain data only: shared memory outlives the process. */
+typedef struct StatusSlot
+{
+	char		database[NAMEDATALEN];
+	PlRole		role;
+	int			pid;			/* 0: not running */
+	TimestampTz started_at;
+	TimestampTz last_activity;
+	int64		processed;
+	bool		failing;		/* nothing has succeeded since last_error */
+	TimestampTz last_error_at;	/* 0: never */
+	char		state[STATE_LENGTH];
+	char		last_error[ERROR_LENGTH];
+} StatusSlot;
+
+typedef struct StatusShared
+{
+	slock_t		lock;
+	int			nslots;
+	StatusSlot	slots[FLEXIBLE_ARRAY_MEMBER];
+} StatusShared;
+
+static StatusShared *status_shared = NULL;
+static StatusSlot *my_status = NULL;
+
+/* What this process logged of late: trouble tends to come in pairs. */
+#define LOGGED_ERRORS	8
+
+static struct
+{
+	char		text[ERROR_LENGTH];
+	TimestampTz at;
+}			logged_errors[LOGGED_ERRORS];
+static int	oldest_logged_error = 0;
+
+PG_FUNCTION_INFO_V1(pl_sql_worker_statistics);
+
+/* Name of a role in names of processes, views and messages. */
+const char *
+pl_role_name(PlRole role)
+{
+	switch (role)
+	{
+		case PL_ROLE_GATEWAY:
+			return "gateway";
+		case PL_ROLE_RELAY:
+			return "relay";
+		case PL_ROLE_KEEPER:
+			return "keeper";
+	}
+	elog(ERROR, "unknown worker role %d", (int) role);
+}
+
+/*
+ * Bytes of shared memory for the workers of payledger.databases.
+ */
+Size
+pl_worker_shmem_size(void)
+{
+	return add_size(offsetof(StatusShared, slots),
+					mul_size(sizeof(StatusSlot), list_length(pl_worker_databases()) * PL_ROLE_COUNT));
+}
+
+/*
+ * Attach to the workers' shared memory, initializing it if this is the first
+ * process.  Called by the shmem_startup_hook with AddinShmemInitLock held.
+ */
+void
+pl_worker_shmem_init(void)
+{
+	bool		found;
+	ListCell   *cell;
+
+	status_shared = ShmemInitStruct("payledger workers", pl_worker_shmem_size(), &found);
+	if (found)
+		return;
+
+	memset(status_shared, 0, pl_worker_shmem_size());
+	SpinLockInit(&status_shared->lock);
+	foreach(cell, pl_worker_databases())
+	{
+		for (int role = 0; role < PL_ROLE_COUNT; role++)
+		{
+			StatusSlot *slot = &status_shared->slots[status_shared->nslots++];
+
+			strlcpy(slot->database, lfirst(cell), NAMEDATALEN);
+			slot->role = role;
+		}
+	}
+}
+
+static void
+stopped(int code, Datum arg)
+{
+	SpinLockAcquire(&status_shared->lock);
+	my_status->pid = 0;
+	my_status->state[0] = '\0';
+	SpinLockRelease(&status_shared->lock);
+	my_status = NULL;
+}
+
+/*
+ * Take the slot as this worker's, until the process exits.  Errors of a
+ * predecessor stay visible.
+ */
+void
+pl_worker_started(int slot)
+{
+	if (slot < 0 || slot >= status_shared->nslots)
+		elog(ERROR, "payledger has no worker slot %d", slot);
+	my_status = &status_shared->slots[slot];
+
+	SpinLockAcquire(&status_shared->lock);
+	my_status->pid = MyProcPid;
+	my_status->started_at = my_status->last_activity = GetCurrentTimestamp();
+	my_status->processed = 0;
+	strlcpy(my_status->state, "starting", STATE_LENGTH);
+	SpinLockRelease(&status_shared->lock);
+	before_shmem_exit(stopped, (Datum) 0);
+}
+
+/* Show what the worker is doing, in a few words. */
+void
+pl_worker_state(const char *state)
+{
+	SpinLockAcquire(&status_shared->lock);
+	strlcpy(my_status->state, state, STATE_LENGTH);
+	SpinLockRelease(&status_shared->lock);
+}
+
+/* Show that the worker is alive: a transaction begins. */
+void
+pl_worker_turn(void)
+{
+	TimestampTz now = GetCurrentStatementStartTimestamp();
+
+	SpinLockAcquire(&status_shared->lock);
+	my_status->last_activity = now;
+	SpinLockRelease(&status_shared->lock);
+}
+
+/* Count n more things (requests, events) as processed. */
+void
+pl_worker_count(int64 n)
+{
+	SpinLockAcquire(&status_shared->lock);
+	my_status->processed += n;
+	SpinLockRelease(&status_shared->lock);
+}
+
+/* Should that be logged, or has it been within LOG_AGAIN_MS? */
+static bool
+worth_logging(const char *text, TimestampTz now)
+{
+	for (int i = 0; i < LOGGED_ERRORS; i++)
+		if (strcmp(logged_errors[i].text, text) == 0 &&
+			!TimestampDifferenceExceeds(logged_errors[i].at, now, LOG_AGAIN_MS))
+			return false;
+	strlcpy(logged_errors[oldest_logged_error].text, text, ERROR_LENGTH);
+	logged_errors[oldest_logged_error].at = now;
+	oldest_logged_error = (oldest_logged_error + 1) % LOGGED_ERRORS;
+	return true;
+}
+
+/*
+ * Show the message as the worker's last error.  Returns whether the caller
+ * should log it: not if this process logged the same minutes ago.
+ */
+bool
+pl_worker_record_error(const char *message)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	char		text[ERROR_LENGTH] = "";
+
+	memcpy(text, message, pg_mbcliplen(message, strlen(message), ERROR_LENGTH - 1));
+	for (char *p = text; *p; p++)
+		if (*p == '\n' || *p == '\r')
+			*p = ' ';
+
+	SpinLockAcquire(&status_shared->lock);
+	my_status->failing = true;
+	my_status->last_error_at = now;
+	memcpy(my_status->last_error, text, ERROR_LENGTH);
+	SpinLockRelease(&status_shared->lock);
+	return worth_logging(text, now);
+}
+
+/*
+ * Show the message as the worker's last error, and log it unless it is old.
+ * For trouble that is no SQL error: a broker that is down.
+ */
+void
+pl_worker_set_error(const char *message)
+{
+	if (pl_worker_record_error(message))
+		ereport(WARNING,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("payledger %s: %s", pl_role_name(my_status->role), message)));
+}
+
+/*
+ * Something succeeded: the last error is past.  It stays visible, with its
+ * time.
+ */
+void
+pl_worker_clear_error(void)
+{
+	SpinLockAcquire(&status_shared->lock);
+	my_status->failing = false;
+	SpinLockRelease(&status_shared->lock);
+	pl_worker_reset_back_off();
+}
+
+/*
+ * worker_statistics() RETURNS TABLE (database text, role text, pid int,
+ * state text, started_at timestamptz, last_activity timestamptz,
+ * processed bigint, failing boolean, last_error text,
+ * last_error_at timestamptz)
+ */
+Datum
+pl_sql_worker_statistics(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo;
+
+	pl_require_preload();
+	InitMaterializedSRF(fcinfo, 0);
+	rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	for (int i = 0; i < status_shared->nslots; i++)
+	{
+		StatusSlot	slot;
+		Datum		values[10] = {0};
+		bool		nulls[10] = {false};
+
+		SpinLockAcquire(&status_shared->lock);
+		slot = status_shared->slots[i];
+		SpinLockRelease(&status_shared->lock);
+
+		values[0] = CStringGetTextDatum(slot.database);
+		values[1] = CStringGetTextDatum(pl_role_name(slot.role));
+		values[2] = Int32GetDatum(slot.pid);
+		values[3] = CStringGetTextDatum(slot.pid == 0 ? "not running" : slot.state);
+		values[4] = TimestampTzGetDatum(slot.started_at);
+		values[5] = TimestampTzGetDatum(slot.last_activity);
+		values[6] = Int64GetDatum(slot.processed);
+		values[7] = BoolGetDatum(slot.failing);
+		values[8] = CStringGetTextDatum(slot.last_error);
+		values[9] = TimestampTzGetDatum(slot.last_error_at);
+		nulls[2] = slot.pid == 0;
+		nulls[4] = nulls[5] = slot.started_at == 0;
+		nulls[8] = nulls[9] = slot.last_error_at == 0;
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

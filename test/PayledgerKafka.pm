@@ -1,0 +1,110 @@
+# A real Kafka broker with payledger's topics, and what is on them.
+package PayledgerKafka;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Cwd qw(abs_path);
+use File::Basename qw(dirname);
+use IPC::Run;
+use JSON::PP;
+use PostgreSQL::Test::Utils ();
+use Test::More;
+
+my $home = dirname(abs_path(__FILE__)) . '/kafka';
+my @topics = map { "payledger.$_" } qw(payment ledger payout);
+my @brokers;
+
+-x "$home/$_" or BAIL_OUT("no $home/$_, run make -C $home first") for qw(consume create-topic);
+
+# Runs a program; returns its exit code and what it wrote.
+sub _run
+{
+	my (@command) = @_;
+	my ($out, $err) = ('', '');
+
+	IPC::Run::run(\@command, '<', \undef, '>', \$out, '2>', \$err);
+	return ($? & 127 ? 128 + ($? & 127) : $? >> 8, $out, $err);
+}
+
+sub new
+{
+	my ($class, %options) = @_;
+	my $self = bless { dir => PostgreSQL::Test::Utils::tempdir('kafka') }, $class;
+
+	push @brokers, $self;
+	$self->up;
+	_slurp("$self->{dir}/bootstrap") =~ /^(127\.0\.0\.1:\d+)$/m or BAIL_OUT('the Kafka broker says no address');
+	$self->{address} = $1;
+	$self->_broker('topic', $_, $options{partitions} // 4) for @topics;
+	return $self;
+}
+
+sub _slurp
+{
+	return PostgreSQL::Test::Utils::slurp_file(@_);
+}
+
+# A command of test/kafka/broker.  Without a broker there is nothing to test.
+sub _broker
+{
+	my ($self, $command, @arguments) = @_;
+	my ($code, $out, $err) = _run("$home/broker", $command, $self->{dir}, @arguments);
+
+	BAIL_OUT("broker $command: $out$err") unless $code == 0;
+	return;
+}
+
+# host:port, for payledger.kafka_brokers
+sub address
+{
+	my ($self) = @_;
+	return $self->{address};
+}
+
+sub up { my ($self) = @_; $self->_broker('start'); return }
+sub kill9 { my ($self) = @_; $self->_broker('kill'); return }
+sub pause { my ($self) = @_; $self->_broker('pause'); return }
+sub resume { my ($self) = @_; $self->_broker('resume'); return }
+
+# Reads all topics from the beginning to the end.
+sub _consume
+{
+	my ($self, $format) = @_;
+	my ($code, $out, $err) = _run("$home/consume", '--brokers', $self->{address}, '--topics', join(',', @topics),
+		'--from-beginning', '--to-end', '--timeout', 60, '--format', $format);
+
+	die "could not read from Kafka: $err\n" if $code > 1;
+	return $out;
+}
+
+# Counts of events, duplicates, gaps, reorders...: test/kafka/README.md
+sub summary
+{
+	my ($self) = @_;
+	return JSON::PP->new->decode($self->_consume('summary'));
+}
+
+# The messages, each a hash with topic, partition, offset, key, value (decoded) and headers.
+sub messages
+{
+	my ($self) = @_;
+	my @messages = map { JSON::PP->new->decode($_) } split /\n/, $self->_consume('json');
+
+	$_->{value} = JSON::PP->new->decode($_->{value}) for @messages;
+	return @messages;
+}
+
+# A broker has a session of its own and would outlive the test.
+END
+{
+	my $code = $?;
+
+	for my $broker (grep { -e "$_->{dir}/pid" } @brokers)
+	{
+		_run("$home/broker", 'kill', $broker->{dir});
+	}
+	$? = $code;
+}
+
+1;

@@ -1,0 +1,113 @@
+# The PSP test server, as a test of the workers needs it: it can be down, hang
+# and come back at the same address.
+package PayledgerPsp;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Cwd qw(abs_path);
+use File::Basename qw(dirname);
+use JSON::PP;
+use Test::More;
+
+use lib dirname(abs_path(__FILE__)) . '/psp/t';
+use parent 'PspServer';
+
+-x "$PspServer::HOME/psp-server" or BAIL_OUT("no $PspServer::HOME/psp-server, run make -C $PspServer::HOME first");
+
+sub new
+{
+	my ($class, @options) = @_;
+	my $self = $class->SUPER::new(@options);
+
+	$self->{options} = \@options;
+	$self->{past} = [];
+	return $self;
+}
+
+# The API key it accepts.
+sub key
+{
+	return $PspServer::KEY;
+}
+
+# Everything that it ever executed: a list of intents with their operations.
+sub all_truth
+{
+	my ($self) = @_;
+
+	return (@{ $self->{past} }, @{ $self->control('GET', '/_test/truth')->{json}{intents} });
+}
+
+# How often a fault was fired.
+sub fired
+{
+	my ($self, $fault) = @_;
+
+	return $self->stats->{faults}{$fault} // 0;
+}
+
+# How many requests of an operation came in, whatever became of them.
+sub asked
+{
+	my ($self, $operation) = @_;
+
+	return $self->stats->{operations}{$operation};
+}
+
+sub clear_faults
+{
+	my ($self) = @_;
+
+	$self->control('DELETE', '/_test/faults');
+	return;
+}
+
+# Ends the process.  What it executed stays known to all_truth, but the next
+# process does not know it.
+sub down
+{
+	my ($self) = @_;
+
+	push @{ $self->{past} }, @{ $self->control('GET', '/_test/truth')->{json}{intents} };
+	$self->stop;
+	return;
+}
+
+# Starts it again at the same address.
+sub up
+{
+	my ($self) = @_;
+	my $new = PspServer->new('--port', $self->{port}, @{ $self->{options} });
+
+	$self->{$_} = delete $new->{$_} for qw(process dir out err http);
+	return;
+}
+
+# Stops it in its tracks; connections are accepted by the kernel and hang.
+sub pause
+{
+	my ($self) = @_;
+
+	$self->{process}->signal('STOP');
+	$self->{paused} = 1;
+	return;
+}
+
+sub resume
+{
+	my ($self) = @_;
+
+	$self->{process}->signal('CONT') if delete $self->{paused};
+	return;
+}
+
+sub DESTROY
+{
+	my ($self) = @_;
+
+	$self->resume if $self->{process};
+	return $self->SUPER::DESTROY;
+}
+
+1;

@@ -1,0 +1,125 @@
+/*
+ * The hand-written side: tables with the same columns, rows, primary keys,
+ * indexes, fillfactor and partitions as payledger's, without triggers and
+ * constraints, and a function that writes what one capture writes.
+ */
+CREATE SCHEMA baseline;
+CREATE SEQUENCE baseline.outbox_seq;
+CREATE SEQUENCE baseline.ids;
+
+DO $$
+DECLARE
+	source record;
+	options text;
+BEGIN
+	FOR source IN
+		SELECT c.oid, c.relname, c.reloptions, c.relkind, pg_get_partkeydef(c.oid) AS partition_key,
+			   (SELECT inhparent::regclass::name FROM pg_inherits WHERE inhrelid = c.oid) AS parent,
+			   pg_get_expr(c.relpartbound, c.oid) AS bound
+		  FROM pg_class c
+		 WHERE c.relnamespace = 'payledger'::regnamespace AND c.relkind IN ('r', 'p')
+		   AND (c.relname IN ('sellers', 'payments', 'payment_orders', 'psp_requests', 'state_history', 'accounts',
+							  'journal_entries', 'postings') OR c.relname LIKE 'outbox\_events%')
+		 ORDER BY c.relispartition, c.relname
+	LOOP
+		options := ' WITH (' || array_to_string(source.reloptions, ', ') || ')';
+		IF source.parent IS NOT NULL THEN
+			EXECUTE format('CREATE TABLE baseline.%I PARTITION OF baseline.outbox_events %s%s',
+						   source.relname, source.bound, options);
+		ELSE
+			EXECUTE format('CREATE TABLE baseline.%I (LIKE payledger.%1$I INCLUDING DEFAULTS INCLUDING INDEXES INCLUDING STORAGE)%s%s',
+						   source.relname, ' PARTITION BY ' || source.partition_key, options);
+		END IF;
+	END LOOP;
+	ALTER TABLE baseline.outbox_events ALTER seq SET DEFAULT nextval('baseline.outbox_seq');
+	FOR source IN
+		SELECT relname FROM pg_class WHERE relnamespace = 'baseline'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+	LOOP
+		EXECUTE format('INSERT INTO baseline.%I SELECT * FROM payledger.%1$I', source.relname);
+	END LOOP;
+	PERFORM setval('baseline.outbox_seq', (SELECT last_value FROM payledger.outbox_seq));
+	PERFORM setval('baseline.ids', payledger.next_id());
+END
+$$;
+
+CREATE FUNCTION baseline.capture(request bigint, note text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	r record;
+	o record;
+	p record;
+	fee bigint;
+	capture_id bigint := nextval('baseline.ids');
+	fee_id bigint := nextval('baseline.ids');
+	xid bigint := pg_current_xact_id()::text::bigint;
+	utc timestamp := now() AT TIME ZONE 'UTC';
+	time text := to_char(utc, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
+	cause text := format('CAPTURE psp_request %s SUCCEEDED resolved', request);
+	event uuid[] := ARRAY[gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid()];
+	parent uuid := gen_random_uuid();
+BEGIN
+	UPDATE baseline.psp_requests
+	   SET status = 'SUCCEEDED', reply_code = 'resolved', reply_message = note, updated_at = now()
+	 WHERE psp_request_id = request AND status = 'UNKNOWN'
+	RETURNING payment_id, target, amount, currency, attempt INTO r;
+
+	UPDATE baseline.payment_orders SET status = 'CAPTURED', captured_amount = r.amount, updated_at = now()
+	 WHERE payment_id = r.payment_id AND payment_order_id = r.target
+	RETURNING seller_id INTO o;
+
+	UPDATE baseline.payments
+	   SET captured_amount = captured_amount + r.amount, event_version = event_version + 2, updated_at = now(),
+		   status = CASE WHEN captured_amount + r.amount = total_amount THEN 'CAPTURED'::payledger.payment_status
+						 ELSE 'PARTIALLY_CAPTURED' END
+	 WHERE payment_id = r.payment_id
+	RETURNING captured_amount = r.amount AS first, status, event_version INTO p;
+
+	SELECT round(r.amount * commission_bps / 10000.0)::bigint + commission_fixed INTO fee
+	  FROM baseline.sellers WHERE seller_id = o.seller_id AND currency = r.currency;
+
+	INSERT INTO baseline.state_history (history_id, payment_id, machine, object_id, from_status, to_status, at, actor, cause)
+	VALUES (nextval('baseline.ids'), r.payment_id, 'payment', r.payment_id,
+			CASE WHEN p.first THEN 'NOT_CAPTURED' ELSE 'PARTIALLY_CAPTURED' END, p.status, now(), session_user, cause),
+		   (nextval('baseline.ids'), r.payment_id, 'payment_order', r.target, 'CAPTURE_REQUESTED', 'CAPTURED',
+			now(), session_user, cause),
+		   (nextval('baseline.ids'), r.payment_id, 'psp_request', request, 'UNKNOWN', 'SUCCEEDED',
+			now(), session_user, 'resolve_request: ' || note);
+
+	INSERT INTO baseline.journal_entries (journal_entry_id, entry_type, payment_id, reference, recorded_at, effective_at, transaction_no)
+	VALUES (capture_id, 'CAPTURE', r.payment_id, 'CAPTURE:' || r.target, now(), now(), xid),
+		   (fee_id, 'COMMISSION_FEE', r.payment_id, 'COMMISSION_FEE:' || r.target, now(), now(), xid);
+
+	INSERT INTO baseline.postings (journal_entry_id, leg, account_id, amount, transaction_no)
+	SELECT l.entry, l.leg, a.account_id, l.amount, xid
+	  FROM (VALUES (capture_id, 1, 'AUTH_LIABILITY.GLOBAL.', r.amount),
+				   (capture_id, 2, 'PSP_RECEIVABLES.GLOBAL.', r.amount),
+				   (capture_id, 3, 'AUTH_RECEIVABLE.GLOBAL.', -r.amount),
+				   (capture_id, 4, 'MERCHANT_PAYABLE.' || o.seller_id || '.', -r.amount),
+				   (fee_id, 1, 'MERCHANT_PAYABLE.' || o.seller_id || '.', fee),
+				   (fee_id, 2, 'PLATFORM_COMMISSION_REVENUE.GLOBAL.', -fee)) AS l(entry, leg, account, amount)
+	  JOIN baseline.accounts a ON a.account_code = l.account || r.currency;
+
+	INSERT INTO baseline.outbox_events
+		(id, aggregatetype, aggregateid, type, payload, "timestamp", version, event_key, ce_source, ce_time, ce_subject, transaction_no)
+	VALUES
+		(event[1], 'payment', r.payment_id, 'payment_order_psp_result_updated',
+		 format('{"eventId":"%s","eventType":"payment_order_psp_result_updated","aggregateId":"%s","data":{"paymentOrderId":"%s","sellerId":"%s","currency":"%s","amount":%s,"outcome":"SUCCEEDED","code":"resolved","attempt":%s},"timestamp":"%s","traceId":null,"parentEventId":"%s","version":%s}',
+				event[1], r.payment_id, r.target, o.seller_id, r.currency, r.amount, r.attempt, time, parent, p.event_version - 1)::json,
+		 utc, p.event_version - 1, r.payment_id, '/payledger/payledger', time, r.payment_id, xid),
+		(event[2], 'payment', r.payment_id, 'payment_order_finalized',
+		 format('{"eventId":"%s","eventType":"payment_order_finalized","aggregateId":"%s","data":{"paymentOrderId":"%s","sellerId":"%s","currency":"%s","amount":%s,"status":"CAPTURED"},"timestamp":"%s","traceId":null,"parentEventId":"%s","version":%s}',
+				event[2], r.payment_id, r.target, o.seller_id, r.currency, r.amount, time, event[1], p.event_version)::json,
+		 utc, p.event_version, r.payment_id, '/payledger/payledger', time, r.payment_id, xid),
+		(event[3], 'ledger', capture_id, 'ledger_entries_recorded',
+		 format('{"eventId":"%s","eventType":"ledger_entries_recorded","aggregateId":"%s","data":{"journalEntryId":"%s","entryType":"CAPTURE","paymentId":"%s","reference":"CAPTURE:%s","postings":[{"account":"AUTH_LIABILITY.GLOBAL.%s","amount":%s},{"account":"PSP_RECEIVABLES.GLOBAL.%s","amount":%s},{"account":"AUTH_RECEIVABLE.GLOBAL.%s","amount":%s},{"account":"MERCHANT_PAYABLE.%s.%s","amount":%s}]},"timestamp":"%s","traceId":null,"parentEventId":"%s","version":1}',
+				event[3], capture_id, capture_id, r.payment_id, r.target, r.currency, r.amount, r.currency, r.amount,
+				r.currency, -r.amount, o.seller_id, r.currency, -r.amount, time, event[3])::json,
+		 utc, 1, o.seller_id, '/payledger/payledger', time, capture_id, xid),
+		(event[4], 'ledger', fee_id, 'ledger_entries_recorded',
+		 format('{"eventId":"%s","eventType":"ledger_entries_recorded","aggregateId":"%s","data":{"journalEntryId":"%s","entryType":"COMMISSION_FEE","paymentId":"%s","reference":"COMMISSION_FEE:%s","postings":[{"account":"MERCHANT_PAYABLE.%s.%s","amount":%s},{"account":"PLATFORM_COMMISSION_REVENUE.GLOBAL.%s","amount":%s}]},"timestamp":"%s","traceId":null,"parentEventId":"%s","version":1}',
+				event[4], fee_id, fee_id, r.payment_id, r.target, o.seller_id, r.currency, fee, r.currency, -fee, time, event[4])::json,
+		 utc, 1, o.seller_id, '/payledger/payledger', time, fee_id, xid);
+END
+$$;
+
+/* both sides start with packed tables and fresh statistics */
+VACUUM (FULL, ANALYZE);

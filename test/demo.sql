@@ -1,0 +1,55 @@
+\set QUIET on
+\set ON_ERROR_STOP on
+\pset footer off
+\pset linestyle unicode
+\pset border 2
+
+\echo '-- Once per database: the extension, its tables, a gateway (the embedded sandbox) and two sellers.'
+CREATE EXTENSION payledger;
+SELECT payledger.setup() AS layout_version;
+SELECT gateway, adapter, is_default FROM payledger.add_gateway('sandbox', adapter => 'sandbox', is_default => true);
+SELECT * FROM payledger.register_seller('SELLER-111', 'EUR', commission_bps => 1000);
+SELECT * FROM payledger.register_seller('SELLER-222', 'EUR');
+
+\echo '-- The checkout: one call, in the transaction that also writes your own order.'
+CREATE TABLE shop_orders (order_id text PRIMARY KEY, payment_intent_id bigint NOT NULL);
+BEGIN;
+SELECT payment_intent_id, status, total_amount
+  FROM payledger.create_payment_intent('ORDER-1', 'BUYER-1', 'EUR',
+       '[{"seller_id":"SELLER-111","amount":1450},{"seller_id":"SELLER-222","amount":1450}]',
+       idempotency_key => 'checkout-1') \gset
+INSERT INTO shop_orders VALUES ('ORDER-1', :payment_intent_id);
+COMMIT;
+SELECT * FROM shop_orders;
+
+\echo '-- Authorize: commits the request, waits for the worker, returns what the PSP said.'
+CALL payledger.authorize(:payment_intent_id, 'pm_ok');
+
+\echo '-- The worker captures each seller''s order, posts the ledger and publishes.'
+CALL payledger.wait_until_idle('20 s');
+SELECT status, total_amount, captured_amount FROM payledger.payments;
+SELECT seller_id, amount, captured_amount, status FROM payledger.payment_orders ORDER BY seller_id;
+
+\echo '-- Every state it went through:'
+SELECT to_char(at, 'HH24:MI:SS.MS') AS at, machine, from_status, to_status FROM payledger.state_history
+ WHERE payment_id = :payment_intent_id AND machine <> 'psp_request' ORDER BY history_id;
+
+\echo '-- The journal, one line a posting:'
+SELECT entry_type, account_code, debit, credit FROM payledger.journal ORDER BY journal_entry_id, leg;
+
+\echo '-- The trial balance nets to zero; the sellers are owed what is left after commission:'
+SELECT account_code, debit, credit FROM payledger.trial_balance;
+SELECT * FROM payledger.seller_balances;
+
+\echo '-- A card that is declined, and one whose answer got lost on the way:'
+SELECT payment_intent_id FROM payledger.create_payment_intent('ORDER-2', 'BUYER-2', 'EUR', '[{"seller_id":"SELLER-222","amount":990}]') \gset
+CALL payledger.authorize(:payment_intent_id, 'pm_declined');
+SELECT payment_intent_id FROM payledger.create_payment_intent('ORDER-3', 'BUYER-3', 'EUR', '[{"seller_id":"SELLER-222","amount":500}]') \gset
+CALL payledger.authorize(:payment_intent_id, 'pm_lost_reply');
+CALL payledger.wait_until_idle('30 s');
+SELECT order_id, total, intent_status, payment_status, captured, decline_code FROM payledger.payment_overview ORDER BY payment_id;
+
+\echo '-- Everything agrees with everything:'
+SELECT check_name, ok FROM payledger.verify();
+\echo '-- The workers:'
+SELECT * FROM payledger.stat_outbox;

@@ -1,0 +1,129 @@
+-- Every pair of states of every machine: the edge is listed and the change
+-- goes through with its history row, or it is refused with PL001.
+BEGIN;
+\set ON_ERROR_STOP 1
+
+-- what else a row must look like in each state
+CREATE TEMP TABLE shape (machine text, state text, sets text, PRIMARY KEY (machine, state));
+INSERT INTO shape
+	SELECT 'payment_intent', unnest(enum_range(NULL::payledger.payment_intent_status))::text, '';
+INSERT INTO shape VALUES
+	('payment', 'NOT_CAPTURED', 'captured_amount = 0, refunded_amount = 0, voided_amount = 0'),
+	('payment', 'PARTIALLY_CAPTURED', 'captured_amount = 50, refunded_amount = 0, voided_amount = 0'),
+	('payment', 'CAPTURED', 'captured_amount = 100, refunded_amount = 0, voided_amount = 0'),
+	('payment', 'PARTIALLY_REFUNDED', 'captured_amount = 100, refunded_amount = 50, voided_amount = 0'),
+	('payment', 'REFUNDED', 'captured_amount = 100, refunded_amount = 100, voided_amount = 0'),
+	('payment', 'VOIDED', 'captured_amount = 0, refunded_amount = 0, voided_amount = 100');
+INSERT INTO shape
+	SELECT 'payment_order', s, CASE
+		WHEN s = 'CAPTURED' THEN 'captured_amount = 100, refunded_amount = 0'
+		WHEN s = 'PARTIALLY_REFUNDED' THEN 'captured_amount = 100, refunded_amount = 50'
+		WHEN s = 'REFUNDED' THEN 'captured_amount = 100, refunded_amount = 100'
+		ELSE 'captured_amount = 0, refunded_amount = 0' END
+	  FROM unnest(enum_range(NULL::payledger.payment_order_status)::text[]) s;
+INSERT INTO shape
+	SELECT 'psp_request', s, CASE s WHEN 'IN_FLIGHT' THEN 'lease_token = 1' ELSE 'lease_token = NULL' END
+	  FROM unnest(enum_range(NULL::payledger.psp_request_status)::text[]) s;
+
+CREATE TEMP TABLE place (machine text PRIMARY KEY, relation text, key text, makes text);
+INSERT INTO place VALUES
+	('payment_intent', 'payledger.payment_intents', 'payment_intent_id',
+	 $$INSERT INTO payledger.payment_intents (payment_intent_id, order_id, buyer_id, currency, total_amount, lines,
+		status, capture_method, gateway, event_version, created_at, updated_at)
+	   VALUES ($1, 'O', 'B', 'EUR', 100, '[]', $2::payledger.payment_intent_status, 'manual', 'g', 1, now(), now())$$),
+	('payment', 'payledger.payments', 'payment_id',
+	 $$INSERT INTO payledger.payments (payment_id, order_id, buyer_id, currency, total_amount, status, gateway,
+		event_version, created_at, updated_at)
+	   VALUES ($1, 'O', 'B', 'EUR', 100, $2::payledger.payment_status, 'g', 1, now(), now())$$),
+	('payment_order', 'payledger.payment_orders', 'payment_order_id',
+	 $$INSERT INTO payledger.payment_orders (payment_order_id, payment_id, seller_id, currency, amount, status,
+		created_at, updated_at)
+	   VALUES ($1, $1, 'S', 'EUR', 100, $2::payledger.payment_order_status, now(), now())$$),
+	('psp_request', 'payledger.psp_requests', 'psp_request_id',
+	 $$INSERT INTO payledger.psp_requests (psp_request_id, payment_id, gateway, operation, target, currency,
+		idempotency_key, status, next_attempt_at, created_at, updated_at)
+	   VALUES ($1, $1, 'g', 'CANCEL', 1, 'EUR', 'k' || $1, $2::payledger.psp_request_status, 'infinity', now(), now())$$);
+
+CREATE FUNCTION pg_temp.move(m text, id bigint, target text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	p place; s shape;
+BEGIN
+	SELECT * INTO STRICT p FROM place WHERE machine = m;
+	SELECT * INTO STRICT s FROM shape WHERE machine = m AND state = target;
+	EXECUTE format('UPDATE %s SET status = %L%s WHERE %I = %s', p.relation, target,
+				   CASE WHEN s.sets = '' THEN '' ELSE ', ' || s.sets END, p.key, id);
+END
+$$;
+
+-- a new object, led along listed edges to the state
+CREATE FUNCTION pg_temp.object_in(m text, state text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	id bigint := payledger.next_id(); path text[]; step text;
+BEGIN
+	WITH RECURSIVE walk(at, path) AS (
+		SELECT to_status, ARRAY[to_status] FROM payledger.transitions WHERE machine = m AND from_status IS NULL
+		UNION ALL
+		SELECT t.to_status, w.path || t.to_status FROM walk w
+		  JOIN payledger.transitions t ON t.machine = m AND t.from_status = w.at AND NOT t.to_status = ANY (w.path))
+	SELECT w.path INTO STRICT path FROM walk w WHERE w.at = state ORDER BY cardinality(w.path) LIMIT 1;
+	EXECUTE (SELECT makes FROM place WHERE machine = m) USING id, path[1];
+	FOREACH step IN ARRAY path[2:] LOOP
+		PERFORM pg_temp.move(m, id, step);
+	END LOOP;
+	RETURN id;
+END
+$$;
+
+-- the SQLSTATE of the change, 00000 if it went through with exactly its history row
+CREATE FUNCTION pg_temp.try(m text, a text, b text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	id bigint; before bigint; written bigint; undo CONSTANT text := 'ZZ000';
+BEGIN
+	id := pg_temp.object_in(m, a);
+	SELECT count(*) INTO before FROM payledger.state_history WHERE object_id = id AND machine = m;
+	PERFORM pg_temp.move(m, id, b);
+	SELECT count(*) INTO written FROM payledger.state_history h
+	 WHERE h.object_id = id AND h.machine = m AND h.from_status = a AND h.to_status = b
+	   AND h.history_id = (SELECT max(history_id) FROM payledger.state_history WHERE object_id = id AND machine = m);
+	RETURN CASE WHEN written = 1 THEN '00000' ELSE 'no history' END;
+EXCEPTION WHEN OTHERS THEN
+	RETURN SQLSTATE;
+END
+$$;
+
+CREATE FUNCTION pg_temp.try_beginning(m text, b text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	p place; s shape; id bigint := payledger.next_id();
+BEGIN
+	SELECT * INTO STRICT p FROM place WHERE machine = m;
+	EXECUTE p.makes USING id, b;
+	RETURN '00000';
+EXCEPTION WHEN OTHERS THEN
+	RETURN SQLSTATE;
+END
+$$;
+
+CREATE TEMP TABLE tried AS
+	SELECT a.machine, a.state AS a, b.state AS b, pg_temp.try(a.machine, a.state, b.state) AS got,
+		   EXISTS (SELECT FROM payledger.transitions t
+					WHERE t.machine = a.machine AND t.from_status = a.state AND t.to_status = b.state) AS listed
+	  FROM shape a JOIN shape b ON b.machine = a.machine AND b.state <> a.state
+	UNION ALL
+	SELECT b.machine, NULL, b.state, pg_temp.try_beginning(b.machine, b.state),
+		   EXISTS (SELECT FROM payledger.transitions t
+					WHERE t.machine = b.machine AND t.from_status IS NULL AND t.to_status = b.state)
+	  FROM shape b;
+
+SELECT plan((SELECT count(*)::int + 4 FROM tried));
+SELECT is(got, CASE WHEN listed THEN '00000' ELSE 'PL001' END,
+		  format('%s %s -> %s %s', machine, coalesce(a, '(new)'), b, CASE WHEN listed THEN 'goes' ELSE 'is refused' END))
+  FROM tried ORDER BY machine, a NULLS FIRST, b;
+
+-- the machines know the states of the columns, all of them and no other
+SELECT set_eq(format('SELECT state FROM shape WHERE machine = %L', machine),
+			  format('SELECT to_status FROM payledger.transitions WHERE machine = %L', machine),
+			  machine || ': every state can be reached')
+  FROM place;
+
+SELECT * FROM finish();
+ROLLBACK;

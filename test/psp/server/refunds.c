@@ -1,0 +1,166 @@
+/*-------------------------------------------------------------------------
+ *
+ * refunds.c
+ *		Creating and retrieving refunds.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <string.h>
+
+#include "psp.h"
+
+static const char *const refund_params[] = {
+	"amount", "charge", "currency", "customer", "expand",
+	"instructions_email", "metadata", "origin", "payment_intent", "reason",
+	"refund_application_fee", "reverse_transfer", NULL
+};
+
+static const char *const reasons[] = {
+	"duplicate", "fraudulent", "requested_by_customer", NULL
+};
+
+/* Replies 400 about a refund. */
+#define refuse(req, code, param, ...) \
+	reply_error(req, MHD_HTTP_BAD_REQUEST, "invalid_request_error", code, \
+				param, __VA_ARGS__)
+
+/* Replies with a refund. */
+static void
+refund_reply(Request *req, const Refund *refund)
+{
+	StrBuf		buf = {0};
+
+	render_refund(&buf, NULL, refund);
+	reply_json(req, MHD_HTTP_OK, &buf);
+}
+
+/* Finds what is to be refunded, or replies why that cannot be found. */
+static Intent *
+find_refunded(Request *req)
+{
+	const char *id = form_get(&req->params, "payment_intent");
+	const char *charge = form_get(&req->params, "charge");
+	Intent	   *intent;
+
+	if (id == NULL && charge == NULL)
+	{
+		refuse(req, "parameter_missing", "charge", "One of the following "
+			   "params should be provided for this request: payment_intent "
+			   "or charge.");
+		return NULL;
+	}
+	intent = id != NULL ? store_intent(id) : store_intent_by_charge(charge);
+	if (intent == NULL)
+		reply_missing(req, id != NULL ? "payment_intent" : "charge",
+					  id != NULL ? "payment_intent" : "charge",
+					  id != NULL ? id : charge);
+	else if (charge != NULL && strcmp(intent->charge, charge) != 0)
+	{
+		refuse(req, NULL, "charge", "Charge %.100s does not belong to "
+			   "PaymentIntent %s.", charge, intent->id);
+		return NULL;
+	}
+	return intent;
+}
+
+/* Refuses a refund that the intent has no money for. */
+static bool
+check_refundable(Request *req, const Intent *intent, int64_t amount)
+{
+	int64_t		left = intent->amount_received - intent->amount_refunded;
+
+	if (intent->amount_received == 0)
+		refuse(req, NULL, "payment_intent", "This PaymentIntent (%s) does not "
+			   "have a successful charge to refund.", intent->id);
+	else if (left == 0)
+		refuse(req, "charge_already_refunded", NULL,
+			   "Charge %s has already been refunded.", intent->charge);
+	else if (amount > left)
+		refuse(req, NULL, "amount", "Refund amount (%lld) is greater than "
+			   "unrefunded amount on charge (%lld)", (long long) amount,
+			   (long long) left);
+	else
+		return true;
+	return false;
+}
+
+/* POST /v1/refunds */
+void
+refund_create(Request *req)
+{
+	const char *reason = NULL;
+	bool		unused = false;
+	bool		given;
+	int64_t		amount = 0;
+	Intent	   *intent;
+	Refund	   *refund;
+	Event	   *event;
+
+	if (!params_known(req, refund_params) ||
+		!param_integer(req, "amount", &given, &amount) ||
+		!param_choice(req, "reason", reasons, &reason) ||
+		!param_boolean(req, "refund_application_fee", &unused) ||
+		!param_boolean(req, "reverse_transfer", &unused) ||
+		!param_metadata(req, NULL))
+		return;
+	if (given && amount < 1)
+	{
+		refuse(req, "parameter_invalid_integer", "amount",
+			   "This value must be greater than or equal to 1.");
+		return;
+	}
+	intent = find_refunded(req);
+	if (intent == NULL)
+		return;
+	req->executed = true;
+
+	if (!given)
+		amount = intent->amount_received - intent->amount_refunded;
+	if (!check_refundable(req, intent, amount))
+		return;
+	refund = store_new_refund(intent, amount);
+	refund->reason = reason;
+	refund->status = intent->charge_card->refund == REFUND_PENDS ?
+		"pending" : "succeeded";
+	param_metadata(req, &refund->metadata);
+	intent->amount_refunded += amount;
+	event = store_event(intent, "refund", amount, req->key, req->id);
+	event->outcome = refund->status;
+	memcpy(event->refund, refund->id, ID_SIZE);
+	refund_reply(req, refund);
+}
+
+/* GET /v1/refunds/{id} */
+void
+refund_retrieve(Request *req)
+{
+	static const char *const names[] = {"expand", NULL};
+	Refund	   *refund = store_refund(req->object);
+
+	if (refund == NULL)
+		reply_missing(req, "refund", "id", req->object);
+	else if (params_known(req, names))
+		refund_reply(req, refund);
+}
+
+/*
+ * The bank answered: a pending refund succeeds or fails, and one that
+ * succeeded may still fail later. Returns NULL, or why that cannot be.
+ */
+const char *
+refund_complete(Refund *refund, bool succeed)
+{
+	Event	   *event;
+
+	if (strcmp(refund->status, "failed") == 0 ||
+		(succeed && strcmp(refund->status, "pending") != 0))
+		return "the refund already has its final status";
+	refund->status = succeed ? "succeeded" : "failed";
+	if (!succeed)
+		refund->intent->amount_refunded -= refund->amount;
+	event = store_event(refund->intent, "refund_completed", refund->amount,
+						NULL, "");
+	event->outcome = refund->status;
+	memcpy(event->refund, refund->id, ID_SIZE);
+	return NULL;
+}

@@ -1,0 +1,229 @@
+# Starts the PSP test server and talks to it.
+package PspServer;
+
+use strict;
+use warnings;
+
+use Cwd qw(abs_path);
+use File::Basename qw(dirname);
+use File::Temp;
+use HTTP::Tiny;
+use IO::Socket::INET;
+use IPC::Run;
+use JSON::PP;
+use Socket qw(SOL_SOCKET SO_RCVBUF);
+use Time::HiRes qw(time sleep);
+
+our $HOME = dirname(dirname(abs_path(__FILE__)));
+our $KEY = 'sk_test_payledger';
+our $TIMEOUT = 30;
+
+my %running;
+
+my $json = JSON::PP->new->utf8->canonical;
+
+# Starts a server on a port of its choice; more options may be given.
+sub new
+{
+	my ($class, @options) = @_;
+	my $self = bless {
+		dir => File::Temp->newdir(),
+		out => '',
+		err => '',
+	}, $class;
+
+	$self->{process} = IPC::Run::start(
+		[
+			"$HOME/psp-server", '--port', '0', '--port-file',
+			"$self->{dir}/port", '--api-key', $KEY, @options
+		],
+		'<', \undef, '>', \$self->{out}, '2>', \$self->{err});
+	$running{ $self->{process} } = $self->{process};
+	$self->wait_for(
+		sub {
+			$self->{process}->pump_nb;
+			return $self->{out} =~ /^listening on 127\.0\.0\.1:(\d+)$/m;
+		},
+		'the server listens');
+	($self->{port}) = $self->{out} =~ /:(\d+)/;
+	$self->{http} = HTTP::Tiny->new(timeout => $TIMEOUT);
+	return $self;
+}
+
+# Waits for a condition; dies when it does not come true.
+sub wait_for
+{
+	my ($self, $condition, $what) = @_;
+	my $end = time() + $TIMEOUT;
+
+	until ($condition->())
+	{
+		die "timed out waiting until $what\n" if time() > $end;
+		sleep(0.01);
+	}
+	return 1;
+}
+
+# The address of a path.
+sub url
+{
+	my ($self, $path) = @_;
+	return "http://127.0.0.1:$self->{port}$path";
+}
+
+# Encodes pairs as a form.
+sub form
+{
+	my ($self, @pairs) = @_;
+	return $self->{http}->www_form_urlencode(\@pairs);
+}
+
+# Adds the decoded body to a response.
+sub decoded
+{
+	my ($response) = @_;
+	$response->{json} = eval { $json->decode($response->{content}) };
+	return $response;
+}
+
+# Sends an API request: method, path, pairs of the form, key and headers.
+sub api
+{
+	my ($self, $method, $path, $pairs, %more) = @_;
+	my %headers = ('authorization' => "Bearer $KEY", %{ $more{headers} || {} });
+	my %request = (headers => \%headers);
+
+	$headers{'idempotency-key'} = $more{key} if defined $more{key};
+	if ($method eq 'POST')
+	{
+		$headers{'content-type'} = 'application/x-www-form-urlencoded';
+		$request{content} = $self->form(@{ $pairs || [] });
+	}
+	elsif ($pairs)
+	{
+		$path .= '?' . $self->form(@$pairs);
+	}
+	return decoded($self->{http}->request($method, $self->url($path), \%request));
+}
+
+# Sends a control request with a JSON body.
+sub control
+{
+	my ($self, $method, $path, $body) = @_;
+	my %request;
+
+	$request{content} = ref $body ? $json->encode($body) : $body
+	  if defined $body;
+	return decoded($self->{http}->request($method, $self->url($path), \%request));
+}
+
+# Adds a fault.
+sub fault
+{
+	my ($self, %rule) = @_;
+	my $response = $self->control('POST', '/_test/faults', \%rule);
+
+	die "no fault: $response->{content}\n" unless $response->{status} == 200;
+	return $response->{json};
+}
+
+# Removes all faults and all state.
+sub reset
+{
+	my ($self) = @_;
+	$self->control('DELETE', '/_test/faults');
+	$self->control('DELETE', '/_test/state');
+	return;
+}
+
+# What is true about one intent, or in sums.
+sub truth
+{
+	my ($self, $intent) = @_;
+	return $self->control('GET', "/_test/truth?intent=$intent")->{json}
+	  if defined $intent;
+	return $self->control('GET', '/_test/truth?summary=1')->{json};
+}
+
+# The counters.
+sub stats
+{
+	my ($self) = @_;
+	return $self->control('GET', '/_test/stats')->{json};
+}
+
+# Opens a connection of one's own.
+sub socket
+{
+	my ($self) = @_;
+	return IO::Socket::INET->new(
+		PeerAddr => '127.0.0.1',
+		PeerPort => $self->{port},
+		Timeout => $TIMEOUT) // die "no connection: $!\n";
+}
+
+# Writes a request to such a connection.
+sub send_request
+{
+	my ($self, $socket, $method, $path, $pairs, $key) = @_;
+	my $body = $self->form(@{ $pairs || [] });
+	my $request = "$method $path HTTP/1.1\r\nHost: localhost\r\n"
+	  . "Authorization: Bearer $KEY\r\n";
+
+	$request .= "Idempotency-Key: $key\r\n" if defined $key;
+	$request .= "Content-Type: application/x-www-form-urlencoded\r\n"
+	  . 'Content-Length: ' . length($body) . "\r\n"
+	  if $method eq 'POST';
+	$request .= "\r\n";
+	$request .= $body if $method eq 'POST';
+	$socket->print($request) or die "could not send: $!\n";
+	$socket->flush;
+	return $socket;
+}
+
+# Reads until the connection ends; returns what came, and the error or ''.
+sub read_all
+{
+	my ($self, $socket) = @_;
+	my $text = '';
+
+	while (1)
+	{
+		my $got = sysread($socket, my $piece, 65536);
+
+		return ($text, "$!") unless defined $got;
+		return ($text, '') if $got == 0;
+		$text .= $piece;
+	}
+}
+
+# Is there something to read from a connection, or its end, right now?
+sub readable
+{
+	my ($self, $socket) = @_;
+	my $set = '';
+
+	vec($set, fileno($socket), 1) = 1;
+	return select($set, undef, undef, 0) > 0;
+}
+
+# Ends the server; returns its exit status.
+sub stop
+{
+	my ($self) = @_;
+	my $process = delete $self->{process} or return;
+
+	delete $running{$process};
+	$process->signal('TERM');
+	$process->finish;
+	return $process->full_result(0);
+}
+
+# No server outlives a test that died.
+END
+{
+	local $?;
+	$_->kill_kill for values %running;
+}
+
+1;
