@@ -46,10 +46,12 @@ my $json = JSON::PP->new->canonical->allow_nonref;
 
 # A running server whose database "payledger" is set up and has two sellers,
 # SELLER-111 with 10 % commission and SELLER-222.  Settings are lines of
-# postgresql.conf that come last.
+# postgresql.conf that come last.  Other databases that payledger.databases
+# names are made and left empty; where it is empty, no worker runs.
 sub new_node
 {
 	my ($name, %settings) = @_;
+	my $databases = delete $settings{'payledger.databases'} // $DATABASE;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
 	$node->init(extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
@@ -64,12 +66,12 @@ sub new_node
 	$node->append_conf('postgresql.conf', join '', map { "$_ = '$settings{$_}'\n" } sort keys %settings);
 	$node->start;
 	new_database($node, $DATABASE);
+	$node->safe_psql('postgres', "CREATE DATABASE $_") for grep { $_ ne $DATABASE } split /, */, $databases;
 
 	# a worker whose database is not there yet would try again after 5 s only
-	$node->append_conf('postgresql.conf', "payledger.databases = '$DATABASE'")
-	  unless exists $settings{'payledger.databases'};
+	$node->append_conf('postgresql.conf', "payledger.databases = '$databases'");
 	$node->restart;
-	wait_for_workers($node) unless ($settings{'payledger.databases'} // $DATABASE) eq '';
+	wait_for_workers($node) if $databases ne '';
 	return $node;
 }
 

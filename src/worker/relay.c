@@ -117,7 +117,7 @@ relay_once(MemoryContext context, long *rest_ms)
 {
 	TimestampTz start = GetCurrentTimestamp();
 	PlChunk		chunk;
-	bool		found;
+	PlRead		read;
 
 	*rest_ms = REST_MS;
 	if (!pl_worker_begin())
@@ -125,10 +125,12 @@ relay_once(MemoryContext context, long *rest_ms)
 		pl_window_forget();
 		return false;
 	}
-	found = pl_window_read(&chunk, context);
+	read = pl_window_read(&chunk, context);
 	pl_worker_commit();
 
-	if (!found)
+	if (read == PL_READ_AGAIN)
+		return true;
+	if (read == PL_READ_NOTHING)
 	{
 		pl_worker_state("idle");
 		*rest_ms = LOOK_MS;
@@ -176,6 +178,15 @@ pl_relay_main(void)
 
 	/* a cursor that a crash takes back only means to publish again */
 	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);
+
+	/*
+	 * The right plan is known: by the indexes, whatever statistics say about
+	 * partitions that were empty a minute ago.  Planning every small chunk
+	 * anew would take longer than reading it.
+	 */
+	SetConfigOption("plan_cache_mode", "force_generic_plan", PGC_USERSET, PGC_S_OVERRIDE);
+	SetConfigOption("enable_seqscan", "off", PGC_USERSET, PGC_S_OVERRIDE);
+	SetConfigOption("enable_bitmapscan", "off", PGC_USERSET, PGC_S_OVERRIDE);
 
 	pl_kafka_close();
 	pl_window_forget();

@@ -20,6 +20,7 @@
  * its id after the sequence was read; and a writer takes its id before it
  * draws from the sequence.  The transaction in the middle is the relay's own
  * last update of its cursor: pl_window_advance() reads the sequence before.
+ * Where that was long ago, pl_window_read() asks for one that does nothing.
  * (Without it the bound is wrong: xmax is one above the newest id that has
  * ended, and a writer may have drawn long ago with an id above that.)
  *
@@ -43,6 +44,9 @@
 
 /* a read looks at this many seqs at most, so at few partitions */
 #define SLICE			INT64CONST(1000000)
+
+/* a bound this far behind the sequence would have published events read again */
+#define STALE_BOUND		1000
 
 /* a chunk ends when its messages have this many bytes */
 #define CHUNK_BYTES		(8 * 1024 * 1024)
@@ -366,10 +370,24 @@ read_slice(int64 end)
 }
 
 /*
- * Read the next events into *chunk, allocated in context.  Returns false if
- * there are none.  Needs a turn.
+ * Move next_bound up to the present: like pl_window_advance(), with nothing to
+ * write.  The transaction that takes an id here has to end before the snapshot
+ * the bound is for is taken.
  */
-bool
+static void
+renew_bound(int64 sequence)
+{
+	next_bound = sequence;
+	(void) GetTopTransactionId();
+}
+
+/*
+ * Read the next events into *chunk, allocated in context.  Needs a turn.
+ *
+ * PL_READ_AGAIN: nothing was read; commit the turn and call again.
+ * PL_READ_CHUNK: publish it and call pl_window_advance() in another turn.
+ */
+PlRead
 pl_window_read(PlChunk *chunk, MemoryContext context)
 {
 	bool		opened_now = false;
@@ -382,6 +400,13 @@ pl_window_read(PlChunk *chunk, MemoryContext context)
 		load();
 	if (open_mark == NULL)
 	{
+		int64		sequence = read_sequence();
+
+		if (sequence - next_bound > STALE_BOUND)
+		{
+			renew_bound(sequence);
+			return PL_READ_AGAIN;
+		}
 		open_mark = take_mark();
 		begin_window(0);
 		opened_now = true;
@@ -400,7 +425,7 @@ pl_window_read(PlChunk *chunk, MemoryContext context)
 	{
 		/* nothing between S1 and S2: as good as S1, and it need not be written */
 		finish_window();
-		return false;
+		return PL_READ_NOTHING;
 	}
 
 	oldcontext = MemoryContextSwitchTo(context);
@@ -418,7 +443,7 @@ pl_window_read(PlChunk *chunk, MemoryContext context)
 	chunk->first_read = !window_read;
 	window_read = true;
 	chunk->ends_window = end >= window_end && chunk->n == (int) found && found < (uint64) pl_relay_batch;
-	return true;
+	return PL_READ_CHUNK;
 }
 
 static void

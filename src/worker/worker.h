@@ -137,8 +137,15 @@ typedef struct PlChunk
 	bool		ends_window;	/* nothing of this window comes after */
 } PlChunk;
 
+typedef enum PlRead
+{
+	PL_READ_NOTHING,
+	PL_READ_CHUNK,
+	PL_READ_AGAIN
+} PlRead;
+
 extern void pl_window_forget(void);
-extern bool pl_window_read(PlChunk *chunk, MemoryContext context);
+extern PlRead pl_window_read(PlChunk *chunk, MemoryContext context);
 extern void pl_window_advance(const PlChunk *chunk);
 
 #endif							/* PL_WORKER_H */
