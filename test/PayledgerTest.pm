@@ -8,7 +8,7 @@ package PayledgerTest;
 use strict;
 use warnings FATAL => 'all';
 
-use Cwd qw(abs_path);
+use Cwd qw(abs_path getcwd);
 use Exporter qw(import);
 use File::Basename qw(dirname);
 use JSON::PP;
@@ -27,7 +27,7 @@ BEGIN
 	my $pgxs = qx(pg_config --pgxs);
 	BAIL_OUT('no pg_config in PATH') if $? != 0;
 	$ENV{PG_REGRESS} //= dirname(dirname($pgxs)) . '/test/regress/pg_regress';
-	$ENV{TESTDIR} //= '.';
+	$ENV{TESTDIR} //= getcwd();
 }
 
 use PostgreSQL::Test::Cluster;

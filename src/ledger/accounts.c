@@ -465,7 +465,7 @@ pl_account_id(const char *account_type, const char *entity_id, const char *curre
 
 /*
  * Remember those of n accounts that exist, with one query, for
- * pl_account_currency().  Opens its own SPI connection if it needs one.
+ * pl_account_currency().  Needs an open SPI connection.
  */
 void
 pl_load_accounts(const int64 *ids, int n)
@@ -484,15 +484,13 @@ pl_load_accounts(const int64 *ids, int n)
 		}
 	if (nvalues == 0)
 		return;
-	pl_connect();
 	pl_arg_array(&args, values, NULL, nvalues, INT8OID);
 	remember_rows(pl_execute(&select_by_id, &args));
-	pl_finish();
 }
 
 /*
  * The currency of an account: a static string.  PL007 if there is no such
- * account.
+ * account.  Needs an open SPI connection.
  */
 const char *
 pl_account_currency(int64 account_id)

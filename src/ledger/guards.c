@@ -129,7 +129,6 @@ check_foreign_statement(const Posting *postings, int n)
 		legs[i] = Int16GetDatum(postings[i].leg);
 		accounts[i] = postings[i].account_id;
 	}
-	pl_connect();
 	pl_arg_array(&args, entries, NULL, n, INT8OID);
 	pl_arg_array(&args, legs, NULL, n, INT2OID);
 	pl_arg_int64(&args, pl_transaction_no());
@@ -141,18 +140,16 @@ check_foreign_statement(const Posting *postings, int n)
 				 pl_get_bool(0, 3) ? errdetail("The entry was not inserted by this transaction.") :
 				 errdetail("One statement must insert all legs of an entry, numbered from 1.")));
 	pl_refuse_inactive_accounts(accounts, n);
-	pl_finish();
 }
 
 /*
- * Raise PL002 unless each entry has two postings here and nets to zero in
- * every currency.  Sorts the postings.
+ * Raise PL002 unless each entry nets to zero in every currency; then it has two
+ * legs, because no amount is zero.  Sorts the postings.
  */
 static void
 check_double_entry(Posting *postings, int n)
 {
 	bool		sorted = true;
-	int			nlegs = 0;
 	int64		net = 0;
 
 	for (int i = 0; i < n; i++)
@@ -167,24 +164,15 @@ check_double_entry(Posting *postings, int n)
 	for (int i = 0; i < n; i++)
 	{
 		const Posting *this = &postings[i];
-		bool		last_of_entry = i + 1 == n || this[1].journal_entry_id != this->journal_entry_id;
 
-		nlegs++;
 		net = pl_add_amount(net, this->amount);
-		if (net != 0 && (last_of_entry || strcmp(this[1].currency, this->currency) != 0))
+		if (net != 0 && (i + 1 == n || compare_postings(this, this + 1) != 0))
 			ereport(ERROR,
 					(errcode(ERRCODE_PL_UNBALANCED_ENTRY),
 					 errmsg("journal entry " INT64_FORMAT " does not balance", this->journal_entry_id),
 					 errdetail("Debits less credits of its postings are %s %s.",
 							   pl_format_amount(net, pl_check_currency(this->currency)),
 							   this->currency)));
-		if (last_of_entry && nlegs < 2)
-			ereport(ERROR,
-					(errcode(ERRCODE_PL_UNBALANCED_ENTRY),
-					 errmsg("journal entry " INT64_FORMAT " has 1 leg", this->journal_entry_id),
-					 errdetail("An entry needs at least two, inserted by one statement.")));
-		if (last_of_entry)
-			nlegs = 0;
 	}
 }
 
@@ -208,17 +196,19 @@ pl_sql_check_postings(PG_FUNCTION_ARGS)
 				 errmsg("check_postings must be called as an AFTER INSERT statement trigger with a transition table")));
 
 	pl_require_preload();
+	pl_connect();
 	postings = read_transition_table(trigger, &n);
-	if (n == 0)
-		return PointerGetDatum(NULL);
+	if (n > 0)
+	{
+		accounts = palloc(sizeof(int64) * n);
+		for (int i = 0; i < n; i++)
+			accounts[i] = postings[i].account_id;
+		pl_load_accounts(accounts, n);
 
-	accounts = palloc(sizeof(int64) * n);
-	for (int i = 0; i < n; i++)
-		accounts[i] = postings[i].account_id;
-	pl_load_accounts(accounts, n);
-
-	if (!pl_entries_wrote(postings[0].journal_entry_id, n))
-		check_foreign_statement(postings, n);
-	check_double_entry(postings, n);
+		if (!pl_entries_wrote(postings[0].journal_entry_id, n))
+			check_foreign_statement(postings, n);
+		check_double_entry(postings, n);
+	}
+	pl_finish();
 	return PointerGetDatum(NULL);
 }

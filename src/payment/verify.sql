@@ -179,19 +179,11 @@ AS $$ VALUES
 						WHERE e.aggregatetype = 'ledger' AND e.aggregateid = j.journal_entry_id::text)
 	$q$),
 	('payments_are_guarded', false, 'the triggers that hold states to their machines are in force', $q$
-	SELECT payledger.missing_guards('{
-		{payment_intents, enforce_transition, BEFORE INSERT OR UPDATE, enforce_transition},
-		{payment_intents, record_transition, AFTER INSERT OR UPDATE, enforce_transition},
-		{payments, enforce_transition, BEFORE INSERT OR UPDATE, enforce_transition},
-		{payments, record_transition, AFTER INSERT OR UPDATE, enforce_transition},
-		{payment_orders, enforce_transition, BEFORE INSERT OR UPDATE, enforce_transition},
-		{payment_orders, record_transition, AFTER INSERT OR UPDATE, enforce_transition},
-		{psp_requests, enforce_transition, BEFORE INSERT OR UPDATE, enforce_transition},
-		{psp_requests, record_transition, AFTER INSERT OR UPDATE, enforce_transition},
-		{payment_intents, refuse_delete, BEFORE DELETE OR TRUNCATE, refuse_change},
-		{payments, refuse_delete, BEFORE DELETE OR TRUNCATE, refuse_change},
-		{payment_orders, refuse_delete, BEFORE DELETE OR TRUNCATE, refuse_change},
-		{psp_requests, refuse_delete, BEFORE DELETE OR TRUNCATE, refuse_change}}')
+	SELECT payledger.missing_guards(ARRAY[
+			ARRAY[t, 'enforce_transition', 'BEFORE INSERT OR UPDATE', 'enforce_transition'],
+			ARRAY[t, 'record_transition', 'AFTER INSERT OR UPDATE', 'enforce_transition'],
+			ARRAY[t, 'refuse_delete', 'BEFORE DELETE OR TRUNCATE', 'refuse_change']])
+	  FROM unnest('{payment_intents, payments, payment_orders, psp_requests}'::text[]) AS t
 	$q$)
 $$;
 COMMENT ON FUNCTION payment_checks() IS

@@ -176,6 +176,12 @@ pl_check_url(const char *gateway, const char *option, const char *url, bool allo
 				 errhint("It looks like https://api.stripe.com.")));
 	class = host_class(host);
 
+	/* libcurl understands 2130706433 and 0x7f.1 as well; nobody needs them */
+	if (strcasestr(url, host) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" of gateway \"%s\" spells its host in an unusual way", option, gateway),
+				 errhint("Give the name, or the address in its usual form.")));
 	if (strcmp(scheme, "https") != 0 &&
 		!(strcmp(scheme, "http") == 0 && class == PL_ADDRESS_LOOPBACK))
 		ereport(ERROR,

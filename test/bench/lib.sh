@@ -73,12 +73,13 @@ start_broker() {
 # Sets $psp_pid, $psp_url and $secrets.
 start_psp() {
 	local end=$((SECONDS + 10))
-	as_user "$tests/psp/psp-server" --port-file "$dir/psp.port" --api-key "$psp_key" >"$dir/psp.log" 2>&1 &
+	as_user sh -c "echo \$\$ >'$dir/psp.pid'; exec '$tests/psp/psp-server' --port-file '$dir/psp.port' --api-key $psp_key" \
+		>"$dir/psp.log" 2>&1 &
 	until [ -s "$dir/psp.port" ]; do
 		[ $SECONDS -lt $end ] || die "the PSP server did not start, see $dir/psp.log"
 		sleep 0.05
 	done
-	psp_pid=$(pgrep -o -x psp-server -f "^$tests/psp/psp-server --port-file $dir/psp.port")
+	psp_pid=$(cat "$dir/psp.pid")
 	psp_url=http://127.0.0.1:$(cat "$dir/psp.port")
 	secrets=$dir/secrets
 	printf '[stripe]\napi_key = %s\n' "$psp_key" | as_user sh -c "umask 077 && cat > '$secrets'"

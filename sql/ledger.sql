@@ -1,0 +1,205 @@
+-- The ledger: accounts, the guards on its tables, balances, verify().
+-- outcome() comes from 010_setup.
+\set VERBOSITY terse
+SET timezone = 'UTC';
+
+-- accounts are opened once
+SELECT account_code, account_type, entity_id, currency, status
+  FROM payledger.open_account('MERCHANT_PAYABLE', 'LEDGER-1', 'CHF');
+SELECT (SELECT account_id FROM payledger.open_account('MERCHANT_PAYABLE', 'LEDGER-1', 'CHF'))
+	 = (SELECT account_id FROM payledger.open_account('MERCHANT_PAYABLE', 'LEDGER-1', 'CHF')) AS same;
+SELECT count(*) FROM (VALUES ('PLATFORM_CASH', 'LEDGER', 'CHF'), ('PLATFORM_CASH', 'LEDGER', 'JPY'),
+							 ('WRITE_OFF_EXPENSE', 'LEDGER.SUB:1', 'CHF'), ('WRITE_OFF_EXPENSE', 'LEDGER', 'JPY')) AS v(t, e, c)
+ CROSS JOIN LATERAL payledger.open_account(t, e, c);
+SELECT outcome('SELECT payledger.open_account(''NO_SUCH_TYPE'', ''LEDGER-1'', ''CHF'')');
+SELECT outcome('SELECT payledger.open_account(''lower'', ''LEDGER-1'', ''CHF'')');
+SELECT outcome('SELECT payledger.open_account(''PLATFORM_CASH'', ''LEDGER-1'', ''XXQ'')');
+SELECT outcome('SELECT payledger.open_account(''PLATFORM_CASH'', ''LEDGER..1'', ''CHF'')');
+SELECT outcome('SELECT payledger.open_account(''PLATFORM_CASH'', '''', ''CHF'')');
+SELECT outcome('SELECT payledger.open_account(''PLATFORM_CASH'', ''a b'', ''CHF'')');
+SELECT outcome(format('SELECT payledger.open_account(''PLATFORM_CASH'', %L, ''CHF'')', repeat('x', 129)));
+SELECT outcome('SELECT payledger.open_account(''PLATFORM_CASH'', ''4111111111111111'', ''CHF'')');
+SELECT outcome('SELECT payledger.open_account(NULL, ''LEDGER-1'', ''CHF'')');
+
+-- what an aborted subtransaction opened is forgotten with it
+BEGIN;
+SAVEPOINT s;
+SELECT account_id AS gone FROM payledger.open_account('MERCHANT_PAYABLE', 'LEDGER-GONE', 'CHF') \gset
+ROLLBACK TO s;
+SELECT account_id <> :gone AS another
+  FROM payledger.open_account('MERCHANT_PAYABLE', 'LEDGER-GONE', 'CHF');
+ROLLBACK;
+SELECT payledger.open_account('MERCHANT_PAYABLE', 'LEDGER-GONE', 'CHF') IS NOT NULL AS reopened;
+SELECT count(*) FROM payledger.accounts WHERE entity_id = 'LEDGER-GONE';
+
+-- an account keeps its identity
+SELECT outcome('UPDATE payledger.accounts SET entity_id = ''OTHER'', account_code = ''PLATFORM_CASH.OTHER.CHF''
+				 WHERE account_code = ''PLATFORM_CASH.LEDGER.CHF''');
+SELECT outcome('UPDATE payledger.accounts SET account_id = 1 WHERE account_code = ''PLATFORM_CASH.LEDGER.CHF''');
+SELECT outcome('DELETE FROM payledger.accounts WHERE account_code = ''PLATFORM_CASH.LEDGER.CHF''');
+SELECT outcome('DELETE FROM payledger.accounts WHERE false');
+SELECT outcome('TRUNCATE payledger.accounts');
+SELECT outcome('TRUNCATE payledger.account_types CASCADE');
+
+-- entries written by hand
+CREATE FUNCTION this_transaction() RETURNS bigint LANGUAGE sql AS
+$$ SELECT (max(incarnation)::bigint << 48) + pg_current_xact_id()::text::bigint FROM payledger.incarnations $$;
+CREATE FUNCTION book_header(entry_type text, reference text DEFAULT NULL) RETURNS bigint LANGUAGE sql AS
+$$ INSERT INTO payledger.journal_entries (journal_entry_id, entry_type, reference, recorded_at, effective_at, transaction_no)
+   VALUES (payledger.next_id(), entry_type, reference, now(), now(), this_transaction()) RETURNING journal_entry_id $$;
+CREATE FUNCTION book_legs(entry bigint, codes text[], amounts bigint[], first_leg int DEFAULT 1) RETURNS void LANGUAGE sql AS
+$$ INSERT INTO payledger.postings (journal_entry_id, leg, account_id, amount, transaction_no)
+   SELECT entry, first_leg - 1 + n, coalesce((SELECT account_id FROM payledger.accounts WHERE account_code = c), 42), a, this_transaction()
+	 FROM unnest(codes, amounts) WITH ORDINALITY AS l(c, a, n) $$;
+CREATE FUNCTION book(codes text[], amounts bigint[], reference text DEFAULT NULL) RETURNS void LANGUAGE sql AS
+$$ SELECT book_legs(book_header('ADJUSTMENT', reference), codes, amounts) $$;
+
+SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER-1.CHF}', '{1500, -1500}', 'LEDGER:1')$$);
+SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER-1.CHF}', '{1500, -1500}', 'LEDGER:1')$$);
+SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, WRITE_OFF_EXPENSE.LEDGER.SUB:1.CHF, PLATFORM_CASH.LEDGER.JPY, WRITE_OFF_EXPENSE.LEDGER.JPY}',
+							'{-7, 7, 100, -100}', 'LEDGER:2')$$);
+-- not double entry
+SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER-1.CHF}', '{1500, -1499}')$$);
+SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF}', '{1500}')$$);
+SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, WRITE_OFF_EXPENSE.LEDGER.JPY}', '{100, -100}')$$);
+SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER-1.CHF}', '{0, 0}')$$);
+SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, PLATFORM_CASH.LEDGER.CHF, PLATFORM_CASH.LEDGER.CHF}',
+							'{9223372036854775807, 9223372036854775807, 2}')$$);
+-- not whole
+SELECT outcome($$SELECT book_legs(42, '{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER-1.CHF}', '{1, -1}')$$);
+SELECT outcome($$SELECT book_legs(book_header('ADJUSTMENT'), '{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER-1.CHF}', '{1, -1}', 2)$$);
+SELECT outcome($$DO $do$
+	DECLARE entry bigint := book_header('ADJUSTMENT');
+	BEGIN
+		PERFORM book_legs(entry, '{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER-1.CHF}', '{1, -1}');
+		PERFORM book_legs(entry, '{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER-1.CHF}', '{1, -1}', 3);
+	END $do$ $$);
+-- an entry cannot grow afterwards
+SELECT outcome(format('SELECT book_legs(%s, ''{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER-1.CHF}'', ''{1, -1}'', 3)', journal_entry_id))
+  FROM payledger.journal_entries WHERE reference = 'LEDGER:1';
+-- nor hide from the fold
+SELECT regexp_replace(outcome, '\d{6,}', '<number>', 'g') FROM outcome($$DO $do$
+	DECLARE entry bigint := book_header('ADJUSTMENT');
+	BEGIN
+		INSERT INTO payledger.postings SELECT entry, n, account_id, 3 - 2 * n, 1
+		  FROM payledger.accounts, generate_series(1, 2) n WHERE account_code = 'PLATFORM_CASH.LEDGER.CHF';
+	END $do$ $$);
+-- accounts that cannot be posted to
+SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, NO_SUCH_TYPE.LEDGER.CHF}', '{1, -1}')$$);
+UPDATE payledger.accounts SET status = 'SUSPENDED' WHERE account_code = 'MERCHANT_PAYABLE.LEDGER-1.CHF';
+SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER-1.CHF}', '{1, -1}')$$);
+SELECT status FROM payledger.open_account('MERCHANT_PAYABLE', 'LEDGER-1', 'CHF');
+UPDATE payledger.accounts SET status = 'ACTIVE' WHERE account_code = 'MERCHANT_PAYABLE.LEDGER-1.CHF';
+
+-- append-only, for every kind of statement, for the owner, whether rows match or not
+SELECT statement, outcome
+  FROM unnest(ARRAY['postings', 'journal_entries', 'state_history', 'outbox_events']) AS t,
+	   unnest(ARRAY['UPDATE payledger.%1$s SET transaction_no = 1', 'UPDATE payledger.%1$s SET transaction_no = 1 WHERE false',
+					'DELETE FROM payledger.%1$s', 'DELETE FROM payledger.%1$s WHERE false', 'TRUNCATE payledger.%1$s']) AS form,
+	   replace(format(form, t), CASE t WHEN 'state_history' THEN 'transaction_no = 1' ELSE '' END, 'at = now()') AS statement,
+	   outcome(statement);
+SELECT outcome($$INSERT INTO payledger.postings SELECT * FROM payledger.postings WHERE false
+				 ON CONFLICT (journal_entry_id, leg) DO UPDATE SET amount = 1$$);
+SELECT outcome($$MERGE INTO payledger.postings p USING (VALUES (1)) v(x) ON p.leg = v.x WHEN MATCHED THEN DELETE$$);
+SELECT outcome($$INSERT INTO payledger.journal_entries SELECT * FROM payledger.journal_entries WHERE reference = 'LEDGER:1'
+				 ON CONFLICT (journal_entry_id) DO UPDATE SET entry_type = 'OTHER'$$);
+
+-- also when triggers are off
+SET session_replication_role = replica;
+SELECT outcome('UPDATE payledger.postings SET amount = 1');
+SELECT outcome('DELETE FROM payledger.journal_entries');
+SELECT outcome('TRUNCATE payledger.outbox_events');
+SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER-1.CHF}', '{1, 1}')$$);
+RESET session_replication_role;
+
+-- also on a partition of the outbox; a whole partition can be dropped
+CREATE TABLE payledger.outbox_events_test (LIKE payledger.outbox_events INCLUDING DEFAULTS);
+INSERT INTO payledger.outbox_events_test (seq, id, aggregatetype, aggregateid, type, payload, "timestamp", version,
+		event_key, ce_source, ce_time, ce_subject, transaction_no)
+VALUES (1000000000000001, 'aaaaaaaa-0000-4000-8000-000000000001', 'ledger', '1', 'ledger_entries_recorded', '{}', now(), 1,
+		'GLOBAL', 's', 't', '1', 1);
+ALTER TABLE payledger.outbox_events ATTACH PARTITION payledger.outbox_events_test
+	FOR VALUES FROM (1000000000000000) TO (1000001000000000);
+SELECT ok, detail FROM payledger.verify() WHERE check_name = 'outbox_is_guarded';
+DO $$ BEGIN PERFORM payledger.setup(); END $$;
+SELECT ok, detail FROM payledger.verify() WHERE check_name = 'outbox_is_guarded';
+SELECT outcome('UPDATE payledger.outbox_events_test SET version = 2');
+SELECT outcome('DELETE FROM payledger.outbox_events_test');
+SELECT outcome('TRUNCATE payledger.outbox_events_test');
+SET session_replication_role = replica;
+SELECT outcome('DELETE FROM payledger.outbox_events_test');
+SELECT outcome('TRUNCATE payledger.outbox_events_test');
+RESET session_replication_role;
+ALTER TABLE payledger.outbox_events DETACH PARTITION payledger.outbox_events_test;
+DROP TABLE payledger.outbox_events_test;
+
+-- balances before and after folding
+CREATE VIEW ledger_test_balances AS
+	SELECT account_code, balance, formatted, payledger.balance(account_code) AS alone, payledger.balance(account_code, now()) AS as_of
+	  FROM payledger.account_balances WHERE entity_id LIKE 'LEDGER%' ORDER BY account_code COLLATE "C";
+SELECT * FROM ledger_test_balances;
+SELECT payledger.fold_postings() > 0 AS folded, payledger.fold_postings() AS again;
+SELECT * FROM ledger_test_balances;
+SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER-1.CHF}', '{250, -250}', 'LEDGER:3')$$);
+SELECT * FROM ledger_test_balances;
+-- a transaction sees its own postings, however it folds in between
+BEGIN;
+SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER-1.CHF}', '{1000, -1000}')$$);
+SELECT payledger.balance('MERCHANT_PAYABLE.LEDGER-1.CHF');
+SELECT payledger.fold_postings() AS of_others;
+SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER-1.CHF}', '{1000, -1000}')$$);
+SELECT payledger.balance('MERCHANT_PAYABLE.LEDGER-1.CHF');
+ROLLBACK;
+SELECT payledger.balance('MERCHANT_PAYABLE.LEDGER-1.CHF');
+SELECT payledger.balance('MERCHANT_PAYABLE.LEDGER-1.CHF', (SELECT recorded_at FROM payledger.journal_entries WHERE reference = 'LEDGER:1')) AS then,
+	   payledger.balance('MERCHANT_PAYABLE.LEDGER-1.CHF', '2025-01-01') AS before;
+SELECT outcome('SELECT payledger.balance(''MERCHANT_PAYABLE.NOBODY.CHF'')');
+SELECT outcome('SELECT payledger.balance(NULL)');
+
+-- a sum beyond bigint stops nobody but who asks for it
+BEGIN;
+SELECT book('{PLATFORM_CASH.LEDGER.JPY, WRITE_OFF_EXPENSE.LEDGER.JPY}', '{9223372036854775807, -9223372036854775807}'),
+	   book('{PLATFORM_CASH.LEDGER.JPY, WRITE_OFF_EXPENSE.LEDGER.JPY}', '{9223372036854775807, -9223372036854775807}');
+SELECT balance, formatted FROM payledger.account_balances WHERE account_code = 'PLATFORM_CASH.LEDGER.JPY';
+SELECT outcome('SELECT payledger.balance(''PLATFORM_CASH.LEDGER.JPY'')');
+ROLLBACK;
+
+-- the views of finance
+SELECT entry_type, reference, leg, account_code, currency, debit, credit FROM payledger.journal
+ WHERE reference LIKE 'LEDGER:%' ORDER BY journal_entry_id, leg;
+SELECT * FROM payledger.trial_balance WHERE account_code LIKE '%.LEDGER%' ORDER BY account_code COLLATE "C";
+SELECT * FROM payledger.seller_balances WHERE seller_id LIKE 'LEDGER%' ORDER BY seller_id;
+SELECT payledger.format_total(-123456789012345678901234567890, 'EUR'), payledger.format_total(5, 'EUR'),
+	   payledger.format_total(-5, 'EUR'), payledger.format_total(0, 'BHD'), payledger.format_total(1500, 'JPY');
+SELECT * FROM payledger.posting_templates() WHERE mirror_of IS NULL OR entry_type NOT LIKE '%REVERSAL';
+SELECT entry_type, string_agg(side || ' ' || account_type, ', ' ORDER BY leg) FROM payledger.posting_templates()
+ WHERE entry_type LIKE 'CAPTURE%' GROUP BY entry_type ORDER BY entry_type COLLATE "C";
+
+-- all is well
+SELECT check_name, ok, detail FROM payledger.verify(deep => true) WHERE NOT ok;
+SELECT room, count(*) FROM (SELECT 'core' AS room FROM payledger.core_checks() UNION ALL SELECT 'ledger' FROM payledger.ledger_checks()
+	UNION ALL SELECT 'outbox' FROM payledger.outbox_checks() UNION ALL SELECT 'payment' FROM payledger.payment_checks()) c
+ GROUP BY room ORDER BY room;
+
+-- and what is not is named
+CREATE FUNCTION tampered(statement text) RETURNS TABLE (check_name text, detail text) LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE 'ALTER TABLE payledger.postings DISABLE TRIGGER ALL';
+	EXECUTE 'ALTER TABLE payledger.journal_entries DISABLE TRIGGER ALL';
+	EXECUTE statement;
+	RETURN QUERY SELECT v.check_name, regexp_replace(v.detail, '\d{15,}', '<id>', 'g') FROM payledger.verify() v
+	 WHERE NOT v.ok AND (v.check_name <> 'ledger_is_guarded' OR statement = 'SELECT');
+	RAISE EXCEPTION 'undo' USING ERRCODE = 'PT000';
+EXCEPTION WHEN SQLSTATE 'PT000' THEN
+	RETURN;
+END
+$$;
+CREATE VIEW ledger_1 AS SELECT p.* FROM payledger.postings p JOIN payledger.journal_entries j USING (journal_entry_id) WHERE j.reference = 'LEDGER:1';
+SELECT * FROM tampered('SELECT');
+SELECT * FROM tampered('UPDATE payledger.postings SET amount = amount + 1 WHERE (journal_entry_id, leg) IN (SELECT journal_entry_id, 1 FROM ledger_1)');
+SELECT * FROM tampered('DELETE FROM payledger.postings WHERE (journal_entry_id, leg) IN (SELECT journal_entry_id, 1 FROM ledger_1)');
+SELECT * FROM tampered('DELETE FROM payledger.journal_entries WHERE reference = ''LEDGER:1''');
+SELECT * FROM tampered('UPDATE payledger.postings SET account_id = 42 WHERE (journal_entry_id, leg) IN (SELECT journal_entry_id, 1 FROM ledger_1)');
+SELECT * FROM tampered('UPDATE payledger.postings SET transaction_no = transaction_no + 1 WHERE (journal_entry_id, leg) IN (SELECT journal_entry_id, 1 FROM ledger_1)');
+SELECT * FROM tampered('UPDATE payledger.balance_snapshots s SET balance = balance + 1 FROM payledger.accounts a WHERE a.account_id = s.account_id AND a.account_code = ''PLATFORM_CASH.LEDGER.CHF''');
+DROP FUNCTION tampered(text);
