@@ -25,6 +25,37 @@ sub new
 	return $self;
 }
 
+# A server with this certificate and key, both PEM files; ca is what signed it.
+sub new_tls
+{
+	my ($class, $cert, $key, $ca) = @_;
+	my $self = $class->new('--tls-cert', $cert, '--tls-key', $key);
+
+	$self->{ca} = $ca;
+	return $self;
+}
+
+sub url
+{
+	my ($self, $path) = @_;
+	my $url = $self->SUPER::url($path);
+
+	$url =~ s/^http:/https:/ if $self->{ca};
+	return $url;
+}
+
+# Sends a control request; over TLS with curl, because HTTP::Tiny alone cannot.
+sub control
+{
+	my ($self, $method, $path, $body) = @_;
+
+	return $self->SUPER::control($method, $path, $body) unless $self->{ca};
+	my $out = '';
+	IPC::Run::run([ 'curl', '-s', '--cacert', $self->{ca}, '-X', $method, $self->url($path) ], '>', \$out)
+	  or die "curl cannot talk to the PSP server\n";
+	return { json => decode_json($out) };
+}
+
 # The API key it accepts.
 sub key
 {

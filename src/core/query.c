@@ -13,6 +13,8 @@
 #include "core/core.h"
 #include "executor/spi.h"
 #include "funcapi.h"
+#include "jit/jit.h"
+#include "optimizer/cost.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -103,6 +105,36 @@ pl_finish(void)
 		elog(ERROR, "SPI_finish failed");
 }
 
+/*
+ * Our statements reach a few rows by index.  The plan is made once, without
+ * looking at parameters; made while a table is small, it would scan the table
+ * still when it has grown, so sequential scans are ruled out where there is
+ * another way.  That makes those that remain look dear, but compiling code for
+ * them never pays.
+ */
+static int
+execute_plan(PlQuery *query, PlArgs *args, bool read_only)
+{
+	bool		saved_enable_seqscan = enable_seqscan;
+	bool		saved_jit_enabled = jit_enabled;
+	volatile int result = 0;
+
+	PG_TRY();
+	{
+		enable_seqscan = false;
+		jit_enabled = false;
+		result = SPI_execute_plan(query->plan, args ? args->values : NULL,
+								  args ? args->nulls : NULL, read_only, 0);
+	}
+	PG_FINALLY();
+	{
+		enable_seqscan = saved_enable_seqscan;
+		jit_enabled = saved_jit_enabled;
+	}
+	PG_END_TRY();
+	return result;
+}
+
 static uint64
 run(PlQuery *query, PlArgs *args, bool read_only)
 {
@@ -111,15 +143,15 @@ run(PlQuery *query, PlArgs *args, bool read_only)
 	Assert(query->nargs == (args ? args->n : 0));
 	if (query->plan == NULL)
 	{
-		SPIPlanPtr	plan = SPI_prepare(query->sql, query->nargs, query->argtypes);
+		SPIPlanPtr	plan = SPI_prepare_cursor(query->sql, query->nargs, query->argtypes,
+											  CURSOR_OPT_GENERIC_PLAN);
 
 		if (plan == NULL)
 			elog(ERROR, "could not prepare \"%s\": %s", query->sql, SPI_result_code_string(SPI_result));
 		SPI_keepplan(plan);
 		query->plan = plan;
 	}
-	result = SPI_execute_plan(query->plan, args ? args->values : NULL,
-							  args ? args->nulls : NULL, read_only, 0);
+	result = execute_plan(query, args, read_only);
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\": %s", query->sql, SPI_result_code_string(result));
 	return SPI_processed;

@@ -39,7 +39,7 @@ COMMENT ON FUNCTION core_checks() IS
 CREATE FUNCTION verify(deep boolean DEFAULT false)
 	RETURNS TABLE (check_name text, ok boolean, detail text)
 	LANGUAGE plpgsql STABLE
-	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
 	room text;

@@ -57,19 +57,20 @@ static PlQuery select_newest_fold = {
  * Fold the window: transactions from $1 up to $2 but for those still open, $3,
  * and those that were open at the last fold and are not any more, $4.  Both
  * come by the index on journal_entries.transaction_no, so a transaction that
- * stays open for hours delays its own rows and nobody else's.  OFFSET 0 keeps
- * the planner to one index scan of postings for each entry, whatever it
+ * stays open for hours delays its own rows and nobody else's.  The array and
+ * OFFSET 0 make for one index scan of postings an entry, whatever the planner
  * believes about the size of the window.
  */
 static PlQuery fold_window = {
 	"WITH delta AS ("
 	" SELECT p.account_id, sum(p.amount) AS amount, count(*) AS n"
-	" FROM (SELECT j.journal_entry_id FROM payledger.journal_entries j"
+	" FROM unnest(ARRAY("
+	"		SELECT j.journal_entry_id FROM payledger.journal_entries j"
 	"		WHERE j.transaction_no >= $1 AND j.transaction_no < $2"
 	"		  AND j.transaction_no <> ALL ($3)"
 	"		UNION ALL"
 	"		SELECT j.journal_entry_id FROM payledger.journal_entries j"
-	"		WHERE j.transaction_no = ANY ($4)) AS e"
+	"		WHERE j.transaction_no = ANY ($4))) AS e(journal_entry_id)"
 	" CROSS JOIN LATERAL (SELECT account_id, amount FROM payledger.postings"
 	"					  WHERE journal_entry_id = e.journal_entry_id OFFSET 0) AS p"
 	" GROUP BY p.account_id),"
@@ -205,22 +206,22 @@ present(void)
 
 /*
  * The transactions that were open in the older snapshot and are over in the
- * newer one.  Raises 40001 if the newer one is not newer, which happens when
- * the caller's isolation level keeps it to a snapshot from before the last fold.
+ * newer one.
  */
 static PlSnapshot *
 finished_since(const PlSnapshot *older, const PlSnapshot *newer)
 {
 	PlSnapshot *finished = palloc0(sizeof(PlSnapshot));
-	bool		newer_is_newer = older->xmax <= newer->xmax;
+	bool		is_newer = older->xmax <= newer->xmax;
 
-	for (int i = 0; i < newer->nxip && newer_is_newer; i++)
-		newer_is_newer = !pl_visible(older, newer->xip[i]);
-	if (!newer_is_newer)
+	for (int i = 0; i < newer->nxip && is_newer; i++)
+		is_newer = !pl_visible(older, newer->xip[i]);
+	if (!is_newer)
 		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not fold postings in a snapshot from before the last fold"),
-				 errhint("Fold in a new transaction.")));
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("transaction numbers went back since the last fold of postings"),
+				 errdetail("The fold saw all below " INT64_FORMAT ", the next is " INT64_FORMAT ".",
+						   older->xmax, newer->xmax)));
 
 	finished->xip = palloc(sizeof(int64) * Max(older->nxip, 1));
 	for (int i = 0; i < older->nxip; i++)

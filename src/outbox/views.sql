@@ -55,3 +55,8 @@ CREATE OR REPLACE VIEW payledger.stat_outbox AS
 		ON w.database = pg_catalog.current_database() AND w.role = 'relay';
 COMMENT ON VIEW payledger.stat_outbox IS
 'The way of the events to Kafka, one row: how many wait and for how long, how many were published, and what the relay says. waiting_events and waiting_bytes (stored size of the payloads) are exact up to 10,000 events; above that is_estimate is true, they are computed from the sequence, and the oldest is that of the first 10,001 found. An event sent again after a crash may count twice in published_events. relay_failing is true when nothing has succeeded since last_error.';
+
+CREATE OR REPLACE VIEW payledger.event_types AS
+	SELECT event_type, aggregatetype, description FROM payledger.event_catalogue();
+COMMENT ON VIEW payledger.event_types IS
+'The types of event that may be appended to the outbox; aggregatetype names the topic. An event of another type is an error.';

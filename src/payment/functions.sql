@@ -68,6 +68,13 @@ REVOKE ALL ON FUNCTION cancel_payment_order(bigint) FROM PUBLIC;
 COMMENT ON FUNCTION cancel_payment_order(bigint) IS
 'Gives the amount of a payment order back uncaptured. When it was the last one open, the payment is VOIDED and cancelled at the PSP. Returns CANCELLED. Errors: PL001 the order is not INITIATED_PENDING, PL007 no such order. Example: SELECT payledger.cancel_payment_order(payment_order_id) FROM payledger.payment_orders WHERE seller_id = ''SELLER-222'';';
 
+CREATE FUNCTION check_totals() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'pl_sql_check_totals'
+	LANGUAGE C;
+REVOKE ALL ON FUNCTION check_totals() FROM PUBLIC;
+COMMENT ON FUNCTION check_totals() IS
+'AFTER INSERT OR UPDATE row trigger of payments, payment_orders and psp_requests: what a row''s totals, status and lease must agree on. Argument: payment, payment_order or psp_request. Errors: 23514. Example: UPDATE payledger.payments SET captured_amount = total_amount + 1 raises 23514.';
+
 CREATE FUNCTION void_payment(payment_id bigint) RETURNS text
 	AS 'MODULE_PATHNAME', 'pl_sql_void_payment'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE

@@ -181,8 +181,8 @@ extern void pl_apply_capture(PlWork *work, const PlRequest *request, const PlOut
 extern void pl_apply_reversal(PlWork *work, const PlRequest *request, const PlOutcome *outcome);
 
 /*
- * The status that a payment's totals say, as SQL over its columns.  The CHECK
- * constraint of the table says the same.
+ * The status that a payment's totals say, as SQL over its columns.  The trigger
+ * check_totals says the same in C.
  */
 #define PL_PAYMENT_STATUS(captured, refunded, voided) \
 	"(CASE WHEN " refunded " > 0 AND " refunded " = " captured " THEN 'REFUNDED'" \

@@ -35,6 +35,20 @@ ALTER TABLE payledger.payment_orders ENABLE ALWAYS TRIGGER record_transition;
 ALTER TABLE payledger.psp_requests ENABLE ALWAYS TRIGGER enforce_transition;
 ALTER TABLE payledger.psp_requests ENABLE ALWAYS TRIGGER record_transition;
 
+/* what must hold within a row */
+CREATE OR REPLACE TRIGGER check_totals
+	AFTER INSERT OR UPDATE ON payledger.payments FOR EACH ROW
+	EXECUTE FUNCTION payledger.check_totals('payment');
+CREATE OR REPLACE TRIGGER check_totals
+	AFTER INSERT OR UPDATE ON payledger.payment_orders FOR EACH ROW
+	EXECUTE FUNCTION payledger.check_totals('payment_order');
+CREATE OR REPLACE TRIGGER check_totals
+	AFTER INSERT OR UPDATE ON payledger.psp_requests FOR EACH ROW
+	EXECUTE FUNCTION payledger.check_totals('psp_request');
+ALTER TABLE payledger.payments ENABLE ALWAYS TRIGGER check_totals;
+ALTER TABLE payledger.payment_orders ENABLE ALWAYS TRIGGER check_totals;
+ALTER TABLE payledger.psp_requests ENABLE ALWAYS TRIGGER check_totals;
+
 /* an object that moved money is never taken away */
 CREATE OR REPLACE TRIGGER refuse_delete
 	BEFORE DELETE OR TRUNCATE ON payledger.payment_intents FOR EACH STATEMENT

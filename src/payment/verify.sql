@@ -184,6 +184,9 @@ AS $$ VALUES
 			ARRAY[t, 'record_transition', 'AFTER INSERT OR UPDATE', 'enforce_transition'],
 			ARRAY[t, 'refuse_delete', 'BEFORE DELETE OR TRUNCATE', 'refuse_change']])
 	  FROM unnest('{payment_intents, payments, payment_orders, psp_requests}'::text[]) AS t
+	 UNION ALL
+	SELECT payledger.missing_guards(ARRAY[ARRAY[t, 'check_totals', 'AFTER INSERT OR UPDATE', 'check_totals']])
+	  FROM unnest('{payments, payment_orders, psp_requests}'::text[]) AS t
 	$q$)
 $$;
 COMMENT ON FUNCTION payment_checks() IS

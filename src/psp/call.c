@@ -130,9 +130,12 @@ pl_call_interpret(PlCall *call, PlHttpReply *reply)
 		call->outcome.http_status = reply->status;
 	}
 	else
+	{
+		call->unreached = !reply->sent;
 		/* a question that went unanswered leaves all as it was */
 		pl_call_set_outcome(call, reply->sent || call->queried ? PL_OUTCOME_UNKNOWN : PL_OUTCOME_RETRY,
 							reply->fault, reply->fault_detail);
+	}
 }
 
 /*

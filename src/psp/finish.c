@@ -36,6 +36,7 @@ static PlQuery find_payments = {
 	"SELECT payment_id FROM payledger.payments WHERE payment_id = ANY($1)", 1, {INT8ARRAYOID}
 };
 
+/* the cast keeps the planner from the partial index on status, where the dead rows of this very queue are */
 static PlQuery store_outcomes = {
 	"UPDATE payledger.psp_requests r SET status = u.status::payledger.psp_request_status,"
 	"  next_attempt_at = coalesce(u.next_attempt_at, r.next_attempt_at),"
@@ -45,7 +46,7 @@ static PlQuery store_outcomes = {
 	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS u(payment_id, psp_request_id, attempt, status,"
 	"  next_attempt_at, psp_reference, reply_status, reply_code, reply_message)"
 	" WHERE r.payment_id = u.payment_id AND r.psp_request_id = u.psp_request_id"
-	"  AND r.status = 'IN_FLIGHT' AND r.lease_token = $10 AND r.attempt = u.attempt"
+	"  AND r.status::text = 'IN_FLIGHT' AND r.lease_token = $10 AND r.attempt = u.attempt"
 	" RETURNING r.psp_request_id",
 	11, {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID,
 		INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8OID, TIMESTAMPTZOID}
@@ -115,7 +116,13 @@ decide_retry(Decision *decision, TimestampTz now)
 		decide_unknown(decision, now);
 		return;
 	}
-	if (call->request.attempt >= call->gateway->max_attempts)
+
+	/*
+	 * A shopper who waits gets an answer, also when the PSP cannot be reached;
+	 * what was authorized waits until it can.
+	 */
+	if (call->request.attempt >= call->gateway->max_attempts &&
+		(!call->unreached || call->request.operation == PL_OP_AUTHORIZE))
 	{
 		decision->told.class = PL_OUTCOME_REFUSED;
 		decision->told.code = "attempts_exhausted";

@@ -247,6 +247,7 @@ typedef struct PlCall
 	PlHttpRequest http;			/* empty for an embedded adapter */
 	bool		in_doubt;		/* see PlHttpReply */
 	bool		queried;
+	bool		unreached;		/* nothing was sent: no answer, not even a no */
 	PlOutcome	outcome;
 	int64		ready_at;		/* embedded adapter: pl_monotonic_ms() when the
 								 * outcome is known */

@@ -68,9 +68,11 @@ prepare(void)
 	wait_set = pl_worker_wait_set(pl_http_epoll_fd());
 
 	/*
-	 * All statements go by key.  A plan made while a table is new and empty is
-	 * kept and must not be a scan of what it becomes.
+	 * All statements go by key, with arrays of keys: planning them again for
+	 * each batch finds nothing better.  A plan made while a table is new and
+	 * empty is kept and must not be a scan of what it becomes.
 	 */
+	SetConfigOption("plan_cache_mode", "force_generic_plan", PGC_USERSET, PGC_S_OVERRIDE);
 	SetConfigOption("enable_seqscan", "off", PGC_USERSET, PGC_S_OVERRIDE);
 }
 
@@ -137,6 +139,7 @@ send_request(PlCall *call)
 		error = CopyErrorData();
 		FlushErrorState();
 		pl_call_set_outcome(call, PL_OUTCOME_RETRY, "not_sent", error->message);
+		call->unreached = true;
 		finish_call(call);
 	}
 	PG_END_TRY();

@@ -128,6 +128,17 @@ is_allowed(const char *name)
 	return false;
 }
 
+static char *
+allowed_names(void)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < (int) lengthof(allowed); i++)
+		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", allowed[i]);
+	return names.data;
+}
+
 /* s without white space at either end; changes it. */
 static char *
 trim(char *s)
@@ -197,7 +208,7 @@ set_properties(rd_kafka_conf_t *conf, char *properties)
 			ereport(ERROR,
 					(errcode(ERRCODE_CONFIG_FILE_ERROR),
 					 errmsg("Kafka property \"%s\" may not be set in payledger.kafka_config_file", name),
-					 errhint("src/worker/README.md lists the properties that may.")));
+					 errhint("These may: %s.", allowed_names())));
 		}
 		set_property(conf, name, trim(value));
 	}

@@ -19,7 +19,7 @@
 #include "worker/worker.h"
 
 /* COMMIT PREPARED wakes nobody, so look from time to time */
-#define LOOK_MS			5000
+#define LOOK_MS			1000
 /* how long to leave alone what is not there or not wanted */
 #define REST_MS			10000
 

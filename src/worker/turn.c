@@ -304,6 +304,7 @@ pl_worker_run(void (*role_main) (void))
 			pl_worker_recover();
 		}
 		PG_END_TRY();
+		pl_worker_state("pausing after an error");
 		pl_worker_back_off();
 	}
 }

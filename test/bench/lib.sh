@@ -53,6 +53,15 @@ start_cluster() {
 	sql 'SELECT payledger.setup()' >/dev/null
 }
 
+# They were started before their database was made.
+wait_for_workers() {
+	local end=$((SECONDS + 30))
+	until [ "$(sql 'SELECT count(pid) FROM payledger.stat_worker')" = 3 ]; do
+		[ $SECONDS -lt $end ] || die "the workers do not start, see $cluster/log"
+		sleep 0.1
+	done
+}
+
 # 1000 sellers who pay 10 % commission
 register_sellers() {
 	sql "SELECT count(*) FROM generate_series(1, 1000) i,
@@ -107,6 +116,7 @@ cpu_times() {
 	done
 	[ ! -f "$broker/pid" ] || cpu_time "$(cat "$broker/pid")" 12 "Kafka broker"
 	[ -z "${psp_pid:-}" ] || cpu_time "$psp_pid" 12 "PSP server"
+	cpu_time $$ 14 "pgbench"
 	awk '/^cpu /{ print ($2 + $3 + $4 + $7 + $8) / 100, "machine" }' /proc/stat
 }
 
@@ -115,12 +125,23 @@ cpu_time() {
 	sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk -v f="$2" -v name="$3" '{ print ($f + $(f + 1)) / 100, name }' || true
 }
 
-# cpu_shares BEFORE AFTER SECONDS: per cent of one core, by name
+# cpu_shares BEFORE AFTER SECONDS: per cent of one core, by name; the last line
+# is what the machine did beside
 cpu_shares() {
 	awk -v s="$3" '{ t = $1; $1 = ""; name = substr($0, 2) }
 		FNR == NR { before[name] += t; next }
 		{ after[name] += t }
-		END { for (name in after) printf "%6.1f %s\n", (after[name] - before[name]) * 100 / s, name }' "$1" "$2" | sort -rn
+		END {
+			for (name in after)
+				if (name != "machine")
+				{
+					share = (after[name] - before[name]) * 100 / s
+					total += share
+					printf "%.1f %s\n", share, name | "sort -rn"
+				}
+			close("sort -rn")
+			printf "%.1f everything else on the machine\n", (after["machine"] - before["machine"]) * 100 / s - total
+		}' "$1" "$2"
 }
 
 # ---- the document ----

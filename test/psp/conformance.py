@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""Checks Stripe requests and replies against Stripe's OpenAPI description.
+
+  conformance.py --spec spec3.json --requests FILE
+      checks recorded requests, one JSON object a line with method, path,
+      headers and body, as psp-server --log writes them
+  conformance.py --spec spec3.json --requests FILE --mock URL
+      also sends each of them to a stripe-mock, which must accept it
+  conformance.py --spec spec3.json --server URL
+      takes a tour through a PSP test server and checks its replies
+
+"stripe_mock.sh spec" prints where a current description is. The last line
+says "N passed, N failed"; the exit status is 0 only if nothing failed and
+something was checked.
+"""
+
+import argparse
+import json
+import sys
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
+
+from stripe_spec.flow import tour
+from stripe_spec.forms import request_problems
+from stripe_spec.openapi import Description, ReplyCheck
+
+
+class Report:
+    """Prints and counts results."""
+
+    def __init__(self, verbose):
+        self.verbose = verbose
+        self.passed = 0
+        self.failed = 0
+
+    def add(self, name, problems):
+        """Notes the result of one check."""
+        if problems:
+            self.failed += 1
+            print(f"FAILED {name}")
+            for problem in problems:
+                print(f"    {problem}")
+            return
+        self.passed += 1
+        if self.verbose:
+            print(f"ok {name}")
+
+    def close(self):
+        """Prints the sum and returns the exit status."""
+        print(f"{self.passed} passed, {self.failed} failed")
+        return 0 if self.failed == 0 and self.passed > 0 else 1
+
+
+def recorded(path):
+    """Yields the requests of a file with their line numbers."""
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield number, json.loads(line)
+
+
+def mock_problems(connection, request):
+    """Sends a request to stripe-mock; returns what it does not like."""
+    headers = {
+        name: value for name, value in request.get("headers", {}).items()
+        if name.lower() in ("content-type", "idempotency-key",
+                            "stripe-account")
+    }
+    headers["Authorization"] = "Bearer sk_test_123"
+    connection.request(request["method"], request["path"],
+                       request.get("body") or None, headers)
+    response = connection.getresponse()
+    text = response.read().decode("utf-8", "replace")
+    if response.status < 400:
+        return []
+    return [f"stripe-mock says {response.status}: {text.strip()}"]
+
+
+def check_requests(description, path, mock, report):
+    """Checks every request of a file."""
+    connection = None
+    if mock is not None:
+        url = urlsplit(mock)
+        connection = HTTPConnection(url.hostname, url.port, timeout=30)
+    for number, request in recorded(path):
+        problems = request_problems(description, request)
+        if connection is not None:
+            problems += mock_problems(connection, request)
+        report.add(f"line {number}: {request['method']} {request['path']}",
+                   problems)
+
+
+def check_server(description, address, api_key, strict, report):
+    """Checks every reply of a server."""
+    check = ReplyCheck(description, strict)
+    for method, path, expected, status, reply in tour(address, api_key):
+        name = f"{method} {path}: {status}"
+        found = description.operation(method, path)
+        if status != expected:
+            problems = [f"expected {expected}, got {reply}"]
+        elif found is None:
+            problems = ["no such operation"]
+        else:
+            problems = check.problems(
+                reply, description.response_schema(found[1], status))
+        report.add(name, problems)
+
+
+def main():
+    """Reads the command line and runs the checks."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--spec", required=True,
+                        help="Stripe's description of the API")
+    parser.add_argument("--requests", help="file of recorded requests")
+    parser.add_argument("--mock", help="address of a stripe-mock")
+    parser.add_argument("--server", help="address of a PSP test server")
+    parser.add_argument("--api-key", default="sk_test_payledger",
+                        help="API key of that server")
+    parser.add_argument("--strict", action="store_true",
+                        help="refuse members that are not described")
+    parser.add_argument("--verbose", action="store_true",
+                        help="show what passed, too")
+    args = parser.parse_args()
+    if args.requests is None and args.server is None:
+        parser.error("nothing to check: give --requests or --server")
+
+    description = Description(args.spec)
+    report = Report(args.verbose)
+    if args.requests is not None:
+        check_requests(description, args.requests, args.mock, report)
+    if args.server is not None:
+        check_server(description, args.server, args.api_key, args.strict,
+                     report)
+    return report.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

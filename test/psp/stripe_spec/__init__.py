@@ -1,0 +1,1 @@
+"""Checks of requests and replies against an OpenAPI description."""

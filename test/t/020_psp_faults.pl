@@ -1,0 +1,378 @@
+# Whatever goes wrong between us and the PSP, one fault at a time: in the end
+# every payment is what the PSP made of it, and the PSP did everything once.
+
+use strict;
+use warnings FATAL => 'all';
+
+use JSON::PP;
+use PayledgerPsp;
+use PayledgerTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $log = PostgreSQL::Test::Utils::tempdir('psp') . '/requests';
+my $psp = PayledgerPsp->new('--log', $log);
+my $node = new_node('faults');
+
+add_stripe($node, $psp, timeout_ms => 700);
+
+# Every state that the request of an operation of a payment went through.
+sub path
+{
+	my ($id, $operation) = @_;
+
+	return sql($node, <<~"SQL");
+		SELECT string_agg(h.to_status, ' ' ORDER BY h.history_id)
+		  FROM payledger.psp_requests r
+		  JOIN payledger.state_history h ON h.payment_id = r.payment_id AND h.object_id = r.psp_request_id
+										 AND h.machine = 'psp_request'
+		 WHERE r.payment_id = $id AND r.operation = '$operation'
+		SQL
+}
+
+sub states
+{
+	my ($id) = @_;
+
+	return sql($node, <<~"SQL");
+		SELECT concat_ws(' ', i.status, p.status, o.status) FROM payledger.payment_intents i
+		  LEFT JOIN payledger.payments p ON p.payment_id = i.payment_intent_id
+		  LEFT JOIN payledger.payment_orders o ON o.payment_id = i.payment_intent_id
+		 WHERE i.payment_intent_id = $id
+		SQL
+}
+
+# The operations that the PSP really executed for a payment.
+sub executed
+{
+	my ($id) = @_;
+
+	return join ' ', map { map { "$_->{operation} $_->{outcome}" } @{ $_->{operations} } }
+	  grep { ($_->{metadata}{payment_id} // '') eq $id } $psp->all_truth;
+}
+
+my $unknown = qr/^READY (IN_FLIGHT UNKNOWN )+IN_FLIGHT SUCCEEDED$/;
+my $retried = qr/^READY (IN_FLIGHT READY )+IN_FLIGHT SUCCEEDED$/;
+my $straight = qr/^READY IN_FLIGHT SUCCEEDED$/;
+
+# name, fault, the way of the request.  Only what the PSP documents as not
+# executed is READY again; all else is UNKNOWN until the PSP's word.  libcurl
+# itself sends a request again, as it is, when a connection that it kept ends
+# before the answer's first byte; so a reset has to happen twice to be seen.
+my @faults = (
+	[ 'a delay', { fault => 'delay', ms => 100 }, $straight ],
+	[ 'a delay longer than we wait', { fault => 'delay', ms => 1200 }, $unknown ],
+	[ 'no answer and no execution', { fault => 'drop_before' }, $unknown ],
+	[ 'no answer after execution', { fault => 'drop_after' }, $unknown ],
+	[ 'a reset before execution', { fault => 'reset_before', times => 2 }, $unknown ],
+	[ 'a reset after execution', { fault => 'reset_after', times => 2 }, $unknown ],
+	[ 'status 500', { fault => 'error_500' }, $unknown ],
+	[ 'status 500 after execution', { fault => 'error_500', execute => JSON::PP::true }, $unknown ],
+	[ 'status 500 after execution, stored under the key', { fault => 'error_500_stored', execute => JSON::PP::true }, $unknown ],
+	[ 'status 503', { fault => 'error_503' }, $unknown ],
+	[ 'status 409, in progress', { fault => 'conflict_409' }, $unknown ],
+	[ 'status 429', { fault => 'rate_limit_429', retry_after => 1 }, $retried ],
+	[ 'garbage', { fault => 'garbage' }, $unknown ],
+	[ 'a truncated answer', { fault => 'truncated', bytes => 100 }, $unknown ],
+	[ 'an oversized answer', { fault => 'oversized', bytes => 3_000_000 }, $unknown ],
+	[ 'a slow-loris answer', { fault => 'slow_loris', ms => 20 }, $unknown ]);
+
+for my $operation ([ 'create', 'AUTHORIZE' ], [ 'capture', 'CAPTURE' ])
+{
+	for my $case (@faults)
+	{
+		my ($name, $fault, $way) = @$case;
+
+		$psp->clear_faults;
+		my $fired = $psp->fired($fault->{fault});
+		$psp->fault(%$fault, match => { operation => $operation->[0] });
+		my $id = pay($node, 'pm_card_visa', [1450]);
+		settle($node);
+
+		$name = "$operation->[0] with $name";
+		is($psp->fired($fault->{fault}), $fired + ($fault->{times} // 1), "$name: it happened");
+		is(states($id), 'AUTHORIZED CAPTURED CAPTURED', "$name: paid in the end");
+		like(path($id, $operation->[1]), $way, "$name: the way there");
+		is(executed($id), 'create ok confirm ok capture ok', "$name: the PSP did each once");
+
+		next unless $fault->{retry_after};
+		is(sql($node, <<~"SQL"), 't', "$name: not before the second that the PSP asked for");
+			SELECT min(h.at) FILTER (WHERE h.to_status = 'IN_FLIGHT' AND h.from_status = 'READY' AND h.at > f.at) - f.at >= '1 s'
+			  FROM payledger.psp_requests r
+			  JOIN payledger.state_history h ON h.payment_id = r.payment_id AND h.object_id = r.psp_request_id
+			 CROSS JOIN LATERAL (
+					SELECT min(at) AS at FROM payledger.state_history
+					 WHERE payment_id = r.payment_id AND object_id = r.psp_request_id AND from_status = 'IN_FLIGHT') f
+			 WHERE r.payment_id = $id AND r.operation = '$operation->[1]' GROUP BY f.at
+			SQL
+	}
+}
+$psp->clear_faults;
+check_books($node, 'after every fault', psp => $psp);
+
+subtest 'a decline whose answer got lost' => sub {
+	$psp->fault(fault => 'drop_after', match => { operation => 'create' });
+	my $id = pay($node, 'pm_card_chargeDeclined', [500]);
+	settle($node);
+	is(states($id), 'DECLINED', 'declined');
+	is(executed($id), 'create ok confirm declined', 'asked once');
+	is(sql($node, "SELECT count(*) FROM payledger.journal_entries WHERE payment_id = $id"), 0, 'nothing booked');
+};
+
+subtest 'status 500 without execution, stored under the key' => sub {
+	# each replay brings the 500 back, and no question can prove that nothing
+	# was done: only a human can end this
+	$psp->fault(fault => 'error_500_stored', match => { operation => 'create' });
+	my $authorization = pay($node, 'pm_card_visa', [500]);
+	wait_sql($node, <<~"SQL", 'it was replayed and asked for');
+		SELECT status = 'UNKNOWN' AND attempt >= 3 FROM payledger.psp_requests WHERE payment_id = $authorization
+		SQL
+	$psp->fault(fault => 'error_500_stored', match => { operation => 'capture' });
+	my $capture = pay($node, 'pm_card_visa', [500]);
+	wait_sql($node, <<~"SQL", 'so was the capture');
+		SELECT status = 'UNKNOWN' AND attempt >= 3 FROM payledger.psp_requests
+		 WHERE payment_id = $capture AND operation = 'CAPTURE'
+		SQL
+	is(states($authorization), 'PENDING_AUTH', 'no failure is invented');
+	is(states($capture), 'AUTHORIZED NOT_CAPTURED PENDING_CAPTURE', 'nor for the capture');
+	is(executed($authorization), '', 'the PSP did not authorize');
+	is(executed($capture), 'create ok confirm ok', 'nor capture');
+	is(sql($node, "SELECT unknown FROM payledger.stat_gateway WHERE gateway = 'stripe'"), 2, 'stat_gateway counts them');
+
+	sql($node, <<~"SQL");
+		SELECT payledger.resolve_request(psp_request_id, 'REFUSED', 'the PSP says so on the phone')
+		  FROM payledger.psp_requests WHERE status NOT IN ('SUCCEEDED', 'REFUSED')
+		SQL
+	settle($node);
+	is(states($authorization), 'DECLINED', 'an operator ends it');
+	is(states($capture), 'AUTHORIZED VOIDED CAPTURE_FAILED', 'both');
+	is(executed($capture), 'create ok confirm ok cancel ok', 'what was held is given back');
+};
+
+subtest "the PSP's own word on retries" => sub {
+	$psp->fault(fault => 'rate_limit_429', should_retry => JSON::PP::false, match => { operation => 'create' });
+	my $refused = pay($node, 'pm_card_visa', [500]);
+	settle($node);
+	is(states($refused), 'DECLINED', '429 and not to be retried: refused');
+	is(executed($refused), '', 'never executed');
+
+	$psp->fault(fault => 'error_500', should_retry => JSON::PP::false, execute => JSON::PP::true, match => { operation => 'create' });
+	my $unknown = pay($node, 'pm_card_visa', [500]);
+	settle($node);
+	is(states($unknown), 'AUTHORIZED CAPTURED CAPTURED', '500 and not to be retried: still not known, so asked for');
+};
+
+subtest 'too many transient answers' => sub {
+	$psp->fault(fault => 'rate_limit_429', times => -1, match => { operation => 'create' });
+	my $authorization = pay($node, 'pm_card_visa', [500]);
+	settle($node);
+	is(states($authorization), 'DECLINED', 'an authorization is given up');
+	is(sql($node, "SELECT attempt FROM payledger.psp_requests WHERE payment_id = $authorization"), 5, 'after 5 attempts');
+	is(executed($authorization), '', 'and was never executed');
+
+	$psp->clear_faults;
+	$psp->fault(fault => 'rate_limit_429', times => -1, match => { operation => 'capture' });
+	my $capture = pay($node, 'pm_card_visa', [500]);
+	settle($node);
+	is(states($capture), 'AUTHORIZED VOIDED CAPTURE_FAILED', 'a capture is given up');
+	is(executed($capture), 'create ok confirm ok cancel ok', 'and what it held is given back');
+	$psp->clear_faults;
+};
+
+check_books($node, 'after refusals', psp => $psp);
+
+subtest 'a slow request delays no other' => sub {
+	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"timeout_ms": 5000, "lease_seconds": 11}')});
+	$psp->fault(fault => 'drop_before', match => { operation => 'create' });
+	my $slow = pay($node, 'pm_card_visa', [500]);
+	wait_for(sub { $psp->fired('drop_before') > 2 }, 'the slow one hangs', $node);
+	pay_many($node, 'quick', 50);
+	wait_sql($node, <<~'SQL', 'all others are decided');
+		SELECT NOT EXISTS (SELECT FROM payledger.psp_requests r JOIN payledger.payment_intents i ON i.payment_intent_id = r.payment_id
+							WHERE i.order_id LIKE 'quick-%' AND r.status NOT IN ('SUCCEEDED', 'REFUSED'))
+		SQL
+	is(path($slow, 'AUTHORIZE'), 'READY IN_FLIGHT', 'while it still waits for its answer');
+	is(sql($node, "SELECT in_flight FROM payledger.stat_gateway WHERE gateway = 'stripe'"), 1, 'stat_gateway shows it');
+	settle($node);
+	is(states($slow), 'AUTHORIZED CAPTURED CAPTURED', 'and is paid in the end');
+	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"timeout_ms": 700, "lease_seconds": 6}')});
+};
+
+subtest 'more work than may be in flight' => sub {
+	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"concurrency": 3}')});
+	pay_many($node, 'queue', 40);
+	# a gateway that is full goes on as soon as one call is over
+	settle($node);
+	cmp_ok(sql($node, <<~'SQL'), '<', 20, 'it never stood still');
+		SELECT extract(epoch FROM max(h.at) - min(h.at)) FROM payledger.state_history h
+		  JOIN payledger.payment_intents i ON i.payment_intent_id = h.payment_id WHERE i.order_id LIKE 'queue-%'
+		SQL
+	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"concurrency": null}')});
+};
+
+subtest 'a PSP that hangs' => sub {
+	$psp->pause;
+	pay_many($node, 'hang', 20);
+	wait_sql($node, <<~'SQL', 'all are unknown');
+		SELECT count(*) = 20 FROM payledger.psp_requests r JOIN payledger.payment_intents i ON i.payment_intent_id = r.payment_id
+		 WHERE i.order_id LIKE 'hang-%' AND r.attempt >= 1 AND r.status IN ('UNKNOWN', 'IN_FLIGHT')
+		   AND EXISTS (SELECT FROM payledger.state_history h WHERE h.payment_id = r.payment_id AND h.to_status = 'UNKNOWN')
+		SQL
+	is(sql($node, "SELECT last_fault_code FROM payledger.stat_gateway WHERE gateway = 'stripe'"),
+		'timeout', 'stat_gateway says why they wait');
+	$psp->resume;
+	settle($node);
+};
+check_books($node, 'after a PSP that hung', psp => $psp);
+
+subtest 'a PSP that is down' => sub {
+	my $manual = create_authorized($node, 'pm_card_visa', [500], capture_method => 'manual');
+
+	$psp->down;
+	pay_many($node, 'down', 20);
+	pass('commits go on');
+	# far longer than five attempts at an answer would take
+	wait_sql($node, <<~'SQL', 'all were tried more often than answers are retried, or decided');
+		SELECT bool_and(r.attempt > 6 OR r.status NOT IN ('READY', 'IN_FLIGHT'))
+		  FROM payledger.psp_requests r JOIN payledger.payment_intents i ON i.payment_intent_id = r.payment_id
+		 WHERE i.order_id LIKE 'down-%'
+		SQL
+	is(sql($node, "SELECT status, count(*) FROM payledger.payment_intents WHERE order_id LIKE 'down-%' GROUP BY 1"),
+		'PENDING_AUTH|20', 'work waits: nobody is declined because we cannot reach the PSP');
+	is(sql($node, "SELECT ready + in_flight, last_fault_code FROM payledger.stat_gateway WHERE gateway = 'stripe'"),
+		'20|connect_failed', 'stat_gateway says what waits and why');
+	$psp->up;
+	settle($node);
+	is(sql($node, "SELECT status, count(*) FROM payledger.payment_intents WHERE order_id LIKE 'down-%' GROUP BY 1 ORDER BY 1"),
+		"AUTHORIZED|18\nDECLINED|2", 'and goes on by itself');
+	is(states($manual), 'AUTHORIZED NOT_CAPTURED INITIATED_PENDING', 'who did not ask has no harm');
+};
+check_books($node, 'after a PSP that was down', psp => $psp);
+
+# Lets others read the secrets file, and returns when the gateway worker has noticed.
+sub close_secrets
+{
+	chmod 0644, $node->basedir . '/secrets';
+	$node->reload;
+	wait_sql($node, "SELECT failing FROM payledger.stat_worker WHERE role = 'gateway'", 'the gateway worker complains');
+	return;
+}
+
+subtest 'a wrong API key' => sub {
+	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"max_attempts": 100}')});
+	# meanwhile the gateway has no key at all, so that the wrong one is the next
+	close_secrets();
+	my $executed = () = $psp->all_truth;
+	my $id = pay($node, 'pm_card_visa', [500]);
+	write_secrets($node, stripe => 'sk_test_wrong_key_1234567890');
+	$node->reload;
+	wait_sql($node, "SELECT attempt >= 2 FROM payledger.psp_requests WHERE payment_id = $id", 'it was refused');
+	is(states($id), 'PENDING_AUTH', 'it waits');
+	like(sql($node, "SELECT last_fault_http_status, last_fault_message FROM payledger.stat_gateway WHERE gateway = 'stripe'"),
+		qr/^401\|.*API [Kk]ey/, 'stat_gateway says why');
+	write_secrets($node, stripe => $psp->key);
+	$node->reload;
+	settle($node);
+	is(states($id), 'AUTHORIZED CAPTURED CAPTURED', 'with the right key it goes on');
+	is(scalar(() = $psp->all_truth), $executed + 1, 'once');
+	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"max_attempts": null}')});
+};
+
+subtest 'a secrets file that others can read' => sub {
+	my $asked = $psp->stats->{requests};
+
+	close_secrets();
+	like(sql($node, "SELECT last_error FROM payledger.stat_worker WHERE role = 'gateway'"),
+		qr/secrets file ".*" may be read or written by others; set its mode to 0600/, 'and says why');
+	my $id = pay($node, 'pm_card_visa', [500]);
+	# a gateway of the sandbox is served in the same turns, and later asked for
+	sql($node, "SELECT payledger.add_gateway('sandbox', 'sandbox')");
+	my $other = create_authorized($node, 'pm_ok', [500], gateway => 'sandbox');
+	is(states($id), 'PENDING_AUTH', 'its payments wait');
+	is(path($id, 'AUTHORIZE'), 'READY', 'without an attempt');
+	is($psp->stats->{requests}, $asked, 'the PSP hears nothing');
+	chmod 0600, $node->basedir . '/secrets';
+	$node->reload;
+	settle($node);
+	is(states($id), 'AUTHORIZED CAPTURED CAPTURED', 'with mode 0600 they go on');
+};
+
+subtest 'TLS' => sub {
+	my $dir = PostgreSQL::Test::Utils::tempdir('tls');
+
+	for my $name ('127.0.0.1', '127.0.0.2')
+	{
+		system_or_bail('openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
+			'-days', 2, '-subj', '/CN=psp.invalid', '-addext', "subjectAltName=IP:$name",
+			'-keyout', "$dir/$name.key", '-out', "$dir/$name.crt");
+	}
+	my $tls = PayledgerPsp->new_tls("$dir/127.0.0.1.crt", "$dir/127.0.0.1.key", "$dir/127.0.0.1.crt");
+	my $impostor = PayledgerPsp->new_tls("$dir/127.0.0.2.crt", "$dir/127.0.0.2.key", "$dir/127.0.0.2.crt");
+
+	write_secrets($node, map { $_ => $psp->key } qw(stripe tls impostor));
+	$node->reload;
+	for my $gateway ([ 'tls', $tls, '' ], [ 'impostor', $impostor, qq(, "ca_file": "$dir/127.0.0.2.crt") ])
+	{
+		sql($node, qq(SELECT payledger.add_gateway('$gateway->[0]', 'stripe', '{"base_url": "${\$gateway->[1]->url('')}",
+			"timeout_ms": 1000, "lease_seconds": 6, "retry_base_ms": 50, "retry_max_ms": 400$gateway->[2]}')));
+	}
+	my $untrusted = pay($node, 'pm_card_visa', [500], gateway => 'tls');
+	my $misnamed = pay($node, 'pm_card_visa', [500], gateway => 'impostor');
+	wait_sql($node, <<~"SQL", 'both were tried more often than answers are retried, or decided');
+		SELECT bool_and(attempt > 6 OR status NOT IN ('READY', 'IN_FLIGHT')) FROM payledger.psp_requests
+		 WHERE payment_id IN ($untrusted, $misnamed)
+		SQL
+	is(states($untrusted), 'PENDING_AUTH', 'a certificate that nobody vouches for: the payment stays pending');
+	is(states($misnamed), 'PENDING_AUTH', 'a certificate for another name, too');
+	is(sql($node, "SELECT last_fault_code FROM payledger.stat_gateway WHERE gateway IN ('tls', 'impostor')"),
+		"certificate_refused\ncertificate_refused", 'stat_gateway says why');
+	is($_->stats->{requests}, 0, 'not a byte of the request was sent') for $tls;
+
+	sql($node, qq(SELECT payledger.alter_gateway('tls', '{"ca_file": "$dir/127.0.0.1.crt"}')));
+	wait_sql($node, "SELECT bool_and(status = 'SUCCEEDED') AND count(*) = 2 FROM payledger.psp_requests WHERE payment_id = $untrusted",
+		'the trusted one goes on');
+	is(states($untrusted), 'AUTHORIZED CAPTURED CAPTURED', 'with its authority trusted it is paid');
+	check_psp($node, $tls, 'over TLS', 'tls');
+
+	system_or_bail('curl', '-sk', '-o', '/dev/null', $impostor->url('/_test/stats'));
+	is(states($misnamed), 'PENDING_AUTH', 'the other one waits still');
+	sql($node, <<~"SQL");
+		SELECT payledger.alter_gateway('impostor', '{"base_url": "${\$psp->url('')}"}')
+		SQL
+	settle($node);
+	is(states($misnamed), 'AUTHORIZED CAPTURED CAPTURED', 'until it is put right');
+};
+
+subtest 'addresses' => sub {
+	my $add = sub { "SELECT payledger.add_gateway('bad', 'stripe', '{\"base_url\": \"$_[0]\"}')" };
+
+	sql_fails($node, $add->('http://api.stripe.com'), '22023', 'must be an https URL', 'plain http to the internet');
+	sql_fails($node, $add->('http://192.168.1.1'), '22023', 'must be an https URL', 'plain http to a neighbour');
+	sql_fails($node, $add->('https://10.0.0.1'), '42501', 'private address', 'https to a private address');
+	sql_fails($node, $add->('https://169.254.169.254'), '42501', 'private address', 'https to a metadata service');
+	sql_fails($node, $add->('file:///etc/passwd'), '22023', 'URL', 'another protocol');
+	is(sql($node, "SELECT count(*) FROM payledger.gateways WHERE gateway = 'bad'"), 0, 'none is there');
+};
+
+subtest 'replays' => sub {
+	my (%requests, %times);
+
+	for my $line (split /\n/, slurp_file($log))
+	{
+		my $request = decode_json($line);
+		my %headers = map { lc($_) => $request->{headers}{$_} } keys %{ $request->{headers} };
+		my $key = $headers{'idempotency-key'} // next;
+
+		$requests{$key}{"$request->{method} $request->{path} $request->{body}"}++;
+		$times{$key}++;
+	}
+	cmp_ok(scalar(grep { $_ > 1 } values %times), '>=', 20, 'many requests were sent more than once');
+	is(join(' ', grep { keys %{ $requests{$_} } != 1 } sort keys %requests), '', 'each time the same bytes under the same key');
+};
+
+check_ledger($node, 'in the end');
+is(sql($node, "SELECT count(*) FROM payledger.psp_requests WHERE encode(request_bytes, 'escape') LIKE '%sk_test%'"),
+	0, 'no key in a stored request');
+unlike(slurp_file($node->logfile), qr/sk_test_/, 'nor in the server log');
+$node->stop;
+done_testing();
