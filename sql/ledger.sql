@@ -177,8 +177,9 @@ SELECT entry_type, string_agg(side || ' ' || account_type, ', ' ORDER BY leg) FR
 
 -- all is well
 SELECT check_name, ok, detail FROM payledger.verify(deep => true) WHERE NOT ok;
-SELECT room, count(*) FROM (SELECT 'core' AS room FROM payledger.core_checks() UNION ALL SELECT 'ledger' FROM payledger.ledger_checks()
-	UNION ALL SELECT 'outbox' FROM payledger.outbox_checks() UNION ALL SELECT 'payment' FROM payledger.payment_checks()) c
+SELECT room, bool_and(check_name <> '' AND description <> '' AND query LIKE '%SELECT%') AS complete
+  FROM (SELECT 'core' AS room, c.* FROM payledger.core_checks() c UNION ALL SELECT 'ledger', c.* FROM payledger.ledger_checks() c
+		UNION ALL SELECT 'outbox', c.* FROM payledger.outbox_checks() c UNION ALL SELECT 'payment', c.* FROM payledger.payment_checks() c) c
  GROUP BY room ORDER BY room;
 
 -- and what is not is named

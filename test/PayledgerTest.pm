@@ -11,7 +11,9 @@ use warnings FATAL => 'all';
 use Cwd qw(abs_path getcwd);
 use Exporter qw(import);
 use File::Basename qw(dirname);
+use IPC::Run ();
 use JSON::PP;
+use POSIX ();
 use Test::More;
 use Time::HiRes qw(time sleep);
 
@@ -211,17 +213,23 @@ sub wait_for
 	return;
 }
 
+# The result of a query, or undef when there is none: the server may be
+# restarting.  Not by way of psql's standard input, which may be gone by then.
+sub _try
+{
+	my ($node, $query, $database) = @_;
+	my ($out, $err) = ('', '');
+
+	return IPC::Run::run([ 'psql', '-XAtq', '-d', $node->connstr($database // $DATABASE), '-c', $query ],
+		'<', \undef, '>', \$out, '2>', \$err) ? $out =~ s/\n\z//r : undef;
+}
+
 # Waits for a query to return true.  A server that is restarting is waited for too.
 sub wait_sql
 {
 	my ($node, $query, $what, $database) = @_;
 
-	wait_for(
-		sub {
-			my ($code, $out) = $node->psql($database // $DATABASE, $query, on_error_stop => 0);
-			return $code == 0 && $out eq 't';
-		},
-		$what, $node);
+	wait_for(sub { (_try($node, $query, $database) // '') eq 't' }, $what, $node);
 	return;
 }
 
@@ -241,6 +249,7 @@ sub settle
 # ---- payments ----
 
 my $orders = 0;
+my %clients;
 
 sub _lines
 {
@@ -332,7 +341,11 @@ sub start_load
 	my ($node, $tag, $n) = @_;
 	my $pid = fork() // die "could not fork: $!\n";
 
-	return $pid if $pid;
+	if ($pid)
+	{
+		$clients{$pid} = 1;
+		return $pid;
+	}
 
 	my $end = time() + 2 * $TIMEOUT;
 	for (my $from = 1; $from <= $n; $from += 4)
@@ -343,13 +356,11 @@ sub start_load
 		while (system('psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $connection, '-c', _load_sql($tag, $from, $to),
 				'-o', '/dev/null') != 0)
 		{
-			require POSIX;
 			POSIX::_exit(1) if time() > $end;
 			sleep(0.1);
 		}
 	}
 	# exit() would run the END blocks, which stop the servers
-	require POSIX;
 	POSIX::_exit(0);
 }
 
@@ -358,9 +369,23 @@ sub finish_load
 	my ($pid, $name) = @_;
 
 	waitpid($pid, 0);
+	delete $clients{$pid};
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	is($?, 0, "$name: every command was committed in the end");
 	return;
+}
+
+# Clients that are still at work when the test ends, for it failed.
+END
+{
+	my $code = $?;
+
+	if (%clients)
+	{
+		kill('TERM', keys %clients);
+		waitpid($_, 0) for keys %clients;
+	}
+	$? = $code;
 }
 
 # ---- workers ----
@@ -369,10 +394,9 @@ sub finish_load
 sub worker_pid
 {
 	my ($node, $role) = @_;
-	my ($code, $pid) = $node->psql('postgres',
-		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'payledger $role' AND datname = '$DATABASE'");
 
-	return $code == 0 && $pid ? $pid : 0;
+	return _try($node,
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'payledger $role' AND datname = '$DATABASE'", 'postgres') || 0;
 }
 
 sub signal_worker

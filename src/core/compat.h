@@ -46,6 +46,11 @@
 	}
 #endif
 
+/* 18 puts it in front of the declaration */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* 18 carries name and version in the magic block */
 #if PG_VERSION_NUM >= 180000
 #define PL_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "payledger", .version = PAYLEDGER_VERSION)

@@ -144,8 +144,8 @@ typedef struct PlMachine
 extern void pl_register_machine(const PlMachine *machine);
 extern const PlMachine *pl_find_machine(const char *name);
 extern bool pl_edge_exists(const PlMachine *machine, const char *from, const char *to);
-extern void pl_illegal_transition(const char *machine, int64 object_id,
-								  const char *from, const char *to) pg_attribute_noreturn();
+pg_noreturn extern void pl_illegal_transition(const char *machine, int64 object_id,
+											  const char *from, const char *to);
 
 extern void pl_history_begin(const char *cause);
 extern void pl_history_cause(const char *cause);

@@ -85,8 +85,8 @@ pl_format_amount(int64 amount, const PlCurrency *currency)
 		return psprintf(INT64_FORMAT, amount);
 	for (int i = 0; i < currency->exponent; i++)
 		unit *= 10;
-	return psprintf("%s" UINT64_FORMAT ".%0*" INT64_MODIFIER "u", amount < 0 ? "-" : "",
-					magnitude / unit, currency->exponent, magnitude % unit);
+	return psprintf("%s%llu.%0*llu", amount < 0 ? "-" : "", (unsigned long long) (magnitude / unit),
+					currency->exponent, (unsigned long long) (magnitude % unit));
 }
 
 /*

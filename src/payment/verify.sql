@@ -161,22 +161,35 @@ AS $$ VALUES
 	SELECT format('%s history rows have the id %s', count(*), history_id)
 	  FROM payledger.state_history GROUP BY history_id HAVING count(*) > 1
 	$q$),
-	('events_follow_payments', true, 'the newest event of every payment has its event_version, and every entry kept in step has its event', $q$
-	SELECT format('payment %s is at event version %s, its newest event is %s', v.payment_id, v.event_version, e.version)
-	  FROM (SELECT i.payment_intent_id AS payment_id, coalesce(p.event_version, i.event_version) AS event_version
+	('events_follow_payments', true, 'the events of every payment begin with version 1, unless that was dropped with its partition, and end with its event_version', $q$
+	SELECT format('payment %s is at event version %s, its events are %s to %s', v.payment_id, v.event_version, e.first, e.last)
+	  FROM (SELECT i.payment_intent_id AS payment_id, coalesce(p.event_version, i.event_version) AS event_version, i.created_at
 			  FROM payledger.payment_intents i
 			  LEFT JOIN payledger.payments p ON p.payment_id = i.payment_intent_id) v
-	  JOIN (SELECT aggregateid::bigint AS payment_id, max(version) AS version
-			  FROM payledger.outbox_events WHERE aggregatetype = 'payment' GROUP BY 1) e USING (payment_id)
-	 WHERE e.version <> v.event_version
-	 UNION ALL
+	  LEFT JOIN (SELECT aggregateid::bigint AS payment_id, min(version) AS first, max(version) AS last
+				   FROM payledger.outbox_events WHERE aggregatetype = 'payment' GROUP BY 1) e USING (payment_id)
+	 CROSS JOIN (SELECT min(seq) AS seq, min("timestamp") AT TIME ZONE 'UTC' AS at FROM payledger.outbox_events) oldest
+	 WHERE e.last <> v.event_version
+		OR e.first IS DISTINCT FROM 1
+		   /* a partition holds far more than this; its neighbours overlap in time, but not that much */
+		   AND (oldest.seq <= 1000 OR v.created_at > oldest.at + interval '1 minute')
+	$q$),
+	('events_follow_entries', true, 'every entry of a payment has its event, which says what was posted', $q$
 	SELECT format('entry %s has no event', j.journal_entry_id)
 	  FROM payledger.journal_entries j
+	 CROSS JOIN (SELECT min(seq) AS seq, min("timestamp") AT TIME ZONE 'UTC' AS at FROM payledger.outbox_events) oldest
 	 WHERE j.payment_id IS NOT NULL
-	   /* older events may have been dropped with their partition */
-	   AND j.transaction_no >= (SELECT min(transaction_no) FROM payledger.outbox_events)
+	   AND (oldest.seq <= 1000 OR j.recorded_at > oldest.at + interval '1 minute')
 	   AND NOT EXISTS (SELECT FROM payledger.outbox_events e
 						WHERE e.aggregatetype = 'ledger' AND e.aggregateid = j.journal_entry_id::text)
+	 UNION ALL
+	SELECT format('event %s does not say what entry %s posted', e.id, e.aggregateid)
+	  FROM payledger.outbox_events e
+	  LEFT JOIN (SELECT p.journal_entry_id::text AS aggregateid,
+						jsonb_agg(jsonb_build_object('account', a.account_code, 'amount', p.amount) ORDER BY p.leg) AS postings
+				   FROM payledger.postings p JOIN payledger.accounts a ON a.account_id = p.account_id
+				  GROUP BY p.journal_entry_id) p ON p.aggregateid = e.aggregateid
+	 WHERE e.aggregatetype = 'ledger' AND p.postings IS DISTINCT FROM e.payload::jsonb #> '{data,postings}'
 	$q$),
 	('payments_are_guarded', false, 'the triggers that hold states to their machines are in force', $q$
 	SELECT payledger.missing_guards(ARRAY[

@@ -628,8 +628,11 @@ pl_http_next(PlHttpReply *reply)
 	if (!reply->received)
 	{
 		reply->fault = fault_of(transfer, reply->sent);
-		reply->fault_detail = transfer->error[0] ? transfer->error
-			: curl_easy_strerror(transfer->result);
+		if (transfer->address_refused && !reply->sent)
+			reply->fault_detail = "the PSP's name resolves to a private address";
+		else
+			reply->fault_detail = transfer->error[0] ? transfer->error
+				: curl_easy_strerror(transfer->result);
 	}
 	return transfer->owner;
 }

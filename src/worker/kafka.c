@@ -106,7 +106,9 @@ take_error(rd_kafka_resp_err_t err, char *text)
 	if (p != NULL)
 		*p = '\0';
 
-	if (err == RD_KAFKA_RESP_ERR__FATAL)
+	/* the reasons come in several events, some with varying numbers */
+	if (err == RD_KAFKA_RESP_ERR__FATAL ||
+		rd_kafka_fatal_error(producer, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
 		rd_kafka_fatal_error(producer, text, sizeof(failure));
 		fail(FAILURE_FATAL, text);

@@ -70,14 +70,45 @@ lock_relay(void)
 	return have_lock;
 }
 
+/* Move the cursor behind the chunk, in a turn of its own. */
+static bool
+advance(const PlChunk *chunk)
+{
+	if (!pl_worker_begin())
+		return false;
+	pl_window_advance(chunk);
+	pl_worker_commit();
+	pl_worker_count(chunk->n);
+	return true;
+}
+
+/* The first n messages of the chunk are published: make it the others. */
+static bool
+advance_partly(PlChunk *chunk, int n)
+{
+	PlChunk		published = *chunk;
+
+	if (n == 0)
+		return true;
+	published.n = n;
+	published.last_seq = chunk->messages[n - 1].seq;
+	published.ends_window = false;
+	chunk->messages += n;
+	chunk->n -= n;
+	return advance(&published);
+}
+
 /*
- * Publish the chunk.  When Kafka refuses a message, publish in smaller and
- * smaller groups: a batch may be too large where its messages are not, and in
- * the end it is known which one is refused.  At that one the relay stops and
- * tries again, for as long as it takes; dead letters do not exist yet.
+ * Publish the chunk and move the cursor behind it.  Returns false if it has to
+ * be read again.
+ *
+ * When Kafka refuses a message, publish in smaller and smaller groups: a batch
+ * may be too large where its messages are not, and in the end it is known
+ * which one is refused.  At that one the relay stops and tries again, for as
+ * long as it takes; dead letters do not exist yet.
  */
-static PlPublished
-publish(const PlChunk *chunk)
+static bool
+publish(PlChunk *chunk)
 {
 	int			group = chunk->n;
 	int			sent = 0;
@@ -85,6 +116,7 @@ publish(const PlChunk *chunk)
 	while (sent < chunk->n)
 	{
 		int			n = Min(group, chunk->n - sent);
+		int			reloads = pl_worker_reloads;
 
 		switch (pl_kafka_publish(&chunk->messages[sent], n))
 		{
@@ -92,20 +124,22 @@ publish(const PlChunk *chunk)
 				sent += n;
 				break;
 			case PL_PUBLISH_ABANDONED:
-				return PL_PUBLISH_ABANDONED;
+				return false;
 			case PL_PUBLISH_REFUSED:
-				if (n == 1)
-				{
-					pl_worker_state("stopped at an event Kafka refuses");
-					pl_worker_back_off();
-					if (!pl_kafka_configured())
-						return PL_PUBLISH_ABANDONED;
-				}
 				group = Max(1, n / 16);
+				if (n > 1)
+					break;
+				if (!advance_partly(chunk, sent))
+					return false;
+				sent = 0;
+				pl_worker_state("stopped at an event Kafka refuses");
+				pl_worker_back_off();
+				if (reloads != pl_worker_reloads)
+					return false;
 				break;
 		}
 	}
-	return PL_PUBLISHED;
+	return advance(chunk);
 }
 
 /*
@@ -137,27 +171,14 @@ relay_once(MemoryContext context, long *rest_ms)
 		return false;
 	}
 
-	if (chunk.n > 0)
-	{
-		pl_worker_state("publishing");
-		if (chunk.first_read)
-			flush_wal();
-		if (publish(&chunk) != PL_PUBLISHED)
-		{
-			pl_window_forget();
-			return true;
-		}
-	}
-
-	if (!pl_worker_begin())
+	pl_worker_state("publishing");
+	if (chunk.n > 0 && chunk.first_read)
+		flush_wal();
+	if (!publish(&chunk))
 	{
 		pl_window_forget();
-		return false;
+		return true;
 	}
-	pl_window_advance(&chunk);
-	pl_worker_commit();
-
-	pl_worker_count(chunk.n);
 	pl_worker_clear_error();
 	if (chunk.ends_window)
 	{

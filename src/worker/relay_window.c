@@ -335,6 +335,7 @@ make_message(PlMessage *message, int row)
 	char	   *traceparent = text_column(row, 14);
 
 	memset(message, 0, sizeof(PlMessage));
+	message->seq = pl_get_int64(row, 1);
 	message->time_ms = DatumGetTimestamp(pl_get_datum(row, 2, &isnull)) / 1000 +
 		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000);
 	message->value = text_column(row, 3);
@@ -435,7 +436,7 @@ pl_window_read(PlChunk *chunk, MemoryContext context)
 	{
 		make_message(&chunk->messages[chunk->n], chunk->n);
 		bytes += strlen(chunk->messages[chunk->n].value);
-		chunk->last_seq = pl_get_int64(chunk->n, 1);
+		chunk->last_seq = chunk->messages[chunk->n].seq;
 		chunk->n++;
 	}
 	MemoryContextSwitchTo(oldcontext);

@@ -71,7 +71,7 @@ extern void pl_worker_sleep(long ms);
 extern void pl_worker_back_off(void);
 extern void pl_worker_reset_back_off(void);
 extern void pl_worker_recover(void);
-extern void pl_worker_run(void (*role_main) (void)) pg_attribute_noreturn();
+pg_noreturn extern void pl_worker_run(void (*role_main) (void));
 
 /* ---- status.c: what stat_worker shows ---- */
 
@@ -107,6 +107,7 @@ typedef struct PlMessage
 	const char *key;
 	const char *value;
 	int64		time_ms;		/* since 1970, the message's timestamp */
+	int64		seq;			/* of the event */
 	PlHeader	headers[PL_MAX_HEADERS];
 	int			nheaders;
 	bool		acknowledged;	/* by all in-sync replicas */

@@ -37,14 +37,16 @@ sub start_mock
 	my $mock = IPC::Run::start(
 		[ dirname($spec) . '/stripe-mock', '-http-addr', '127.0.0.1:0' ],
 		'<', \undef, '>&', \$out);
+	my $listening = qr/Listening for HTTP at address: (127\.0\.0\.1:\d+)/;
 	my $end = time() + $PspServer::TIMEOUT;
 
-	until ($out =~ /Listening for HTTP at address: (127\.0\.0\.1:\d+)/)
+	until ($out =~ $listening)
 	{
 		die "stripe-mock does not listen: $out\n" if time() > $end;
 		$mock->pump;
 	}
-	return ($mock, "http://$1");
+	my ($address) = $out =~ $listening;
+	return ($mock, "http://$address");
 }
 
 my ($mock, $mock_url) = start_mock();
