@@ -91,6 +91,19 @@ SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER
 SELECT status FROM payledger.open_account('MERCHANT_PAYABLE', 'LEDGER-1', 'CHF');
 UPDATE payledger.accounts SET status = 'ACTIVE' WHERE account_code = 'MERCHANT_PAYABLE.LEDGER-1.CHF';
 
+-- the payment flow posts under the same rules
+BEGIN;
+SELECT seller_id FROM payledger.register_seller('LEDGER-2', 'CHF', commission_fixed => 1);
+SELECT payment_intent_id AS intent FROM payledger.create_payment_intent('LEDGER', 'BUYER-1', 'CHF', '[{"seller_id":"LEDGER-2","amount":500}]') \gset
+SELECT payledger.request_authorization(:intent, 'pm_ok'), answer(:intent, 'SUCCEEDED');
+SELECT payment_order_id AS ordr FROM payledger.payment_orders WHERE payment_id = :intent \gset
+UPDATE payledger.accounts SET status = 'CLOSED' WHERE account_code = 'MERCHANT_PAYABLE.LEDGER-2.CHF';
+SELECT outcome(format('SELECT answer(%s, ''SUCCEEDED'')', :ordr));
+UPDATE payledger.accounts SET status = 'ACTIVE' WHERE account_code = 'MERCHANT_PAYABLE.LEDGER-2.CHF';
+INSERT INTO payledger.journal_entries SELECT payledger.next_id(), 'ADJUSTMENT', NULL, 'CAPTURE:' || :ordr, NULL, now(), now(), NULL, this_transaction();
+SELECT outcome(format('SELECT answer(%s, ''SUCCEEDED'')', :ordr));
+ROLLBACK;
+
 -- append-only, for every kind of statement, for the owner, whether rows match or not
 SELECT statement, outcome
   FROM unnest(ARRAY['postings', 'journal_entries', 'state_history', 'outbox_events']) AS t,

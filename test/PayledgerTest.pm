@@ -62,6 +62,7 @@ sub new_node
 		restart_after_crash = on
 		log_statement = none
 		max_connections = 80
+		max_worker_processes = 20
 		max_prepared_transactions = 10
 		timezone = 'UTC'
 		CONF
@@ -98,7 +99,9 @@ sub wait_for_workers
 	my ($node) = @_;
 
 	wait_sql($node, <<~'SQL', 'the workers run');
-		SELECT count(pid) = 3 AND bool_and(state NOT IN ('starting', 'not running') AND state NOT LIKE 'waiting for %')
+		SELECT count(pid) = 3 AND bool_and(state NOT IN ('starting', 'not running', 'waiting for CREATE EXTENSION payledger',
+														 'waiting for payledger.setup()')
+										   AND state NOT LIKE 'waiting for restore%' AND state NOT LIKE 'waiting for another%')
 		  FROM payledger.stat_worker
 		SQL
 	return;

@@ -223,8 +223,8 @@ check_entry(const PlEntryBatch *batch, const PlEntry *entry)
 	if (entry->nlegs < 2)
 		ereport(ERROR,
 				(errcode(ERRCODE_PL_UNBALANCED_ENTRY),
-				 errmsg("journal entry " INT64_FORMAT " has %d legs", entry->journal_entry_id, entry->nlegs),
-				 errdetail("Entry type %s needs at least two.", entry->entry_type)));
+				 errmsg("journal entry " INT64_FORMAT " has fewer than two legs", entry->journal_entry_id),
+				 errdetail("Its entry type is %s.", entry->entry_type)));
 
 	nets = palloc(sizeof(Net) * entry->nlegs);
 	for (int i = entry->first_leg; i < entry->first_leg + entry->nlegs; i++)

@@ -264,7 +264,7 @@ extern bool pl_queue_attach(void);
 extern int64 pl_queue_lease_token(void);
 extern void pl_queue_take_over(void);
 extern uint64 pl_queue_expire_leases(void);
-extern void pl_queue_lease(dlist_head *leased, TimestampTz *next_due);
+extern void pl_queue_lease(List *over, dlist_head *leased, TimestampTz *next_due);
 extern void pl_queue_drop(PlCall *call);
 
 /* ---- call.c: from call to outcome ---- */

@@ -140,9 +140,21 @@ pl_queue_expire_leases(void)
 	return n;
 }
 
-/* Calls that use descriptors now. */
+/* Calls of a gateway that are over with this transaction. */
 static int
-http_calls(void)
+calls_over(const PlGateway *gateway, List *over)
+{
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, over)
+		n += ((PlCall *) lfirst(cell))->gateway == gateway ? 1 : 0;
+	return n;
+}
+
+/* Calls that will use descriptors after this transaction. */
+static int
+http_calls(List *over)
 {
 	int			n = 0;
 	ListCell   *cell;
@@ -152,24 +164,25 @@ http_calls(void)
 		const PlGateway *gateway = lfirst(cell);
 
 		if (gateway->adapter != NULL && gateway->adapter->perform == NULL)
-			n += gateway->in_flight;
+			n += gateway->in_flight - calls_over(gateway, over);
 	}
 	return n;
 }
 
-/* How many more calls the gateway may have now. */
+/* How many more calls the gateway may have after this transaction. */
 static int
-free_calls(const PlGateway *gateway)
+free_calls(const PlGateway *gateway, List *over)
 {
 	int			limit = gateway->concurrency > 0 ? gateway->concurrency : pl_gateway_concurrency;
+	int			used = gateway->in_flight - calls_over(gateway, over);
 
 	if (gateway->adapter->perform == NULL)
 	{
-		limit = Min(limit, gateway->in_flight + pl_http_max_transfers() - http_calls());
+		limit = Min(limit, used + pl_http_max_transfers() - http_calls(over));
 		if (!gateway->reached)
 			limit = Min(limit, FIRST_CALLS);
 	}
-	return Max(limit - gateway->in_flight, 0);
+	return Max(limit - used, 0);
 }
 
 /*
@@ -378,13 +391,14 @@ make_calls(dlist_head *leased, PlGateway **asked, int nasked, uint64 nrows)
 
 /*
  * Lease the requests that are due, as many as their gateways may have: their
- * calls are added to leased, in contexts of their own.  A request whose bytes
- * cannot be built is parked and stands in nobody's way.  *next_due becomes
- * when more will be due, 0 for never, of the gateways that could take more.
- * Needs a transaction and an open SPI connection.
+ * calls are added to leased, in contexts of their own.  The calls in over end
+ * with this transaction and make room.  A request whose bytes cannot be built
+ * is parked and stands in nobody's way.  *next_due becomes when more will be
+ * due, 0 for never, of the gateways that could take more.  Needs a transaction
+ * and an open SPI connection.
  */
 void
-pl_queue_lease(dlist_head *leased, TimestampTz *next_due)
+pl_queue_lease(List *over, dlist_head *leased, TimestampTz *next_due)
 {
 	int			most = list_length(pl_gateways());
 	PlGateway **asked = palloc(sizeof(PlGateway *) * (most + 1));
@@ -400,7 +414,7 @@ pl_queue_lease(dlist_head *leased, TimestampTz *next_due)
 	foreach(cell, pl_gateways())
 	{
 		PlGateway  *gateway = lfirst(cell);
-		int			n = gateway->problem ? 0 : free_calls(gateway);
+		int			n = gateway->problem ? 0 : free_calls(gateway, over);
 
 		if (n == 0 || pl_gateway_problem(gateway) != NULL)
 			continue;
@@ -436,7 +450,7 @@ pl_queue_lease(dlist_head *leased, TimestampTz *next_due)
 	/* full gateways look again when a call of theirs is over */
 	most = 0;
 	for (int g = 0; g < nasked; g++)
-		if (free_calls(asked[g]) > 0)
+		if (free_calls(asked[g], over) > 0)
 			names[most++] = names[g];
 	*next_due = find_next_due(names, most);
 }

@@ -413,7 +413,7 @@ work(List *calls, dlist_head *leased, TimestampTz *next_due)
 		held = list_copy(found);
 		MemoryContextSwitchTo(oldcontext);
 	}
-	pl_queue_lease(leased, next_due);
+	pl_queue_lease(list_difference_ptr(calls, held), leased, next_due);
 	return held;
 }
 

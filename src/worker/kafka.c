@@ -32,6 +32,12 @@ static rd_kafka_queue_t *queue = NULL;
 static int	event_fd = -1;
 static WaitEventSet *wait_set = NULL;
 
+/* topics whose metadata is wanted before the first message */
+#define MAX_TOPICS	8
+
+static rd_kafka_topic_t *topics[MAX_TOPICS];
+static int	ntopics = 0;
+
 /* what the producer was made from */
 static char *used_brokers = NULL;
 static char *used_properties = NULL;
@@ -191,6 +197,8 @@ pl_kafka_close(void)
 	producer = NULL;
 	if (old == NULL)
 		return;
+	while (ntopics > 0)
+		rd_kafka_topic_destroy(topics[--ntopics]);
 	rd_kafka_queue_io_event_enable(queue, -1, NULL, 0);
 	rd_kafka_queue_destroy(queue);
 	queue = NULL;
@@ -260,9 +268,10 @@ settings_changed(void)
 
 /*
  * Make a producer, unless there is one with the present settings.  It connects
- * by itself.  Raises F0000 when the settings are not usable.
+ * by itself.  Returns whether it is a new one.  Raises F0000 when the settings
+ * are not usable.
  */
-void
+bool
 pl_kafka_open(void)
 {
 	static const uint64 one = 1;
@@ -274,7 +283,7 @@ pl_kafka_open(void)
 		(settings_changed() || rd_kafka_fatal_error(producer, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR))
 		pl_kafka_close();
 	if (producer != NULL)
-		return;
+		return false;
 
 	prepare_wait();
 	properties = pl_kafka_properties();
@@ -295,6 +304,20 @@ pl_kafka_open(void)
 	rd_kafka_queue_io_event_enable(queue, event_fd, &one, sizeof(one));
 	/* events from before are not signalled */
 	serve_events();
+	return true;
+}
+
+/*
+ * Learn about a topic before there is a message for it: otherwise the first
+ * waits most of a second.
+ */
+void
+pl_kafka_expect_topic(const char *topic)
+{
+	rd_kafka_topic_t *handle;
+
+	if (ntopics < MAX_TOPICS && (handle = rd_kafka_topic_new(producer, topic, NULL)) != NULL)
+		topics[ntopics++] = handle;
 }
 
 /* Hand one message to librdkafka, which copies it. */
@@ -397,7 +420,7 @@ pl_kafka_publish(PlMessage *messages, int n)
 {
 	bool		settled;
 
-	pl_kafka_open();
+	(void) pl_kafka_open();
 	batch = messages;
 	batch_no++;
 	outstanding = 0;

@@ -21,7 +21,7 @@
 /* COMMIT PREPARED wakes nobody, so look from time to time */
 #define LOOK_MS			1000
 /* how long to leave alone what is not there or not wanted */
-#define REST_MS			10000
+#define REST_MS			2000
 
 /*
  * A window for every commit would cost each a flush, a round trip to Kafka and
@@ -142,6 +142,23 @@ publish(PlChunk *chunk)
 	return advance(chunk);
 }
 
+/* Tell a new producer where events may go. */
+static void
+expect_topics(void)
+{
+	static PlQuery aggregate_types = {
+		"SELECT DISTINCT aggregatetype FROM payledger.event_catalogue()", 0
+	};
+	int			n;
+
+	if (!pl_worker_begin())
+		return;
+	n = (int) pl_select(&aggregate_types, NULL);
+	for (int i = 0; i < n; i++)
+		pl_kafka_expect_topic(psprintf("%s.%s", pl_topic_prefix, pl_get_text(i, 1)));
+	pl_worker_commit();
+}
+
 /*
  * Publish one chunk.  Returns false when there was nothing to do: then
  * *rest_ms says how long to wait for news.
@@ -232,7 +249,8 @@ pl_relay_main(void)
 		else
 		{
 			MemoryContextReset(context);
-			pl_kafka_open();
+			if (pl_kafka_open())
+				expect_topics();
 			if (!relay_once(context, &rest_ms))
 				pl_kafka_wait(rest_ms);
 		}

@@ -121,7 +121,8 @@ typedef enum PlPublished
 } PlPublished;
 
 extern bool pl_kafka_configured(void);
-extern void pl_kafka_open(void);
+extern bool pl_kafka_open(void);
+extern void pl_kafka_expect_topic(const char *topic);
 extern PlPublished pl_kafka_publish(PlMessage *messages, int n);
 extern void pl_kafka_wait(long timeout_ms);
 extern void pl_kafka_close(void);

@@ -48,6 +48,11 @@ DECLARE
 	o record;
 	p record;
 	fee bigint;
+	hold_id bigint;
+	held_id bigint;
+	psp_id bigint;
+	revenue_id bigint;
+	payable_id bigint;
 	capture_id bigint := nextval('baseline.ids');
 	fee_id bigint := nextval('baseline.ids');
 	xid bigint := pg_current_xact_id()::text::bigint;
@@ -88,15 +93,20 @@ BEGIN
 	VALUES (capture_id, 'CAPTURE', r.payment_id, 'CAPTURE:' || r.target, now(), now(), xid),
 		   (fee_id, 'COMMISSION_FEE', r.payment_id, 'COMMISSION_FEE:' || r.target, now(), now(), xid);
 
+	/* single look-ups: joined to the six legs, the planner would read the whole table */
+	SELECT account_id INTO STRICT hold_id FROM baseline.accounts WHERE account_code = 'AUTH_LIABILITY.GLOBAL.' || r.currency;
+	SELECT account_id INTO STRICT held_id FROM baseline.accounts WHERE account_code = 'AUTH_RECEIVABLE.GLOBAL.' || r.currency;
+	SELECT account_id INTO STRICT psp_id FROM baseline.accounts WHERE account_code = 'PSP_RECEIVABLES.GLOBAL.' || r.currency;
+	SELECT account_id INTO STRICT revenue_id FROM baseline.accounts WHERE account_code = 'PLATFORM_COMMISSION_REVENUE.GLOBAL.' || r.currency;
+	SELECT account_id INTO STRICT payable_id FROM baseline.accounts WHERE account_code = 'MERCHANT_PAYABLE.' || o.seller_id || '.' || r.currency;
+
 	INSERT INTO baseline.postings (journal_entry_id, leg, account_id, amount, transaction_no)
-	SELECT l.entry, l.leg, a.account_id, l.amount, xid
-	  FROM (VALUES (capture_id, 1, 'AUTH_LIABILITY.GLOBAL.', r.amount),
-				   (capture_id, 2, 'PSP_RECEIVABLES.GLOBAL.', r.amount),
-				   (capture_id, 3, 'AUTH_RECEIVABLE.GLOBAL.', -r.amount),
-				   (capture_id, 4, 'MERCHANT_PAYABLE.' || o.seller_id || '.', -r.amount),
-				   (fee_id, 1, 'MERCHANT_PAYABLE.' || o.seller_id || '.', fee),
-				   (fee_id, 2, 'PLATFORM_COMMISSION_REVENUE.GLOBAL.', -fee)) AS l(entry, leg, account, amount)
-	  JOIN baseline.accounts a ON a.account_code = l.account || r.currency;
+	VALUES (capture_id, 1, hold_id, r.amount, xid),
+		   (capture_id, 2, psp_id, r.amount, xid),
+		   (capture_id, 3, held_id, -r.amount, xid),
+		   (capture_id, 4, payable_id, -r.amount, xid),
+		   (fee_id, 1, payable_id, fee, xid),
+		   (fee_id, 2, revenue_id, -fee, xid);
 
 	INSERT INTO baseline.outbox_events
 		(id, aggregatetype, aggregateid, type, payload, "timestamp", version, event_key, ce_source, ce_time, ce_subject, transaction_no)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Checks Stripe requests and replies against Stripe's OpenAPI description.
 
-  conformance.py --spec spec3.json --requests FILE
+  conformance.py --spec spec3.json FILE...
       checks recorded requests, one JSON object a line with method, path,
       headers and body, as psp-server --log writes them
-  conformance.py --spec spec3.json --requests FILE --mock URL
+  conformance.py --spec spec3.json --mock URL FILE...
       also sends each of them to a stripe-mock, which must accept it
   conformance.py --spec spec3.json --server URL
       takes a tour through a PSP test server and checks its replies
@@ -51,12 +51,13 @@ class Report:
         return 0 if self.failed == 0 and self.passed > 0 else 1
 
 
-def recorded(path):
-    """Yields the requests of a file with their line numbers."""
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield number, json.loads(line)
+def recorded(paths):
+    """Yields the requests of some files with the places they come from."""
+    for path in paths:
+        with open(path, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{path}:{number}", json.loads(line)
 
 
 def mock_problems(connection, request):
@@ -76,18 +77,17 @@ def mock_problems(connection, request):
     return [f"stripe-mock says {response.status}: {text.strip()}"]
 
 
-def check_requests(description, path, mock, report):
-    """Checks every request of a file."""
+def check_requests(description, paths, mock, report):
+    """Checks every request of some files."""
     connection = None
     if mock is not None:
         url = urlsplit(mock)
         connection = HTTPConnection(url.hostname, url.port, timeout=30)
-    for number, request in recorded(path):
+    for place, request in recorded(paths):
         problems = request_problems(description, request)
         if connection is not None:
             problems += mock_problems(connection, request)
-        report.add(f"line {number}: {request['method']} {request['path']}",
-                   problems)
+        report.add(f"{place}: {request['method']} {request['path']}", problems)
 
 
 def check_server(description, address, api_key, strict, report):
@@ -113,7 +113,8 @@ def main():
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spec", required=True,
                         help="Stripe's description of the API")
-    parser.add_argument("--requests", help="file of recorded requests")
+    parser.add_argument("requests", nargs="*", metavar="FILE",
+                        help="file of recorded requests")
     parser.add_argument("--mock", help="address of a stripe-mock")
     parser.add_argument("--server", help="address of a PSP test server")
     parser.add_argument("--api-key", default="sk_test_payledger",
@@ -123,12 +124,12 @@ def main():
     parser.add_argument("--verbose", action="store_true",
                         help="show what passed, too")
     args = parser.parse_args()
-    if args.requests is None and args.server is None:
-        parser.error("nothing to check: give --requests or --server")
+    if not args.requests and args.server is None:
+        parser.error("nothing to check: give FILE or --server")
 
     description = Description(args.spec)
     report = Report(args.verbose)
-    if args.requests is not None:
+    if args.requests:
         check_requests(description, args.requests, args.mock, report)
     if args.server is not None:
         check_server(description, args.server, args.api_key, args.strict,

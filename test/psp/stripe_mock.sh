@@ -6,7 +6,7 @@
 #	stripe_mock.sh spec			print the path of Stripe's OpenAPI description
 #	stripe_mock.sh run HTTP [HTTPS]		serve on these ports of 127.0.0.1
 #
-# Everything goes into the folder PAYLEDGER_TEST_CACHE, by default test/.cache,
+# Everything goes into the folder PAYLEDGER_CACHE, by default test/.cache,
 # and is built once. GO names the go command to use.
 #
 # The version is pinned, and so is the checksum of its source; the Go checksum
@@ -27,7 +27,7 @@ TOOLCHAIN=v0.0.1-go1.22.12
 MODULE=github.com/stripe/stripe-mock
 
 here=$(cd "$(dirname "$0")" && pwd)
-cache=${PAYLEDGER_TEST_CACHE:-$(dirname "$here")/.cache}
+cache=${PAYLEDGER_CACHE:-$(dirname "$here")/.cache}
 target=$cache/stripe-mock-$VERSION
 go=${GO:-go}
 
@@ -49,7 +49,8 @@ make_cache()
 # Runs a go command with a module cache of our own and no surprises.
 run_go()
 {
-	env GOPATH="$cache/go" GOMODCACHE="$cache/go/pkg/mod" GOBIN="$target.new" \
+	env GOPATH="$cache/go" GOMODCACHE="$cache/go/pkg/mod" \
+		GOCACHE="$cache/go/build" GOBIN="$target.new" \
 		GOFLAGS=-modcacherw GO111MODULE=on GOTOOLCHAIN=local GOWORK=off \
 		"$@"
 }

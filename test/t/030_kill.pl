@@ -22,7 +22,6 @@ add_stripe($node, $psp);
 # How many payments each load asks for, and of them every tenth is declined.
 my $size = 20;
 my $loads = 0;
-my $duplicates = 0;
 
 # Kills a worker under load.  Named arguments: before (of the load), until (a
 # condition, SQL or code, that says that the point is reached), after (of the
@@ -132,20 +131,18 @@ kill_at(
 	until => "SELECT state IN ('publishing', 'waiting for Kafka') FROM payledger.stat_worker WHERE role = 'relay'",
 	after => sub { $kafka->resume });
 
-my $published;
+my $before;
 kill_at(
 	'relay', 'right after Kafka has the events and before the cursor says so',
 	before => sub {
-		$published = $kafka->summary->{messages};
+		$before = $kafka->summary;
 		hold('SELECT FROM payledger.relay_cursors FOR UPDATE');
 	},
 	until => sub {
-		$node->safe_psql('payledger', worker_is_blocked('relay')) eq 't' && $kafka->summary->{messages} > $published;
+		$node->safe_psql('payledger', worker_is_blocked('relay')) eq 't' && $kafka->summary->{messages} > $before->{messages};
 	},
-	after => sub {
-		forget_holder();
-	});
-cmp_ok($kafka->summary->{duplicates}, '>', 0, 'these came twice, and could be told by their ids');
+	after => \&forget_holder);
+cmp_ok($kafka->summary->{duplicates}, '>', $before->{duplicates}, 'these came twice, and could be told by their ids');
 
 kill_at(
 	'relay', 'while the broker is killed, too',

@@ -59,7 +59,8 @@ log_request(Request *req)
 	if (log_file == NULL)
 		return;
 	jw_object(&line, NULL);
-	jw_int(&line, "time", time(NULL));
+	jw_int(&line, "arrived_ms", req->arrived);
+	jw_int(&line, "ended_ms", wall_ms());
 	jw_string(&line, "request", req->id);
 	jw_string(&line, "method", req->method);
 	jw_string(&line, "path", req->uri);

@@ -56,6 +56,7 @@ extern uint64_t hash_bytes(const char *data, size_t len);
 extern uint64_t random64(void);
 extern void make_id(char *dst, const char *prefix, int length);
 extern int64_t now_ms(void);
+extern int64_t wall_ms(void);
 
 /* ---- jw.c: JSON writer; key is NULL inside an array ---- */
 
@@ -360,6 +361,7 @@ struct Request
 	char		path[512];
 	char		method[16];
 	char		id[ID_SIZE];
+	int64_t		arrived;		/* when the headers were read, in wall_ms() */
 	StrBuf		body;
 	bool		too_large;
 	Form		params;			/* of the query and the body */

@@ -62,6 +62,7 @@ read_headers(Request *req, const char *url, const char *method)
 	snprintf(req->path, sizeof(req->path), "%s", url);
 	snprintf(req->method, sizeof(req->method), "%s", method);
 	make_id(req->id, "req_", 14);
+	req->arrived = wall_ms();
 	req->key = request_header(req, "Idempotency-Key");
 	if (req->key != NULL && req->key[0] == '\0')
 		req->key = NULL;

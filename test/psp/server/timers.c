@@ -50,7 +50,10 @@ settle(size_t slot)
 	place(timer, slot);
 }
 
-/* Lets the timer fire delay_ms from now; it must not be armed. */
+/*
+ * Lets the timer fire delay_ms from now, never earlier; it must not be armed.
+ * The clock cuts off parts of a millisecond, which has to be made up for.
+ */
 void
 timer_arm(Timer *timer, int64_t delay_ms)
 {
@@ -59,7 +62,7 @@ timer_arm(Timer *timer, int64_t delay_ms)
 		size = size == 0 ? 64 : size * 2;
 		heap = xrealloc(heap, size * sizeof(Timer *));
 	}
-	timer->deadline = now_ms() + delay_ms;
+	timer->deadline = now_ms() + delay_ms + (delay_ms > 0);
 	count++;
 	place(timer, count);
 	settle(count);

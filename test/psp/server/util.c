@@ -192,12 +192,26 @@ make_id(char *dst, const char *prefix, int length)
 	dst[at] = '\0';
 }
 
+/* Milliseconds of a clock. */
+static int64_t
+read_clock(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 /* Milliseconds of a clock that never goes back. */
 int64_t
 now_ms(void)
 {
-	struct timespec now;
+	return read_clock(CLOCK_MONOTONIC);
+}
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+/* Milliseconds since 1970. */
+int64_t
+wall_ms(void)
+{
+	return read_clock(CLOCK_REALTIME);
 }

@@ -81,13 +81,13 @@ subtest 'delay' => sub {
 	my $reply = create('k');
 	my $took = time() - $begin;
 	is($reply->{status}, 200, 'answered');
-	cmp_ok($took, '>=', 0.199, 'not before the delay is over');
+	cmp_ok($took, '>=', 0.2, 'not before the delay is over');
 	replayed_ok('k', 'delay');
 };
 
 subtest 'delay, client gone' => sub {
 	$psp->reset;
-	$psp->fault(fault => 'delay', ms => 300);
+	$psp->fault(fault => 'delay', ms => 1500);
 	my $socket = start_create('k');
 	$psp->wait_for(sub { fired('delay') == 1 }, 'the request is delayed');
 	is(intents(), 0, 'not executed while it waits');
@@ -267,18 +267,11 @@ subtest 'oversized takes no memory' => sub {
 subtest 'slow_loris' => sub {
 	$psp->reset;
 	$psp->fault(fault => 'slow_loris', ms => 1);
-	my $socket = start_create('k');
-	my $pieces = 0;
-	my $text = '';
-	until ($text =~ /\r\n\r\n.*"transfer_group":null\}$/s)
-	{
-		my $got = sysread($socket, my $piece, 65536);
-		last unless $got;
-		$text .= $piece;
-		$pieces++;
-	}
-	like($text, qr/"status":"requires_capture"/, 'the reply comes in the end');
-	cmp_ok($pieces, '>', 200, 'in many pieces');
+	my $begin = time();
+	my $reply = create('k');
+	my $took = time() - $begin;
+	is($reply->{json}{status}, 'requires_capture', 'the reply comes in the end');
+	cmp_ok($took, '>=', length($reply->{content}) / 1000, 'but not soon');
 	replayed_ok('k', 'slow_loris');
 };
 
@@ -363,7 +356,7 @@ subtest 'many at once' => sub {
 	}
 	is($answers, 200, 'all are answered');
 	is(intents(), 200, 'all are executed');
-	cmp_ok(time() - $begin, '<', 10, 'they wait side by side');
+	cmp_ok(time() - $begin, '<', 200 * 0.1, 'they wait side by side');
 };
 
 subtest 'rules that make no sense' => sub {

@@ -130,6 +130,7 @@ subtest 'log' => sub {
 	is_deeply([ map { $_->{status} } @lines ], [ 200, 200, 0 ], 'status');
 	is_deeply([ map { $_->{replayed} ? 1 : 0 } @lines ], [ 0, 1, 0 ],
 		'replayed');
+	ok(!(grep { $_->{ended_ms} < $_->{arrived_ms} } @lines), 'times');
 	is_deeply([ map { $_->{fault} } @lines ], [ undef, undef, 'reset_after' ],
 		'fault');
 };

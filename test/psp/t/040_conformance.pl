@@ -10,7 +10,7 @@ use IPC::Run;
 use PspServer;
 use Test::More;
 
-my $cache = $ENV{PAYLEDGER_TEST_CACHE} || dirname($PspServer::HOME) . '/.cache';
+my $cache = $ENV{PAYLEDGER_CACHE} || dirname($PspServer::HOME) . '/.cache';
 my ($spec) = glob("$cache/stripe-mock-*/spec3.json");
 
 plan skip_all => 'stripe-mock is missing: run make mock' unless $spec;
@@ -83,7 +83,7 @@ $psp->api('POST', '/v1/refunds',
 $psp->api('GET', "$path/$intent->{id}");
 $psp->api('GET', $path, [ limit => 3, 'created[gte]' => 1 ]);
 $psp->stats;
-($status, $out) = conformance('--requests', "$dir/log", '--mock', $mock_url);
+($status, $out) = conformance("$dir/log", '--mock', $mock_url);
 is($status, 0, 'good requests pass, and stripe-mock takes them');
 like($out, qr/^6 passed, 0 failed$/m, 'all of them') or diag $out;
 
@@ -140,7 +140,7 @@ expect_problem('Content-Type: ',
 
 # A file without requests proves nothing.
 write_requests();
-($status, $out) = conformance('--requests', "$dir/requests");
+($status, $out) = conformance("$dir/requests");
 is($status, 1, 'nothing checked is no success');
 is($out, "0 passed, 0 failed\n", 'nothing checked');
 
@@ -170,7 +170,7 @@ sub expect_problem
 		%{ $request->{headers} || {} });
 
 	write_requests({ %$request, headers => \%headers });
-	my ($status, $out) = conformance('--requests', "$dir/requests");
+	my ($status, $out) = conformance("$dir/requests");
 	is($status, 1, "refused: $problem");
 	like($out, qr/^    .*\Q$problem\E/m, 'says why') or diag $out;
 	like($out, qr/^0 passed, 1 failed$/m, 'counts it');
