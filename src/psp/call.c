@@ -52,20 +52,49 @@ clean_reference(const char *reference)
 	return reference;
 }
 
-/* What an adapter made of a reply, as it may go into rows and events. */
-static void
-clean_outcome(PlOutcome *outcome)
+static const char *
+copy_text(const char *text)
 {
-	outcome->psp_reference = clean_reference(outcome->psp_reference);
-	outcome->message = pl_redact(outcome->message);
-	outcome->code = pl_redact(outcome->code);
-	if (outcome->code != NULL && strlen(outcome->code) > MAX_CODE)
-		outcome->code = pnstrdup(outcome->code, MAX_CODE);
-	if (outcome->next_action != NULL && strlen(outcome->next_action) > MAX_NEXT_ACTION)
+	return text ? pstrdup(text) : NULL;
+}
+
+/*
+ * Take over what an adapter said, as it may go into rows and events, into the
+ * call's memory.
+ */
+static void
+take_outcome(PlCall *call, const PlOutcome *said)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(call->context);
+	PlOutcome  *outcome = &call->outcome;
+	char	   *code = pl_redact(said->code);
+
+	*outcome = *said;
+	outcome->psp_reference = copy_text(clean_reference(said->psp_reference));
+	outcome->message = pl_redact(said->message);
+	if (code != NULL && strlen(code) > MAX_CODE)
+		code[MAX_CODE] = '\0';
+	outcome->code = code;
+	if (said->next_action != NULL && strlen(said->next_action) > MAX_NEXT_ACTION)
 	{
 		outcome->next_action = NULL;
 		outcome->message = "the next action is too large to be kept";
 	}
+	else
+		outcome->next_action = copy_text(said->next_action);
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/* Memory for adapters while they look at one reply. */
+static MemoryContext
+scratch_context(void)
+{
+	static MemoryContext scratch = NULL;
+
+	if (scratch == NULL)
+		scratch = AllocSetContextCreate(TopMemoryContext, "payledger reply",
+										ALLOCSET_DEFAULT_SIZES);
+	return scratch;
 }
 
 /*
@@ -75,23 +104,25 @@ clean_outcome(PlOutcome *outcome)
 static void
 interpret(PlCall *call, PlHttpReply *reply)
 {
-	MemoryContext oldcontext = MemoryContextSwitchTo(call->context);
+	MemoryContext scratch = scratch_context();
+	MemoryContext oldcontext = MemoryContextSwitchTo(scratch);
+	PlOutcome	outcome;
 
-	reset_outcome(&call->outcome);
 	PG_TRY();
 	{
+		reset_outcome(&outcome);
 		if (reply == NULL)
 			call->ready_at = pl_monotonic_ms() +
-				call->gateway->adapter->perform(call->gateway, &call->request, &call->outcome);
+				call->gateway->adapter->perform(call->gateway, &call->request, &outcome);
 		else
-			call->gateway->adapter->interpret(&call->request, reply, &call->outcome);
-		clean_outcome(&call->outcome);
+			call->gateway->adapter->interpret(&call->request, reply, &outcome);
+		take_outcome(call, &outcome);
 	}
 	PG_CATCH();
 	{
 		ErrorData  *error;
 
-		MemoryContextSwitchTo(call->context);
+		MemoryContextSwitchTo(scratch);
 		error = CopyErrorData();
 		FlushErrorState();
 		pl_call_set_outcome(call, PL_OUTCOME_UNKNOWN, "reply_not_understood", error->message);
@@ -99,6 +130,7 @@ interpret(PlCall *call, PlHttpReply *reply)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(oldcontext);
+	MemoryContextReset(scratch);
 }
 
 /*
