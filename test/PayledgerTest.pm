@@ -42,7 +42,7 @@ our @EXPORT = qw(
   check_ledger check_psp check_kafka check_books
 );
 
-my $json = JSON::PP->new->canonical->allow_nonref;
+my $json = JSON::PP->new->utf8->canonical->allow_nonref;
 
 # ---- servers ----
 

@@ -41,7 +41,7 @@ static PlQuery insert_history = {
 	"INSERT INTO payledger.state_history"
 	" (history_id, payment_id, machine, object_id, from_status, to_status, at, actor, cause)"
 	" SELECT h, p, m, o, f, t, $8, $9, c"
-	" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+	" FROM (SELECT pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
 	"  pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7)) AS u(h, p, m, o, f, t, c)",
 	9, {INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 	TEXTARRAYOID, TIMESTAMPTZOID, TEXTOID}

@@ -44,7 +44,8 @@ static PlQuery insert_entries = {
 	" (journal_entry_id, entry_type, payment_id, reference, reverses,"
 	"  recorded_at, effective_at, transaction_no)"
 	" SELECT i, t, p, r, v, $6, $6, $7"
-	" FROM unnest($1, $2, $3, $4, $5) AS e(i, t, p, r, v)",
+	" FROM (SELECT pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+	"  pg_catalog.unnest($5)) AS e(i, t, p, r, v)",
 	7, {INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID,
 		TIMESTAMPTZOID, INT8OID}
 };
@@ -57,7 +58,7 @@ static PlQuery insert_entries = {
 static PlQuery insert_postings = {
 	"INSERT INTO payledger.postings (journal_entry_id, leg, account_id, amount, transaction_no)"
 	" SELECT e, l, a, m, $5"
-	" FROM unnest($1, $2, $3, $4) AS p(e, l, a, m)"
+	" FROM (SELECT pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS p(e, l, a, m)"
 	" WHERE NOT EXISTS (SELECT FROM payledger.accounts c"
 	"					WHERE c.account_id = a AND c.status <> 'ACTIVE')",
 	5, {INT8ARRAYOID, INT2ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8OID}

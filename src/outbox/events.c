@@ -40,7 +40,7 @@ static PlQuery insert_events = {
 	" (id, aggregatetype, aggregateid, type, payload, \"timestamp\", version, event_key,"
 	"  ce_source, ce_time, ce_subject, traceparent, transaction_no)"
 	" SELECT i, at, ai, ty, p, $9, v, k, $10, $11, ai, tp, $12"
-	" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+	" FROM (SELECT pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
 	"  pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8)) AS u(i, at, ai, ty, p, v, k, tp)",
 	12, {UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONARRAYOID, INT8ARRAYOID,
 		TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPOID, TEXTOID, TEXTOID, INT8OID}

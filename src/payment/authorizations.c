@@ -47,7 +47,7 @@ static PlQuery insert_orders = {
 	"INSERT INTO payledger.payment_orders"
 	" (payment_order_id, payment_id, seller_id, currency, amount, status, created_at, updated_at)"
 	" SELECT i, $4, s, $5, a, 'INITIATED_PENDING', $6, $6"
-	" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS u(i, s, a)",
+	" FROM (SELECT pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS u(i, s, a)",
 	6, {INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8OID, TEXTOID, TIMESTAMPTZOID}
 };
 

@@ -40,7 +40,7 @@ static PlQuery insert_requests = {
 	"  psp_reference, parameters, next_attempt_at, idempotency_key, status, created_at, updated_at)"
 	" SELECT i, p, g, o::payledger.psp_operation, t, nullif(a, 0), c, m, r, j::jsonb, d,"
 	"  'pl_' || i, 'READY', $12, $12"
-	" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+	" FROM (SELECT pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
 	"  pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
 	"  pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11))"
 	"  AS u(i, p, g, o, t, a, c, m, r, j, d)",

@@ -52,6 +52,20 @@ clean_reference(const char *reference)
 	return reference;
 }
 
+/* A PSP may repeat in its message the secret that it refuses. */
+static void
+hide_secrets(const PlGateway *gateway, char *message)
+{
+	for (int i = 0; message && gateway->adapter->secrets && gateway->adapter->secrets[i]; i++)
+	{
+		const char *secret = pl_secret(gateway->name, gateway->adapter->secrets[i]);
+		char	   *found;
+
+		while (secret != NULL && (found = strstr(message, secret)) != NULL)
+			memset(found, '*', strlen(secret));
+	}
+}
+
 static const char *
 copy_text(const char *text)
 {
@@ -68,10 +82,12 @@ take_outcome(PlCall *call, const PlOutcome *said)
 	MemoryContext oldcontext = MemoryContextSwitchTo(call->context);
 	PlOutcome  *outcome = &call->outcome;
 	char	   *code = pl_redact(said->code);
+	char	   *message = pl_redact(said->message);
 
+	hide_secrets(call->gateway, message);
 	*outcome = *said;
 	outcome->psp_reference = copy_text(clean_reference(said->psp_reference));
-	outcome->message = pl_redact(said->message);
+	outcome->message = message;
 	if (code != NULL && strlen(code) > MAX_CODE)
 		code[MAX_CODE] = '\0';
 	outcome->code = code;

@@ -43,7 +43,9 @@ static PlQuery store_outcomes = {
 	"  psp_reference = coalesce(u.psp_reference, r.psp_reference), reply_status = u.reply_status,"
 	"  reply_code = u.reply_code, reply_message = u.reply_message,"
 	"  lease_token = NULL, lease_expires_at = NULL, updated_at = $11"
-	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS u(payment_id, psp_request_id, attempt, status,"
+	" FROM (SELECT pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+	"  pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
+	"  pg_catalog.unnest($9)) AS u(payment_id, psp_request_id, attempt, status,"
 	"  next_attempt_at, psp_reference, reply_status, reply_code, reply_message)"
 	" WHERE r.payment_id = u.payment_id AND r.psp_request_id = u.psp_request_id"
 	"  AND r.status::text = 'IN_FLIGHT' AND r.lease_token = $10 AND r.attempt = u.attempt"
@@ -105,6 +107,16 @@ decide_unknown(Decision *decision, TimestampTz now)
 	}
 }
 
+/*
+ * Was the request itself not looked at: nothing could be sent, or the PSP
+ * refused our credentials?
+ */
+static bool
+was_not_looked_at(const PlCall *call)
+{
+	return call->unreached || call->outcome.http_status == 401 || call->outcome.http_status == 403;
+}
+
 static void
 decide_retry(Decision *decision, TimestampTz now)
 {
@@ -118,11 +130,11 @@ decide_retry(Decision *decision, TimestampTz now)
 	}
 
 	/*
-	 * A shopper who waits gets an answer, also when the PSP cannot be reached;
+	 * A shopper who waits gets an answer, also when the PSP cannot be asked;
 	 * what was authorized waits until it can.
 	 */
 	if (call->request.attempt >= call->gateway->max_attempts &&
-		(!call->unreached || call->request.operation == PL_OP_AUTHORIZE))
+		(call->request.operation == PL_OP_AUTHORIZE || !was_not_looked_at(call)))
 	{
 		decision->told.class = PL_OUTCOME_REFUSED;
 		decision->told.code = "attempts_exhausted";

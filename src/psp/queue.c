@@ -45,7 +45,8 @@ static PlQuery lease_rows = {
 	"  lease_token = $6, lease_expires_at = u.expires_at,"
 	"  first_sent_at = coalesce(r.first_sent_at, $7),"
 	"  request_bytes = coalesce(r.request_bytes, u.bytes), updated_at = $7"
-	" FROM unnest($1, $2, $3, $4, $5) AS u(payment_id, psp_request_id, attempt, expires_at, bytes)"
+	" FROM (SELECT pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+	"  pg_catalog.unnest($5)) AS u(payment_id, psp_request_id, attempt, expires_at, bytes)"
 	" WHERE r.payment_id = u.payment_id AND r.psp_request_id = u.psp_request_id",
 	7, {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, BYTEAARRAYOID, INT8OID,
 	TIMESTAMPTZOID}

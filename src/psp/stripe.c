@@ -14,7 +14,7 @@
 #include "utils/builtins.h"
 
 /* the version whose parameters and statuses this file speaks */
-#define STRIPE_VERSION "2025-09-30.clover"
+#define STRIPE_VERSION "2026-08-26.dahlia"
 
 /*
  * Keys may be removed once they are at least 24 hours old; one hour less, so
@@ -61,6 +61,7 @@ static const struct
 static int64
 stripe_amount(int64 amount, const char *currency)
 {
+	const int64 given = amount;
 	int			ours = pl_check_currency(currency)->exponent;
 	int			theirs = ours;
 
@@ -71,14 +72,14 @@ stripe_amount(int64 amount, const char *currency)
 		if (pg_mul_s64_overflow(amount, 10, &amount))
 			ereport(ERROR,
 					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-					 errmsg("amount in %s is too large for stripe", currency)));
+					 errmsg("amount " INT64_FORMAT " %s is too large for stripe", given, currency)));
 	for (; ours > theirs; ours--)
 	{
 		if (amount % 10 != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 					 errmsg("amount " INT64_FORMAT " %s is not a whole number of stripe's units",
-							amount, currency)));
+							given, currency)));
 		amount /= 10;
 	}
 	return amount;
@@ -366,8 +367,12 @@ interpret_error(const PlRequest *request, const PlHttpReply *reply,
 		return;
 	outcome->class = pl_classify_error(&pl_stripe_adapter, reply, type, code);
 
-	/* Stripe's own word on whether another attempt can help wins */
-	if (outcome->class == PL_OUTCOME_RETRY && is_text(should_retry, "false"))
+	/*
+	 * Stripe's own word on whether another attempt can help wins, but for a
+	 * refused API key: it cannot know that an operator will put in another.
+	 */
+	if (outcome->class == PL_OUTCOME_RETRY && is_text(should_retry, "false") &&
+		reply->status != 401 && reply->status != 403)
 		outcome->class = PL_OUTCOME_REFUSED;
 	else if (outcome->class == PL_OUTCOME_REFUSED && is_text(should_retry, "true"))
 		outcome->class = reply->in_doubt ? PL_OUTCOME_UNKNOWN : PL_OUTCOME_RETRY;

@@ -320,14 +320,23 @@ pl_kafka_expect_topic(const char *topic)
 		topics[ntopics++] = handle;
 }
 
-/* Hand one message to librdkafka, which copies it. */
+/*
+ * Hand one message to librdkafka, which copies it.
+ *
+ * Headers go in as one object of ours: those given one by one it frees twice
+ * when the topic turns out not to exist (2.0.2, rd_kafka_produceva).
+ */
 static bool
 produce(int index)
 {
 	PlMessage  *message = &batch[index];
-	rd_kafka_vu_t vus[6 + PL_MAX_HEADERS];
+	rd_kafka_headers_t *headers = rd_kafka_headers_new(message->nheaders);
+	rd_kafka_vu_t vus[7];
 	int			n = 0;
 	rd_kafka_error_t *error;
+
+	for (int i = 0; i < message->nheaders; i++)
+		rd_kafka_header_add(headers, message->headers[i].name, -1, message->headers[i].value, -1);
 
 	vus[n].vtype = RD_KAFKA_VTYPE_TOPIC;
 	vus[n++].u.cstr = message->topic;
@@ -337,19 +346,14 @@ produce(int index)
 	vus[n].vtype = RD_KAFKA_VTYPE_VALUE;
 	vus[n].u.mem.ptr = unconstify(char *, message->value);
 	vus[n++].u.mem.size = strlen(message->value);
+	vus[n].vtype = RD_KAFKA_VTYPE_HEADERS;
+	vus[n++].u.headers = headers;
 	vus[n].vtype = RD_KAFKA_VTYPE_MSGFLAGS;
 	vus[n++].u.i = RD_KAFKA_MSG_F_COPY;
 	vus[n].vtype = RD_KAFKA_VTYPE_TIMESTAMP;
 	vus[n++].u.i64 = message->time_ms;
 	vus[n].vtype = RD_KAFKA_VTYPE_OPAQUE;
 	vus[n++].u.ptr = (void *) (uintptr_t) (((uint64) batch_no << 32) | (uint32) index);
-	for (int i = 0; i < message->nheaders; i++)
-	{
-		vus[n].vtype = RD_KAFKA_VTYPE_HEADER;
-		vus[n].u.header.name = message->headers[i].name;
-		vus[n].u.header.val = message->headers[i].value;
-		vus[n++].u.header.size = -1;
-	}
 
 	error = rd_kafka_produceva(producer, vus, n);
 	if (error != NULL)
@@ -359,6 +363,7 @@ produce(int index)
 		snprintf(text, sizeof(text), "event %s cannot be sent to topic %s: %s",
 				 message->headers[0].value, message->topic, rd_kafka_error_string(error));
 		rd_kafka_error_destroy(error);
+		rd_kafka_headers_destroy(headers);
 		fail(FAILURE_MESSAGE, text);
 		return false;
 	}

@@ -71,10 +71,11 @@ static int64 window_end;		/* no event of the window has a higher seq */
 static bool window_read;		/* something of the window was read */
 static Datum finished;			/* int8[]: in S1.xip, not in S2.xip */
 static int64 next_bound;		/* a bound for snapshots taken from now on */
+static ItemPointerData cursor_tid;	/* the cursor's row */
 
 static PlQuery load_cursor = {
 	"SELECT snapshot_xmax, window_start, snapshot_xip, snapshot_xip_start,"
-	"       next_xmax, next_window_start, next_xip, next_xip_start, published_seq"
+	"       next_xmax, next_window_start, next_xip, next_xip_start, published_seq, ctid"
 	" FROM payledger.relay_cursors WHERE shard = 0", 0
 };
 
@@ -82,19 +83,25 @@ static PlQuery sequence_value = {
 	"SELECT last_value FROM payledger.outbox_seq", 0
 };
 
+/*
+ * By ctid: while some session holds an old snapshot, each update leaves a
+ * version that cannot be removed, and a look-up by key would visit them all.
+ */
 static PlQuery end_window = {
 	"UPDATE payledger.relay_cursors"
 	" SET snapshot_xmax = $1, window_start = $2, snapshot_xip = $3, snapshot_xip_start = $4,"
 	"     next_xmax = NULL, next_window_start = NULL, next_xip = NULL, next_xip_start = NULL,"
 	"     published_seq = 0, published = published + $5, updated_at = pg_catalog.clock_timestamp()"
-	" WHERE shard = 0", 5, {INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID}
+	" WHERE ctid = $6 AND shard = 0 RETURNING ctid",
+	6, {INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID, TIDOID}
 };
 
 static PlQuery move_in_window = {
 	"UPDATE payledger.relay_cursors"
 	" SET next_xmax = $1, next_window_start = $2, next_xip = $3, next_xip_start = $4,"
-	"     published_seq = $6, published = published + $5, updated_at = pg_catalog.clock_timestamp()"
-	" WHERE shard = 0", 6, {INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID, INT8OID}
+	"     published_seq = $7, published = published + $5, updated_at = pg_catalog.clock_timestamp()"
+	" WHERE ctid = $6 AND shard = 0 RETURNING ctid",
+	7, {INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID, TIDOID, INT8OID}
 };
 
 #define EVENT_COLUMNS(o) \
@@ -289,6 +296,15 @@ pl_window_forget(void)
 	loaded = false;
 }
 
+/* Where the cursor's row is now: a column of the last result. */
+static void
+remember_tid(int column)
+{
+	bool		isnull;
+
+	ItemPointerCopy((ItemPointer) DatumGetPointer(pl_get_datum(0, column, &isnull)), &cursor_tid);
+}
+
 static void
 load(void)
 {
@@ -298,6 +314,7 @@ load(void)
 		elog(ERROR, "payledger.relay_cursors has no row for shard 0");
 	done = load_mark(1);
 	published_seq = pl_get_int64(0, 9);
+	remember_tid(10);
 	/* a bound of the past is one of the present */
 	next_bound = done->bound;
 	if (!pl_isnull(0, 5))
@@ -471,17 +488,17 @@ pl_window_advance(const PlChunk *chunk)
 
 	add_mark(&args, open_mark);
 	pl_arg_int64(&args, chunk->n);
-	if (chunk->ends_window)
-	{
-		if (pl_execute(&end_window, &args) != 1)
-			elog(ERROR, "payledger.relay_cursors has no row for shard 0");
-		finish_window();
-	}
-	else
-	{
+	pl_arg(&args, PointerGetDatum(&cursor_tid));
+	if (!chunk->ends_window)
 		pl_arg_int64(&args, chunk->last_seq);
-		if (pl_execute(&move_in_window, &args) != 1)
-			elog(ERROR, "payledger.relay_cursors has no row for shard 0");
+	if (pl_execute(chunk->ends_window ? &end_window : &move_in_window, &args) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the row of shard 0 in payledger.relay_cursors was changed by another session")));
+	remember_tid(1);
+
+	if (chunk->ends_window)
+		finish_window();
+	else
 		position = chunk->last_seq;
-	}
 }

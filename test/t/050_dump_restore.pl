@@ -55,6 +55,16 @@ sub failed_checks
 
 # ---- every stage ----
 
+# Ids are taken from the clock, and this server's was an hour ahead: payledger
+# remembers over a restart how far it has come.
+$source->stop;
+my $limit = $source->data_dir . '/payledger.id_limit';
+my $ahead = slurp_file($limit) + 3600 * 1000 * 4096;
+open(my $file, '>', $limit) or BAIL_OUT("could not write $limit: $!");
+print $file "$ahead\n";
+close($file);
+$source->start;
+
 # ids that no fresh cluster reaches
 sql($source, <<~'SQL');
 	CREATE PROCEDURE burn(n int) LANGUAGE plpgsql AS $$
@@ -129,6 +139,7 @@ my $dump = PostgreSQL::Test::Utils::tempdir('dump') . '/dump';
 $source->command_ok([ 'pg_dump', '-Fc', '-f', $dump, '-d', $source->connstr('payledger') ], 'pg_dump');
 my $sums = checksums($source, 'payledger');
 my $trial_balance = trial_balance($source, 'payledger');
+my $newest_id = sql($source, 'SELECT max(history_id) FROM payledger.state_history');
 my $next_xid = sql($source, 'SELECT pg_current_xact_id()');
 check_ledger($source, 'the source');
 # what stands still stays so
@@ -228,8 +239,8 @@ is(sql($target, <<~"SQL"), "CAPTURED|620\nCAPTURED|600\nCAPTURED|1310\nPARTIALLY
 	SQL
 wait_sql($target, "SELECT max(fold_no) > $folds FROM payledger.folds", 'the keeper has folded');
 check_ledger($target, 'after folding');
-is(sql($target, 'SELECT count(*) FROM (SELECT payment_intent_id FROM payledger.payment_intents GROUP BY 1 HAVING count(*) > 1) d'),
-	0, 'no id was given out twice');
+cmp_ok(sql($target, 'SELECT min(history_id) FROM payledger.state_history h JOIN payledger.payment_intents i ON i.payment_intent_id = h.payment_id'
+		  . " WHERE i.order_id LIKE 'new-%'"), '>', $newest_id, 'ids go on from where they were');
 
 $target->stop;
 done_testing();

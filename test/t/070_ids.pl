@@ -1,0 +1,137 @@
+# Ids are unique over all sessions and never go back: not within a session, not
+# over a restart or a crash, and not when the clock is set back.
+
+use strict;
+use warnings FATAL => 'all';
+
+use PayledgerTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my ($faketime) = glob('/usr/lib/*/faketime/libfaketime.so.1');
+BAIL_OUT('no libfaketime: install faketime') unless $faketime;
+
+my $node = new_node('ids', 'payledger.databases' => '', 'payledger.node_id' => 517);
+
+sql($node, 'CREATE TABLE drawn (session int, n bigserial, id bigint)');
+
+# The parts of an id: milliseconds since 1970, node, sequence.
+sub parts
+{
+	my ($id) = @_;
+	return (($id >> 22) + 1735689600000, ($id >> 12) & 1023, $id & 4095);
+}
+
+subtest 'what an id is made of' => sub {
+	my ($before, $id, $after) = split /\|/, sql($node, <<~'SQL');
+		SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint, payledger.next_id(),
+			   (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+		SQL
+	my ($ms, $server, $sequence) = parts($id);
+
+	# after a restart ids go on from what the server before had promised
+	cmp_ok($ms, '>=', $before - 1, 'not before now');
+	cmp_ok($ms, '<=', $after + 10_000, 'nor far ahead');
+	is($server, 517, "the server's number");
+};
+
+subtest 'sixteen sessions at once' => sub {
+	my $script = PostgreSQL::Test::Utils::tempdir('ids') . '/draw.sql';
+
+	append_to_file($script, <<~'SQL');
+		INSERT INTO drawn (session, id) SELECT :client_id, payledger.next_id() FROM generate_series(1, 2000);
+		SQL
+	$node->command_ok([ 'pgbench', '-n', '-c', 16, '-j', 2, '-t', 5, '-f', $script, '-d', $node->connstr('payledger') ],
+		'pgbench draws');
+	is(sql($node, 'SELECT count(*), count(DISTINCT id) FROM drawn'), '160000|160000', 'all are different');
+	is(sql($node, <<~'SQL'), 0, 'none is below the one before it in its session');
+		SELECT count(*) FROM (SELECT id, lag(id) OVER (PARTITION BY session ORDER BY n) AS previous FROM drawn) d WHERE id <= previous
+		SQL
+	is(sql($node, 'SELECT count(DISTINCT (id >> 12) & 1023) FROM drawn'), 1, 'all of one server');
+};
+
+# The newest id there is, then the next one.
+sub next_is_above
+{
+	my ($newest, $name) = @_;
+	my $next = sql($node, 'SELECT payledger.next_id()');
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	cmp_ok($next, '>', $newest, $name);
+	return $next;
+}
+
+my $newest = sql($node, 'SELECT max(id) FROM drawn');
+$node->restart;
+$newest = next_is_above($newest, 'a restart');
+
+# Runs the server with another clock.
+sub restart_at
+{
+	my ($offset, $mode) = @_;
+
+	$node->stop($mode);
+	{
+		local $ENV{LD_PRELOAD} = $faketime;
+		local $ENV{FAKETIME} = $offset;
+		# only the clock that shows the date; what measures time goes on
+		local $ENV{FAKETIME_DONT_FAKE_MONOTONIC} = 1;
+		local $ENV{FAKETIME_DONT_RESET} = 1;
+		$node->start;
+	}
+	return;
+}
+
+for my $mode ('fast', 'immediate')
+{
+	restart_at('-2h', $mode);
+	cmp_ok(sql($node, 'SELECT extract(epoch FROM clock_timestamp())'), '<', time() - 7000, "$mode stop: the clock was set back");
+	$newest = next_is_above($newest, "$mode stop: two hours back");
+	my @ids = split /\n/, sql($node, 'SELECT payledger.next_id() FROM generate_series(1, 20000)');
+	is(scalar(grep { $ids[$_] <= $ids[ $_ - 1 ] } 1 .. $#ids), 0, "$mode stop: still growing");
+	cmp_ok($ids[0], '>', $newest, "$mode stop: from there on");
+	$newest = $ids[-1];
+}
+
+restart_at('+0', 'fast');
+$newest = next_is_above($newest, 'the clock is right again');
+
+subtest 'the clock goes back in the middle of a session' => sub {
+	my $file = PostgreSQL::Test::Utils::tempdir('clock') . '/offset';
+	my $set = sub { append_to_file("$file.new", "$_[0]\n"); rename("$file.new", $file) or die "rename: $!\n" };
+
+	$set->('+0');
+	$node->stop;
+	{
+		local $ENV{LD_PRELOAD} = $faketime;
+		local $ENV{FAKETIME_TIMESTAMP_FILE} = $file;
+		local $ENV{FAKETIME_NO_CACHE} = 1;
+		local $ENV{FAKETIME_DONT_FAKE_MONOTONIC} = 1;
+		$node->start;
+	}
+	my $session = $node->background_psql('payledger', on_error_die => 1);
+	my ($before, $first) = split /\|/, $session->query_safe('SELECT extract(epoch FROM clock_timestamp()), payledger.next_id()');
+	$set->('-1h');
+	my ($after, $second) = split /\|/, $session->query_safe('SELECT extract(epoch FROM clock_timestamp()), payledger.next_id()');
+	cmp_ok($after, '<', $before - 3000, 'an hour back');
+	cmp_ok($second, '>', $first, 'the id is above the one before');
+	cmp_ok(sql($node, 'SELECT payledger.next_id()'), '>', $second, 'in another session too');
+	$session->quit;
+};
+
+# A payment's parts are in the order of their ids, and so is its history, which
+# nothing but the ids tells.
+is(sql($node, <<~'SQL'), 't', 'ids of objects come from there');
+	SELECT payledger.add_gateway('sandbox', 'sandbox', is_default => true) IS NOT NULL;
+	SQL
+my $intent = create_intent($node, [100]);
+cmp_ok($intent, '>', $newest, 'an intent has the next id');
+
+$node->stop;
+$node->append_conf('postgresql.conf', 'payledger.node_id = 518');
+$node->start;
+my ($ms, $server) = parts(next_is_above($newest, 'another number of the server'));
+is($server, 518, 'shows in its ids');
+
+$node->stop;
+done_testing();
