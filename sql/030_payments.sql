@@ -59,6 +59,9 @@ SELECT answer(order_of('MANUAL', 'SELLER-111'), 'SUCCEEDED');
 SELECT status, captured_amount, voided_amount FROM payledger.payments WHERE payment_id = :manual;
 SELECT entry_type, account_code, debit, credit FROM payledger.journal
  WHERE payment_id = :manual ORDER BY journal_entry_id, leg;
+-- nothing is left to capture, so the PSP is told to free the rest; a capture carries the payment method
+SELECT operation, status, amount, payment_method FROM payledger.psp_requests
+ WHERE payment_id = :manual ORDER BY psp_request_id;
 
 -- voided before anything was captured: the PSP is told
 SELECT create_intent('VOID', 'manual') AS void \gset

@@ -114,8 +114,8 @@ define_worker_settings(void)
 							   &pl_gateway_secrets_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
 							   NULL, NULL, NULL);
 	DefineCustomIntVariable("payledger.gateway_concurrency",
-							"Requests that may be in flight at PSPs at once.",
-							NULL,
+							"Requests that may be in flight at each gateway at once.",
+							"Each takes a file descriptor or two of max_files_per_process.",
 							&pl_gateway_concurrency, 256, 1, 10000, PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 }

@@ -46,6 +46,24 @@
 	}
 #endif
 
+/* 16 lets the callbacks of the JSON parser return an error */
+#if PG_VERSION_NUM >= 160000
+#define PL_JSON_CALLBACK JsonParseErrorType
+#define PL_JSON_CALLBACK_DONE return JSON_SUCCESS
+#else
+#define PL_JSON_CALLBACK void
+#define PL_JSON_CALLBACK_DONE return
+#endif
+
+/* 17 takes the lexing context to fill as first argument */
+#if PG_VERSION_NUM >= 170000
+#define PlMakeJsonLexContext(json, length, encoding) \
+	makeJsonLexContextCstringLen(NULL, (json), (length), (encoding), true)
+#else
+#define PlMakeJsonLexContext(json, length, encoding) \
+	makeJsonLexContextCstringLen((json), (length), (encoding), true)
+#endif
+
 /* 18 puts it in front of the declaration */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn pg_attribute_noreturn()

@@ -134,7 +134,7 @@ add_captures(PlWork *work, const Authorized *authorized, const char *payment_met
 					   authorized->order_ids[foreach_current_index(cell)],
 					   ((PlLine *) lfirst(cell))->amount, authorized->currency, payment_method,
 					   authorized->psp_reference,
-					   list_length(authorized->lines) == 1 ? "{\"final\":true}" : "{\"final\":false}", 0);
+					   list_length(authorized->lines) == 1 ? PL_CAPTURE_FINAL : PL_CAPTURE_PARTIAL, 0);
 }
 
 static char *
@@ -210,7 +210,8 @@ authorize(PlWork *work, const PlRequest *request, const PlOutcome *outcome)
 					 psprintf("AUTH_HOLD:" INT64_FORMAT, authorized.payment_id), 0,
 					 NULL, authorized.currency, authorized.total);
 	if (authorized.automatic)
-		add_captures(work, &authorized, request->payment_method);
+		add_captures(work, &authorized, request->payment_method ? request->payment_method
+					 : pl_payment_method(authorized.payment_id));
 	add_events(work, &authorized);
 }
 

@@ -15,7 +15,8 @@
 static PlQuery add_voided = {
 	"UPDATE payledger.payments SET voided_amount = voided_amount + $2,"
 	" status = " PL_PAYMENT_STATUS("captured_amount", "refunded_amount", "(voided_amount + $2)") ","
-	" event_version = $3, updated_at = $4 WHERE payment_id = $1 RETURNING status = 'VOIDED'",
+	" event_version = $3, updated_at = $4 WHERE payment_id = $1"
+	" RETURNING captured_amount + voided_amount = total_amount",
 	4, {INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID}
 };
 
@@ -74,19 +75,17 @@ cancel(PlWork *work, PlPayment *payment, List *orders, bool voids_payment)
 									   order->amount, "CANCELLED"), payment->traceparent);
 	}
 	if (voids_payment)
-	{
 		pl_payment_event(work, "payment_voided", payment->payment_id, ++payment->event_version,
 						 voided_data(payment), payment->traceparent);
-		pl_request_add(work, payment->payment_id, payment->gateway, PL_OP_CANCEL, payment->payment_id,
-					   0, payment->currency, NULL, payment->psp_reference, "{}", 0);
-	}
 
 	pl_arg_int64(&totals, payment->payment_id);
 	pl_arg_int64(&totals, amount);
 	pl_arg_int64(&totals, payment->event_version);
 	pl_arg_timestamp(&totals, work->now);
 	pl_execute(&add_voided, &totals);
-	Assert(pl_get_bool(0, 1) == voids_payment);
+	if (pl_get_bool(0, 1))
+		pl_request_release(work, payment->payment_id, payment->gateway, payment->currency,
+						   payment->psp_reference);
 
 	pl_arg_int64(&args, payment->payment_id);
 	pl_arg_array(&args, ids, NULL, list_length(orders), INT8OID);

@@ -36,7 +36,8 @@ static PlQuery add_captured = {
 	" FROM payledger.payment_orders o"
 	" LEFT JOIN payledger.sellers s ON s.seller_id = o.seller_id AND s.currency = o.currency"
 	" WHERE p.payment_id = $1 AND o.payment_id = $1 AND o.payment_order_id = $2"
-	" RETURNING p.event_version, p.traceparent, o.seller_id, o.amount, s.commission_bps, s.commission_fixed",
+	" RETURNING p.event_version, p.traceparent, o.seller_id, o.amount, s.commission_bps, s.commission_fixed,"
+	"  p.voided_amount > 0 AND p.captured_amount + p.voided_amount = p.total_amount, p.gateway, p.psp_reference",
 	4, {INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID}
 };
 
@@ -53,8 +54,8 @@ static PlQuery add_voided = {
 	" event_version = p.event_version + 2, updated_at = $3"
 	" FROM payledger.payment_orders o"
 	" WHERE p.payment_id = $1 AND o.payment_id = $1 AND o.payment_order_id = $2"
-	" RETURNING p.event_version, p.traceparent, o.seller_id, o.amount, p.status = 'VOIDED', p.gateway,"
-	"  p.psp_reference", 3, {INT8OID, INT8OID, TIMESTAMPTZOID}
+	" RETURNING p.event_version, p.traceparent, o.seller_id, o.amount,"
+	"  p.captured_amount + p.voided_amount = p.total_amount, p.gateway, p.psp_reference", 3, {INT8OID, INT8OID, TIMESTAMPTZOID}
 };
 
 static PlQuery set_capture_failed = {
@@ -123,19 +124,17 @@ pl_sql_capture(PG_FUNCTION_ARGS)
 		PlWork	   *work;
 		SPITupleTable *reply;
 		int64		amount;
-		bool		final;
 
 		pl_lock_order(order_id, &payment, &order);
 		amount = PG_ARGISNULL(1) ? order.amount : PG_GETARG_INT64(1);
 		if (strcmp(order.status, "INITIATED_PENDING") != 0)
 			pl_illegal_transition("payment_order", order_id, order.status, "CAPTURE_REQUESTED");
 		check_capture_amount(order_id, amount, order.amount);
-		final = is_only_order(payment.payment_id);
 
 		work = pl_work_begin("capture");
 		pl_request_add(work, payment.payment_id, payment.gateway, PL_OP_CAPTURE, order_id, amount,
-					   payment.currency, NULL, payment.psp_reference,
-					   final ? "{\"final\":true}" : "{\"final\":false}", 0);
+					   payment.currency, pl_payment_method(payment.payment_id), payment.psp_reference,
+					   is_only_order(payment.payment_id) ? PL_CAPTURE_FINAL : PL_CAPTURE_PARTIAL, 0);
 		pl_payment_event(work, "payment_order_capture_requested", payment.payment_id,
 						 ++payment.event_version,
 						 pl_order_data(order_id, order.seller_id, payment.currency, amount, "CAPTURE_REQUESTED"),
@@ -225,6 +224,8 @@ capture_succeeded(PlWork *work, const PlRequest *request, const PlOutcome *outco
 	rest = pl_get_int64(0, 4) - request->amount;
 	if (!pl_isnull(0, 5))
 		commission = pl_commission(request->amount, pl_get_int32(0, 5), pl_get_int64(0, 6));
+	if (pl_get_bool(0, 7) && strcmp(request->parameters, PL_CAPTURE_FINAL) != 0)
+		pl_request_release(work, request->payment_id, pl_get_text(0, 8), request->currency, pl_get_text(0, 9));
 
 	pl_arg_int64(&args, request->payment_id);
 	pl_arg_int64(&args, request->target);
@@ -261,10 +262,8 @@ capture_refused(PlWork *work, const PlRequest *request, const PlOutcome *outcome
 	seller_id = pl_get_text(0, 3);
 	pl_release_hold(work, request->payment_id, request->target, "", request->currency, pl_get_int64(0, 4));
 
-	/* nothing of the payment can be captured any more: free the shopper's limit */
 	if (pl_get_bool(0, 5))
-		pl_request_add(work, request->payment_id, pl_get_text(0, 6), PL_OP_CANCEL, request->payment_id,
-					   0, request->currency, NULL, pl_get_text(0, 7), "{}", 0);
+		pl_request_release(work, request->payment_id, pl_get_text(0, 6), request->currency, pl_get_text(0, 7));
 
 	pl_arg_int64(&args, request->payment_id);
 	pl_arg_int64(&args, request->target);

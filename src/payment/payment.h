@@ -133,6 +133,13 @@ extern void pl_check_sellers(List *lines, const char *currency);
 
 extern struct PlRequestBatch *pl_requests_new(void);
 extern void pl_requests_insert(PlWork *work);
+extern char *pl_payment_method(int64 payment_id);
+extern void pl_request_release(PlWork *work, int64 payment_id, const char *gateway,
+							   const char *currency, const char *psp_reference);
+
+/* parameters of a CAPTURE; the final one gives the rest back at the PSP, too */
+#define PL_CAPTURE_FINAL "{\"final\": true}"
+#define PL_CAPTURE_PARTIAL "{\"final\": false}"
 
 /* events about a payment and its parts; version is that of the event */
 extern void pl_payment_event(PlWork *work, const char *type, int64 payment_id, int64 version,

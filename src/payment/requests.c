@@ -48,6 +48,12 @@ static PlQuery insert_requests = {
 		TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID}
 };
 
+static PlQuery authorized_with = {
+	"SELECT payment_method FROM payledger.psp_requests"
+	" WHERE payment_id = $1 AND operation = 'AUTHORIZE' AND payment_method IS NOT NULL",
+	1, {INT8OID}
+};
+
 const char *
 pl_operation_name(PlOperation operation)
 {
@@ -101,6 +107,31 @@ pl_request_add(PlWork *work, int64 payment_id, const char *gateway, PlOperation 
 	work->requests->requests = lappend(work->requests->requests, request);
 	MemoryContextSwitchTo(oldcontext);
 	return request->psp_request_id;
+}
+
+/*
+ * The PSP's token that the payment was authorized with, palloc'd; NULL if it is
+ * not known.
+ */
+char *
+pl_payment_method(int64 payment_id)
+{
+	PlArgs		args = {0};
+
+	pl_arg_int64(&args, payment_id);
+	return pl_execute(&authorized_with, &args) > 0 ? pl_get_text(0, 1) : NULL;
+}
+
+/*
+ * Nothing of the payment can be captured any more and part of it was not: have
+ * the PSP free what it still holds of the shopper's limit.
+ */
+void
+pl_request_release(PlWork *work, int64 payment_id, const char *gateway, const char *currency,
+				   const char *psp_reference)
+{
+	pl_request_add(work, payment_id, gateway, PL_OP_CANCEL, payment_id, 0, currency, NULL,
+				   psp_reference, "{}", 0);
 }
 
 /*

@@ -16,15 +16,6 @@
 #define MAX_DEPTH 32
 #define MAX_MEMBERS 20000
 
-/* 16 lets the callbacks of the JSON parser return an error */
-#if PG_VERSION_NUM >= 160000
-#define JSON_CALLBACK JsonParseErrorType
-#define JSON_CALLBACK_DONE return JSON_SUCCESS
-#else
-#define JSON_CALLBACK void
-#define JSON_CALLBACK_DONE return
-#endif
-
 typedef struct Member
 {
 	char	   *path;
@@ -102,35 +93,35 @@ step_out(PlDocument *document)
 	document->path.data[document->path.len] = '\0';
 }
 
-static JSON_CALLBACK
+static PL_JSON_CALLBACK
 begin_nested(void *state)
 {
 	enter(state);
-	JSON_CALLBACK_DONE;
+	PL_JSON_CALLBACK_DONE;
 }
 
-static JSON_CALLBACK
+static PL_JSON_CALLBACK
 end_nested(void *state)
 {
 	leave(state);
-	JSON_CALLBACK_DONE;
+	PL_JSON_CALLBACK_DONE;
 }
 
-static JSON_CALLBACK
+static PL_JSON_CALLBACK
 begin_field(void *state, char *name, bool isnull)
 {
 	step_in(state, name);
-	JSON_CALLBACK_DONE;
+	PL_JSON_CALLBACK_DONE;
 }
 
-static JSON_CALLBACK
+static PL_JSON_CALLBACK
 end_step(void *state, char *name, bool isnull)
 {
 	step_out(state);
-	JSON_CALLBACK_DONE;
+	PL_JSON_CALLBACK_DONE;
 }
 
-static JSON_CALLBACK
+static PL_JSON_CALLBACK
 begin_element(void *state, bool isnull)
 {
 	PlDocument *document = state;
@@ -138,17 +129,17 @@ begin_element(void *state, bool isnull)
 
 	snprintf(index, sizeof(index), "%d", document->indexes[document->level - 1]++);
 	step_in(document, index);
-	JSON_CALLBACK_DONE;
+	PL_JSON_CALLBACK_DONE;
 }
 
-static JSON_CALLBACK
+static PL_JSON_CALLBACK
 end_element(void *state, bool isnull)
 {
 	step_out(state);
-	JSON_CALLBACK_DONE;
+	PL_JSON_CALLBACK_DONE;
 }
 
-static JSON_CALLBACK
+static PL_JSON_CALLBACK
 scalar(void *state, char *token, JsonTokenType type)
 {
 	PlDocument *document = state;
@@ -157,7 +148,7 @@ scalar(void *state, char *token, JsonTokenType type)
 
 	/* the token is behind the parser already, its raw form is not needed */
 	document->members[i].start = NULL;
-	JSON_CALLBACK_DONE;
+	PL_JSON_CALLBACK_DONE;
 }
 
 /*
@@ -211,11 +202,7 @@ parse(PlDocument *document, char *body, size_t length)
 	actions.array_element_end = end_element;
 	actions.scalar = scalar;
 
-#if PG_VERSION_NUM >= 170000
-	document->lex = makeJsonLexContextCstringLen(NULL, body, length, GetDatabaseEncoding(), true);
-#else
-	document->lex = makeJsonLexContextCstringLen(body, length, GetDatabaseEncoding(), true);
-#endif
+	document->lex = PlMakeJsonLexContext(body, length, GetDatabaseEncoding());
 	if (pg_parse_json(document->lex, &actions) != JSON_SUCCESS)
 		return "not JSON";
 	return NULL;

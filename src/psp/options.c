@@ -62,7 +62,8 @@ static const char *const secret_words[] = {
 };
 
 /*
- * Call for each option table that applies to the adapter, nearest first.
+ * The i-th table of options that the adapter has, nearest first; NULL after
+ * the last.
  */
 static const PlOption *
 option_table(const PlAdapter *adapter, int i)

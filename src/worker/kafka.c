@@ -445,9 +445,12 @@ pl_kafka_publish(PlMessage *messages, int n)
 	if (failure_rank == FAILURE_NONE)
 		return PL_PUBLISHED;
 
-	/* what it still has under way must not arrive after what is sent again */
-	if (outstanding > 0 || rd_kafka_fatal_error(producer, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR)
-		pl_kafka_close();
+	/*
+	 * A new producer for the next try: what this one may still have under way
+	 * must not come after what is sent again, and it remembers a topic that
+	 * was missing or forbidden.
+	 */
+	pl_kafka_close();
 	pl_worker_set_error(failure);
 	return PL_PUBLISH_REFUSED;
 }
