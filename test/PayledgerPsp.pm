@@ -1,5 +1,4 @@
-# The PSP test server, as a test of the workers needs it: it can be down, hang
-# and come back at the same address.
+# The PSP test server, as a test of the workers needs it.
 package PayledgerPsp;
 
 use strict;
@@ -14,16 +13,6 @@ use lib dirname(abs_path(__FILE__)) . '/psp/t';
 use parent 'PspServer';
 
 -x "$PspServer::HOME/psp-server" or BAIL_OUT("no $PspServer::HOME/psp-server, run make -C $PspServer::HOME first");
-
-sub new
-{
-	my ($class, @options) = @_;
-	my $self = $class->SUPER::new(@options);
-
-	$self->{options} = \@options;
-	$self->{past} = [];
-	return $self;
-}
 
 # A server with this certificate and key, both PEM files; ca is what signed it.
 sub new_tls
@@ -67,7 +56,7 @@ sub all_truth
 {
 	my ($self) = @_;
 
-	return (@{ $self->{past} }, @{ $self->control('GET', '/_test/truth')->{json}{intents} });
+	return @{ $self->control('GET', '/_test/truth')->{json}{intents} };
 }
 
 # How often a fault was fired.
@@ -78,40 +67,11 @@ sub fired
 	return $self->stats->{faults}{$fault} // 0;
 }
 
-# How many requests of an operation came in, whatever became of them.
-sub asked
-{
-	my ($self, $operation) = @_;
-
-	return $self->stats->{operations}{$operation};
-}
-
 sub clear_faults
 {
 	my ($self) = @_;
 
 	$self->control('DELETE', '/_test/faults');
-	return;
-}
-
-# Ends the process.  What it executed stays known to all_truth, but the next
-# process does not know it.
-sub down
-{
-	my ($self) = @_;
-
-	push @{ $self->{past} }, @{ $self->control('GET', '/_test/truth')->{json}{intents} };
-	$self->stop;
-	return;
-}
-
-# Starts it again at the same address.
-sub up
-{
-	my ($self) = @_;
-	my $new = PspServer->new('--port', $self->{port}, @{ $self->{options} });
-
-	$self->{$_} = delete $new->{$_} for qw(process dir out err http);
 	return;
 }
 

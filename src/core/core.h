@@ -47,6 +47,7 @@ extern bool pl_layout_exists(void);
 extern int	pl_node_id;
 
 extern int64 pl_next_id(void);
+extern void pl_exceed_id(int64 id);
 
 /* ---- money.c ---- */
 

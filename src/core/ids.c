@@ -28,6 +28,9 @@
 /* how far ahead of the last id the file promises, and thus how often it is written */
 #define LIMIT_AHEAD_MS	10000
 
+/* ten days */
+#define MAX_CLOCK_ERROR_MS	864000000
+
 #define LIMIT_FILE		"payledger.id_limit"
 #define LIMIT_FILE_TMP	"payledger.id_limit.tmp"
 
@@ -141,6 +144,26 @@ pl_next_id(void)
 	return (int64) (((next >> SEQUENCE_BITS) << (NODE_BITS + SEQUENCE_BITS)) |
 					((uint64) pl_node_id << SEQUENCE_BITS) |
 					(next & ((1 << SEQUENCE_BITS) - 1)));
+}
+
+/*
+ * Let later ids exceed an id that came from elsewhere: data restored here may
+ * have been written by a server whose clock was ahead.  An id further ahead
+ * than any clock is wrong was not made from one, and is left alone.
+ */
+void
+pl_exceed_id(int64 id)
+{
+	uint64		floor = (((uint64) id >> (NODE_BITS + SEQUENCE_BITS)) + LIMIT_AHEAD_MS) << SEQUENCE_BITS;
+	uint64		last;
+
+	if (floor > clock_now() + ((uint64) MAX_CLOCK_ERROR_MS << SEQUENCE_BITS))
+		return;
+	(void) pl_next_id();		/* the counter has its own floor from here on */
+	last = pg_atomic_read_u64(&pl_core_shared->id_clock);
+	while (last < floor &&
+		   !pg_atomic_compare_exchange_u64(&pl_core_shared->id_clock, &last, floor))
+		;
 }
 
 /*

@@ -44,6 +44,11 @@ static PlQuery insert_incarnation = {
 	" VALUES ($1, $2, $3)", 3, {INT4OID, TEXTOID, OIDOID}
 };
 
+/* every unit of work leaves history, so this is above or near every id there is */
+static PlQuery newest_history = {
+	"SELECT max(history_id) FROM payledger.state_history", 0
+};
+
 PG_FUNCTION_INFO_V1(pl_sql_begin_incarnation);
 
 static void
@@ -121,6 +126,9 @@ pl_incarnation(void)
 			pl_arg(&args, ObjectIdGetDatum(MyDatabaseId));
 			pl_execute(&insert_incarnation, &args);
 			incarnation_is_new = true;
+			pl_execute(&newest_history, NULL);
+			if (!pl_isnull(0, 1))
+				pl_exceed_id(pl_get_int64(0, 1));
 		}
 	}
 	incarnation = newest;

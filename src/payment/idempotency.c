@@ -33,7 +33,7 @@ static PlQuery find_key = {
 
 static PlQuery insert_key = {
 	"INSERT INTO payledger.idempotency_keys (caller, idempotency_key, command, request_hash, reply)"
-	" VALUES ($1, $2, $3, $4, $5::jsonb)", 5, {TEXTOID, TEXTOID, TEXTOID, BYTEAOID, TEXTOID}
+	" VALUES ($1, $2, $3, $4, $5::jsonb) ON CONFLICT DO NOTHING", 5, {TEXTOID, TEXTOID, TEXTOID, BYTEAOID, TEXTOID}
 };
 
 static bytea *
@@ -156,7 +156,16 @@ pl_idempotency_store(const PlIdempotency *claim)
 	pl_arg_text(&args, claim->command);
 	pl_arg(&args, PointerGetDatum(claim->request_hash));
 	pl_arg(&args, DirectFunctionCall1(row_to_json, row));
-	pl_execute(&insert_key, &args);
+
+	/*
+	 * Under the lock only a snapshot older than the other's commit can have
+	 * hidden the key; the statement raises 40001 for it by itself.
+	 */
+	if (pl_execute(&insert_key, &args) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("idempotency key \"%s\" was used by a concurrent transaction", claim->key),
+				 errhint("Run the transaction again to get the reply.")));
 
 	/* the reply is the result still */
 	SPI_tuptable = result;

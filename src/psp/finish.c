@@ -129,12 +129,8 @@ decide_retry(Decision *decision, TimestampTz now)
 		return;
 	}
 
-	/*
-	 * A shopper who waits gets an answer, also when the PSP cannot be asked;
-	 * what was authorized waits until it can.
-	 */
-	if (call->request.attempt >= call->gateway->max_attempts &&
-		(call->request.operation == PL_OP_AUTHORIZE || !was_not_looked_at(call)))
+	/* a PSP that cannot be asked has not answered: what waits for it goes on waiting */
+	if (call->request.attempt >= call->gateway->max_attempts && !was_not_looked_at(call))
 	{
 		decision->told.class = PL_OUTCOME_REFUSED;
 		decision->told.code = "attempts_exhausted";

@@ -68,15 +68,20 @@ register_sellers() {
 	     LATERAL payledger.register_seller('SELLER-' || i, 'EUR', commission_bps => 1000)" >/dev/null
 }
 
-# start_broker TOPIC_SETTING...: sets $brokers
+# Sets $brokers.
 start_broker() {
-	local topic
 	make_user_dir "$broker"
 	as_user env PAYLEDGER_BROKER_PROFILE=bench "$tests/kafka/broker" start "$broker" >/dev/null
-	for topic in payment ledger payout; do
-		as_user "$tests/kafka/broker" topic "$broker" "payledger.$topic" 12 "$@" >/dev/null
-	done
 	brokers=$(cat "$broker/bootstrap")
+}
+
+# make_topics PREFIX SETTING...
+make_topics() {
+	local topic prefix=$1
+	shift
+	for topic in payment ledger payout; do
+		as_user "$tests/kafka/broker" topic "$broker" "$prefix.$topic" 12 "$@" >/dev/null
+	done
 }
 
 # Sets $psp_pid, $psp_url and $secrets.
@@ -98,21 +103,18 @@ start_psp() {
 
 worker_pid() { sql "SELECT pid FROM payledger.stat_worker WHERE role = '$1'"; }
 
-# Seconds of CPU time, by process: a line "seconds name" each.  Sessions are
-# those that have ended, as their parent counts them.
+# Seconds of CPU time, by process: a line "seconds name" each.  Sessions (and
+# autovacuum) are those that have ended, as their parent counts them.
 cpu_times() {
 	local postmaster role pid
-	declare -A known
 
 	postmaster=$(head -1 "$cluster/data/postmaster.pid")
 	for role in gateway relay keeper; do
-		pid=$(worker_pid "$role")
-		known[$pid]=1
-		cpu_time "$pid" 12 "$role worker"
+		cpu_time "$(worker_pid "$role")" 12 "$role worker"
 	done
 	cpu_time "$postmaster" 14 "sessions"
-	for pid in $(pgrep -P "$postmaster"); do
-		[ -n "${known[$pid]:-}" ] || cpu_time "$pid" 12 "WAL writer, checkpointer, ..."
+	for pid in $(pgrep -P "$postmaster" -f 'postgres: (walwriter|checkpointer|background writer)'); do
+		cpu_time "$pid" 12 "WAL writer, checkpointer, background writer"
 	done
 	[ ! -f "$broker/pid" ] || cpu_time "$(cat "$broker/pid")" 12 "Kafka broker"
 	[ -z "${psp_pid:-}" ] || cpu_time "$psp_pid" 12 "PSP server"
