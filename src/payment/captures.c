@@ -22,22 +22,23 @@ static PlQuery count_orders = {
 	"SELECT count(*) FROM payledger.payment_orders WHERE payment_id = $1", 1, {INT8OID}
 };
 
-/*
- * The payment after a capture of $3 of the order, whose rest is given back.
- * One statement takes the lock, changes the totals and reads what the entries
- * and events need.  Two events follow.
- */
-static PlQuery add_captured = {
-	"UPDATE payledger.payments p SET captured_amount = p.captured_amount + $3,"
-	" voided_amount = p.voided_amount + o.amount - $3,"
-	" status = " PL_PAYMENT_STATUS("(p.captured_amount + $3)", "p.refunded_amount",
-								   "(p.voided_amount + o.amount - $3)") ","
-	" event_version = p.event_version + 2, updated_at = $4"
+/* What never changes of an order, so it needs no lock, and its seller's terms. */
+static PlQuery order_terms = {
+	"SELECT o.seller_id, o.amount, s.commission_bps, s.commission_fixed"
 	" FROM payledger.payment_orders o"
 	" LEFT JOIN payledger.sellers s ON s.seller_id = o.seller_id AND s.currency = o.currency"
-	" WHERE p.payment_id = $1 AND o.payment_id = $1 AND o.payment_order_id = $2"
-	" RETURNING p.event_version, p.traceparent, o.seller_id, o.amount, s.commission_bps, s.commission_fixed,"
-	"  p.voided_amount > 0 AND p.captured_amount + p.voided_amount = p.total_amount, p.gateway, p.psp_reference",
+	" WHERE o.payment_id = $1 AND o.payment_order_id = $2", 2, {INT8OID, INT8OID}
+};
+
+/* The payment after a capture of $2 of an order, whose rest $3 is given back.  Two events follow. */
+static PlQuery add_captured = {
+	"UPDATE payledger.payments SET captured_amount = captured_amount + $2,"
+	" voided_amount = voided_amount + $3,"
+	" status = " PL_PAYMENT_STATUS("(captured_amount + $2)", "refunded_amount", "(voided_amount + $3)") ","
+	" event_version = event_version + 2, updated_at = $4"
+	" WHERE payment_id = $1"
+	" RETURNING event_version, traceparent,"
+	"  voided_amount > 0 AND captured_amount + voided_amount = total_amount, gateway, psp_reference",
 	4, {INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID}
 };
 
@@ -205,6 +206,7 @@ require_one_order(uint64 processed, const PlRequest *request, const PlOutcome *o
 static void
 capture_succeeded(PlWork *work, const PlRequest *request, const PlOutcome *outcome)
 {
+	PlArgs		key = {0};
 	PlArgs		totals = {0};
 	PlArgs		args = {0};
 	int64		version;
@@ -213,19 +215,23 @@ capture_succeeded(PlWork *work, const PlRequest *request, const PlOutcome *outco
 	char	   *seller_id;
 	char	   *traceparent;
 
+	pl_arg_int64(&key, request->payment_id);
+	pl_arg_int64(&key, request->target);
+	require_one_order(pl_execute(&order_terms, &key), request, outcome);
+	seller_id = pl_get_text(0, 1);
+	rest = pl_get_int64(0, 2) - request->amount;
+	if (!pl_isnull(0, 3))
+		commission = pl_commission(request->amount, pl_get_int32(0, 3), pl_get_int64(0, 4));
+
 	pl_arg_int64(&totals, request->payment_id);
-	pl_arg_int64(&totals, request->target);
 	pl_arg_int64(&totals, request->amount);
+	pl_arg_int64(&totals, rest);
 	pl_arg_timestamp(&totals, work->now);
 	require_one_order(pl_execute(&add_captured, &totals), request, outcome);
 	version = pl_get_int64(0, 1);
 	traceparent = pl_get_text(0, 2);
-	seller_id = pl_get_text(0, 3);
-	rest = pl_get_int64(0, 4) - request->amount;
-	if (!pl_isnull(0, 5))
-		commission = pl_commission(request->amount, pl_get_int32(0, 5), pl_get_int64(0, 6));
-	if (pl_get_bool(0, 7) && strcmp(request->parameters, PL_CAPTURE_FINAL) != 0)
-		pl_request_release(work, request->payment_id, pl_get_text(0, 8), request->currency, pl_get_text(0, 9));
+	if (pl_get_bool(0, 3) && strcmp(request->parameters, PL_CAPTURE_FINAL) != 0)
+		pl_request_release(work, request->payment_id, pl_get_text(0, 4), request->currency, pl_get_text(0, 5));
 
 	pl_arg_int64(&args, request->payment_id);
 	pl_arg_int64(&args, request->target);

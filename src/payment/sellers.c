@@ -29,13 +29,15 @@ static PlQuery update_seller = {
 	5, {TEXTOID, TEXTOID, INT4OID, INT8OID, TEXTOID}
 };
 
-/* one row for each line in order: the seller's status in the currency, or the currencies it has */
-static PlQuery find_line_sellers = {
-	"SELECT s.status::text, (SELECT string_agg(o.currency, ', ' ORDER BY o.currency)"
-	"  FROM payledger.sellers o WHERE o.seller_id = l.seller_id)"
-	" FROM pg_catalog.unnest($1) WITH ORDINALITY AS l(seller_id, n)"
-	" LEFT JOIN payledger.sellers s ON s.seller_id = l.seller_id AND s.currency = $2"
-	" ORDER BY l.n", 2, {TEXTARRAYOID, TEXTOID}
+/* the sellers among those that are active in the currency */
+static PlQuery count_active_sellers = {
+	"SELECT count(*) FROM payledger.sellers"
+	" WHERE seller_id = ANY ($1) AND currency = $2 AND status = 'ACTIVE'", 2, {TEXTARRAYOID, TEXTOID}
+};
+
+static PlQuery seller_currencies = {
+	"SELECT string_agg(currency, ', ' ORDER BY currency) FROM payledger.sellers WHERE seller_id = $1",
+	1, {TEXTOID}
 };
 
 PG_FUNCTION_INFO_V1(pl_sql_register_seller);
@@ -159,8 +161,42 @@ pl_sql_update_seller(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Raise PL007 or PL008 for the seller of a line if it is not registered in the
+ * currency or not active.
+ */
+static void
+check_seller(int line, const char *seller_id, const char *currency)
+{
+	PlArgs		key = {0};
+	PlArgs		args = {0};
+	const char *others;
+
+	pl_arg_text(&key, seller_id);
+	pl_arg_text(&key, currency);
+	if (pl_execute(&find_seller, &key) > 0)
+	{
+		if (strcmp(pl_get_text(0, 3), "ACTIVE") != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_PL_NOT_ACTIVE),
+					 errmsg("seller %s of lines[%d] is %s", seller_id, line, pl_get_text(0, 3)),
+					 errhint("Use payledger.update_seller to activate it.")));
+		return;
+	}
+
+	pl_arg_text(&args, seller_id);
+	pl_execute(&seller_currencies, &args);
+	others = pl_get_text(0, 1);
+	ereport(ERROR,
+			(errcode(ERRCODE_PL_NOT_FOUND),
+			 others ? errmsg("seller %s of lines[%d] is not registered in %s", seller_id, line, currency)
+			 : errmsg("seller %s of lines[%d] does not exist", seller_id, line),
+			 others ? errdetail("It is registered in %s.", others) : 0,
+			 errhint("Use payledger.register_seller.")));
+}
+
+/*
  * Raise PL007 unless every line's seller is registered in the currency, PL008
- * unless it is active.
+ * unless it is active.  Sellers of lines are distinct.
  */
 void
 pl_check_sellers(List *lines, const char *currency)
@@ -174,26 +210,10 @@ pl_check_sellers(List *lines, const char *currency)
 		ids[foreach_current_index(cell)] = CStringGetTextDatum(((PlLine *) lfirst(cell))->seller_id);
 	pl_arg_array(&args, ids, NULL, n, TEXTOID);
 	pl_arg_text(&args, currency);
-	pl_execute(&find_line_sellers, &args);
+	pl_execute(&count_active_sellers, &args);
+	if (pl_get_int64(0, 1) == n)
+		return;
 
 	foreach(cell, lines)
-	{
-		int			i = foreach_current_index(cell);
-		const char *seller_id = ((PlLine *) lfirst(cell))->seller_id;
-		const char *status = pl_get_text(i, 1);
-		const char *others = pl_get_text(i, 2);
-
-		if (status == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_PL_NOT_FOUND),
-					 others ? errmsg("seller %s of lines[%d] is not registered in %s", seller_id, i, currency)
-					 : errmsg("seller %s of lines[%d] does not exist", seller_id, i),
-					 others ? errdetail("It is registered in %s.", others) : 0,
-					 errhint("Use payledger.register_seller.")));
-		if (strcmp(status, "ACTIVE") != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_PL_NOT_ACTIVE),
-					 errmsg("seller %s of lines[%d] is %s", seller_id, i, status),
-					 errhint("Use payledger.update_seller to activate it.")));
-	}
+		check_seller(foreach_current_index(cell), ((PlLine *) lfirst(cell))->seller_id, currency);
 }

@@ -19,9 +19,14 @@
 /* looks that no announcement asks for, in case one was missed, ms */
 #define LOOK_AGAIN_MS 1000
 
-/* Both run with the caller's rights, so they are not kept plans of ours. */
-static const char request_sql[] = "SELECT payledger.request_authorization($1, $2)";
-static const char status_sql[] = "SELECT payledger.payment_intent_status($1)";
+/* Both run with the caller's rights, which each execution checks anew. */
+static PlQuery request_authorization = {
+	"SELECT payledger.request_authorization($1, $2)", 2, {INT8OID, TEXTOID}
+};
+
+static PlQuery look_at_status = {
+	"SELECT payledger.payment_intent_status($1)", 1, {INT8OID}
+};
 
 static PlQuery intent_status = {
 	"SELECT status::text FROM payledger.payment_intents WHERE payment_intent_id = $1",
@@ -47,23 +52,6 @@ pl_require_nonatomic(FunctionCallInfo fcinfo, const char *procedure, const char 
 			 errhint("%s", hint)));
 }
 
-/* Run one of the statements above; its text result, in the procedure's memory. */
-static char *
-run_statement(const char *sql, int64 intent_id, const char *payment_method)
-{
-	Oid			types[2] = {INT8OID, TEXTOID};
-	Datum		values[2] = {Int64GetDatum(intent_id), (Datum) 0};
-	int			n = payment_method ? 2 : 1;
-	int			result;
-
-	if (payment_method != NULL)
-		values[1] = CStringGetTextDatum(payment_method);
-	result = SPI_execute_with_args(sql, n, types, values, NULL, false, 0);
-	if (result != SPI_OK_SELECT)
-		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
-	return payment_method ? NULL : pl_get_text(0, 1);
-}
-
 /*
  * Wait until the intent is decided or payledger.authorize_timeout passed.
  * Returns its status.
@@ -72,14 +60,19 @@ static char *
 wait_for_answer(int64 intent_id)
 {
 	int64		end = pl_monotonic_ms() + pl_authorize_timeout;
+	MemoryContext procedure = CurrentMemoryContext;
 	char	   *status;
 
 	pl_prepare_to_wait(intent_id);
 	for (;;)
 	{
+		PlArgs		args = {0};
 		int64		left;
 
-		status = run_statement(status_sql, intent_id, NULL);
+		pl_arg_int64(&args, intent_id);
+		pl_execute(&look_at_status, &args);
+		status = MemoryContextStrdup(procedure, pl_get_text(0, 1));
+		SPI_freetuptable(SPI_tuptable);
 		SPI_commit();
 		left = end - pl_monotonic_ms();
 		if (strcmp(status, "PENDING_AUTH") != 0 || left <= 0)
@@ -101,6 +94,7 @@ pl_sql_authorize(PG_FUNCTION_ARGS)
 	char	   *status;
 	TupleDesc	tupdesc;
 	MemoryContext caller = CurrentMemoryContext;
+	PlArgs		args = {0};
 	Datum		value;
 	bool		isnull = false;
 
@@ -115,7 +109,9 @@ pl_sql_authorize(PG_FUNCTION_ARGS)
 	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	pl_require_preload();
-	run_statement(request_sql, intent_id, payment_method);
+	pl_arg_int64(&args, intent_id);
+	pl_arg_text(&args, payment_method);
+	pl_execute(&request_authorization, &args);
 	SPI_commit();
 	status = MemoryContextStrdup(caller, wait_for_answer(intent_id));
 	pl_finish();

@@ -28,7 +28,7 @@ static const PlOption shared_options[] = {
 	{"timeout_ms", PL_OPTION_INT, 50, 600000, NULL, "30000",
 	"milliseconds from the start of a request to its whole reply"},
 	{"max_attempts", PL_OPTION_INT, 1, 100, NULL, "5",
-	"attempts at a request that the PSP answers as not executed; at an authorization also when it cannot be asked"},
+	"attempts at a request that the PSP answers as not executed; one that cannot be asked is no answer"},
 	{"retry_base_ms", PL_OPTION_INT, 1, 600000, NULL, "2000",
 	"milliseconds of the first pause between attempts; doubles with each"},
 	{"retry_max_ms", PL_OPTION_INT, 1, 3600000, NULL, "60000",

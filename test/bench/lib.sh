@@ -31,7 +31,7 @@ tps() {
 median() { printf '%s\n' "$@" | sort -n | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 
 # calc EXPRESSION FORMAT
-calc() { awk "BEGIN { printf \"$2\", $1 }"; }
+calc() { awk "BEGIN { printf \"$2\", ($1) }"; }
 
 # json FIELD...: a field of the object on stdin
 json() { python3 -c 'import functools, json, sys; print(functools.reduce(lambda o, k: o[k], sys.argv[1:], json.load(sys.stdin)))' "$@"; }
