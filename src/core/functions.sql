@@ -24,7 +24,7 @@ CREATE FUNCTION enforce_transition() RETURNS trigger
 	LANGUAGE C;
 REVOKE ALL ON FUNCTION enforce_transition() FROM PUBLIC;
 COMMENT ON FUNCTION enforce_transition() IS
-'BEFORE and AFTER INSERT OR UPDATE row trigger of the tables with a status: refuses an edge that payledger.transitions does not list and records payledger.state_history. Arguments: machine, id column, payment column. Errors: PL001 illegal transition, PL003 changed id. Example: UPDATE payledger.payments SET status = ''VOIDED'' on a captured payment raises PL001.';
+'AFTER INSERT OR UPDATE row trigger of the tables with a status: refuses an edge that payledger.transitions does not list and records payledger.state_history. Arguments: machine, id column, payment column. Errors: PL001 illegal transition, PL003 changed id. Example: UPDATE payledger.payments SET status = ''VOIDED'' on a captured payment raises PL001.';
 
 CREATE FUNCTION refuse_change() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'pl_sql_refuse_change'

@@ -98,12 +98,10 @@ int64_column(HeapTuple tuple, TupleDesc tupdesc, const char *name)
 }
 
 /*
- * enforce_transition(machine, id column, payment column): row trigger of every
- * table with a status column, both BEFORE and AFTER INSERT OR UPDATE.  Raises
- * PL001 for an edge that is not listed and PL003 when a row's identity is
- * changed: before, so that it speaks first, ahead of the CHECK constraints;
- * after, because another BEFORE trigger may have changed the row once more.
- * The latter also records the history.
+ * enforce_transition(machine, id column, payment column): AFTER INSERT OR
+ * UPDATE row trigger of every table with a status column.  Raises PL001 for an
+ * edge that is not listed and PL003 when a row's identity is changed; records
+ * history for one that is.
  */
 Datum
 pl_sql_enforce_transition(PG_FUNCTION_ARGS)
@@ -120,10 +118,10 @@ pl_sql_enforce_transition(PG_FUNCTION_ARGS)
 	HeapTuple	new_row;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
-		trigger->tg_trigger->tgnargs != 3)
+		!TRIGGER_FIRED_AFTER(trigger->tg_event) || trigger->tg_trigger->tgnargs != 3)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("enforce_transition must be called as a row trigger with three arguments")));
+				 errmsg("enforce_transition must be called as an AFTER ROW trigger with three arguments")));
 
 	tupdesc = RelationGetDescr(trigger->tg_relation);
 	args = trigger->tg_trigger->tgargs;
@@ -150,14 +148,13 @@ pl_sql_enforce_transition(PG_FUNCTION_ARGS)
 							machine->name, int64_column(trigger->tg_trigtuple, tupdesc, args[1]))));
 		from = SPI_getvalue(trigger->tg_trigtuple, tupdesc, status_column);
 		if (strcmp(from, to) == 0)
-			return PointerGetDatum(new_row);
+			return PointerGetDatum(NULL);
 	}
 
 	if (!pl_edge_exists(machine, from, to))
 		pl_illegal_transition(machine->name, object_id, from, to);
-	if (TRIGGER_FIRED_AFTER(trigger->tg_event))
-		pl_history_record(int64_column(new_row, tupdesc, args[2]), machine->name, object_id, from, to);
-	return PointerGetDatum(new_row);
+	pl_history_record(int64_column(new_row, tupdesc, args[2]), machine->name, object_id, from, to);
+	return PointerGetDatum(NULL);
 }
 
 /*

@@ -193,12 +193,11 @@ AS $$ VALUES
 	$q$),
 	('payments_are_guarded', false, 'the triggers that hold states to their machines are in force', $q$
 	SELECT payledger.missing_guards(ARRAY[
-			ARRAY[t, 'enforce_transition', 'BEFORE INSERT OR UPDATE', 'enforce_transition'],
-			ARRAY[t, 'record_transition', 'AFTER INSERT OR UPDATE', 'enforce_transition'],
+			ARRAY[t, 'enforce_transition', 'AFTER INSERT OR UPDATE', 'enforce_transition'],
 			ARRAY[t, 'refuse_delete', 'BEFORE DELETE OR TRUNCATE', 'refuse_change']])
 	  FROM unnest('{payment_intents, payments, payment_orders, psp_requests}'::text[]) AS t
 	 UNION ALL
-	SELECT payledger.missing_guards(ARRAY[ARRAY[t, 'check_totals', 'AFTER INSERT OR UPDATE', 'check_totals']])
+	SELECT payledger.missing_guards(ARRAY[ARRAY[t, 'totals_agree', 'AFTER INSERT OR UPDATE', 'check_totals']])
 	  FROM unnest('{payments, payment_orders, psp_requests}'::text[]) AS t
 	$q$)
 $$;

@@ -169,8 +169,14 @@ sub restart_keeper
 }
 
 kill_at(
-	'keeper', 'in the middle of a fold of balances',
+	'keeper', 'before it adds the postings of a fold to the balances',
 	before => sub { hold('LOCK TABLE payledger.balance_snapshots IN SHARE MODE') },
+	until => worker_is_blocked('keeper'),
+	after => \&forget_holder);
+
+kill_at(
+	'keeper', 'in the middle of a fold: the balances are changed, the fold is not noted',
+	before => sub { hold('SELECT FROM payledger.folds FOR UPDATE') },
 	until => worker_is_blocked('keeper'),
 	after => \&forget_holder);
 
@@ -189,16 +195,6 @@ kill_at(
 		$psp->clear_faults;
 		forget_holder();
 	});
-
-kill_at(
-	'keeper', 'while it looks for partitions to make',
-	before => sub {
-		hold('LOCK TABLE payledger.outbox_events_default IN SHARE UPDATE EXCLUSIVE MODE');
-		$holder->query_safe(q{COMMIT; BEGIN; LOCK TABLE payledger.relay_cursors IN ACCESS EXCLUSIVE MODE});
-		restart_keeper();
-	},
-	until => worker_is_blocked('keeper'),
-	after => \&forget_holder);
 
 kill_at(
 	'keeper', 'while it deletes old idempotency keys',
