@@ -74,7 +74,7 @@ CREATE FUNCTION unfinished_work(before timestamptz DEFAULT NULL) RETURNS TABLE (
 	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
 REVOKE ALL ON FUNCTION unfinished_work(timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION unfinished_work(timestamptz) IS
-'How many requests are with a PSP or due before the given time (default: now), and how many committed events are not published; 0 events while payledger.kafka_brokers is empty. Errors: PL010 before setup(). Example: SELECT * FROM payledger.unfinished_work();';
+'How many requests are with a PSP or due before the given time (default: now), and how many committed events are not published, 10,000 at most; 0 events while payledger.kafka_brokers is empty. Errors: PL010 before setup(). Example: SELECT * FROM payledger.unfinished_work();';
 
 CREATE PROCEDURE wait_until_idle(timeout interval DEFAULT '10 s')
 	AS 'MODULE_PATHNAME', 'pl_sql_wait_until_idle'

@@ -19,8 +19,8 @@
 static const char unfinished_sql[] = "SELECT requests, events FROM payledger.unfinished_work($1)";
 
 /*
- * Requests that are with a PSP or due before $1, and events that the relay's
- * cursor does not cover.
+ * Requests that are with a PSP or due before $1, and events that Kafka has not
+ * acknowledged, of a long backlog the first 10,000.
  */
 static PlQuery count_unfinished = {
 	"SELECT"
@@ -28,10 +28,7 @@ static PlQuery count_unfinished = {
 	"   WHERE status IN ('READY', 'UNKNOWN') AND next_attempt_at < $1) +"
 	" (SELECT count(*) FROM payledger.psp_requests WHERE status IN ('IN_FLIGHT')),"
 	" CASE WHEN $2 THEN"
-	" (SELECT count(*) FROM payledger.outbox_events e, payledger.relay_cursors c"
-	"   WHERE c.shard = 0 AND (e.transaction_no >= c.snapshot_xmax OR e.transaction_no = ANY (c.snapshot_xip))"
-	"     AND NOT (c.next_xmax IS NOT NULL AND e.seq <= c.published_seq"
-	"              AND e.transaction_no < c.next_xmax AND e.transaction_no <> ALL (c.next_xip)))"
+	" (SELECT count(*) FROM (SELECT FROM payledger.unpublished_events LIMIT 10000) e)"
 	" ELSE 0 END",
 	2, {TIMESTAMPTZOID, BOOLOID}
 };
