@@ -68,21 +68,6 @@ REVOKE ALL ON PROCEDURE authorize(bigint, text, text) FROM PUBLIC;
 COMMENT ON PROCEDURE authorize(bigint, text, text) IS
 'Asks the gateway to authorize a payment intent, commits, waits for the answer and returns the intent''s status: AUTHORIZED, DECLINED, REQUIRES_ACTION (see its next_action), or PENDING_AUTH with a warning if there is none within payledger.authorize_timeout; the authorization then goes on. payment_method is the PSP''s token. Needs EXECUTE on request_authorization and payment_intent_status. Errors: 25001 inside a transaction block or a function (use request_authorization there), otherwise those of request_authorization. Example: CALL payledger.authorize(42, ''pm_ok'');';
 
-CREATE FUNCTION unfinished_work(before timestamptz DEFAULT NULL) RETURNS TABLE (requests bigint, events bigint)
-	AS 'MODULE_PATHNAME', 'pl_sql_unfinished_work'
-	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
-REVOKE ALL ON FUNCTION unfinished_work(timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION unfinished_work(timestamptz) IS
-'How many requests are with a PSP or due before the given time (default: now), and how many committed events are not published, 10,000 at most; 0 events while payledger.kafka_brokers is empty. Errors: PL010 before setup(). Example: SELECT * FROM payledger.unfinished_work();';
-
-CREATE PROCEDURE wait_until_idle(timeout interval DEFAULT '10 s')
-	AS 'MODULE_PATHNAME', 'pl_sql_wait_until_idle'
-	LANGUAGE C;
-REVOKE ALL ON PROCEDURE wait_until_idle(interval) FROM PUBLIC;
-COMMENT ON PROCEDURE wait_until_idle(interval) IS
-'Returns when no request to a gateway is under way or due before the timeout, and, if payledger.kafka_brokers is set, every committed event is published. Needs EXECUTE on unfinished_work. Errors: 57014 not idle in time, with the numbers of what waits; 25001 inside a transaction block or a function. Example: CALL payledger.wait_until_idle(''10 s'');';
-
 /* ---- operators ---- */
 
 CREATE FUNCTION resolve_request(psp_request_id bigint, outcome text, note text, psp_reference text DEFAULT NULL)

@@ -72,7 +72,8 @@ layout_is_complete(Oid extension)
 	{
 		/* dropped and made again, perhaps with other data: nothing learnt holds */
 		ereport(LOG,
-				(errmsg("%s restarts for the new extension", MyBgworkerEntry->bgw_name)));
+				(errcode(ERRCODE_SUCCESSFUL_COMPLETION),
+				 errmsg("%s restarts for the new extension", MyBgworkerEntry->bgw_name)));
 		proc_exit(1);
 	}
 	if (pl_select(&incomplete_table, NULL) > 0)
