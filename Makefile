@@ -45,10 +45,10 @@ $(OBJS): $(ROOM_HEADERS)
 
 # ---- the install script, from the rooms ----
 
-room_sql = $(wildcard $(foreach room,$(ROOMS),$(foreach kind,$(1),src/$(room)/$(kind).sql)))
+room_sql = $(foreach room,$(ROOMS),$(sort $(wildcard $(foreach kind,$(1),src/$(room)/$(kind).sql))))
 
 $(EXTENSION_SQL): Makefile $(wildcard src/*/*.sql) src/core/setup.awk src/core/core.h
-	{ cat src/core/header.sql $(call room_sql,functions verify); \
+	{ cat src/core/header.sql $(call room_sql,functions *_functions verify); \
 	  awk -v tables="$(call room_sql,tables)" -v triggers="$(call room_sql,triggers)" \
 	      -v views="$(call room_sql,views)" -v version="$(EXTVERSION)" \
 	      -v layout="$$(sed -n 's/^#define PL_LAYOUT_VERSION //p' src/core/core.h)" \

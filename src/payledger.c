@@ -8,6 +8,7 @@
 
 #include "core/core.h"
 #include "fmgr.h"
+#include "ledger/ledger.h"
 #include "miscadmin.h"
 #include "outbox/outbox.h"
 #include "payment/payment.h"
@@ -157,7 +158,8 @@ request_shared_memory(void)
 {
 	if (previous_shmem_request_hook)
 		previous_shmem_request_hook();
-	RequestAddinShmemSpace(add_size(pl_core_shmem_size(), pl_worker_shmem_size()));
+	RequestAddinShmemSpace(add_size(pl_core_shmem_size(),
+									add_size(pl_ledger_shmem_size(), pl_worker_shmem_size())));
 	RequestNamedLWLockTranche("payledger", 1);
 }
 
@@ -168,6 +170,7 @@ start_shared_memory(void)
 		previous_shmem_startup_hook();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	pl_core_shmem_init();
+	pl_ledger_shmem_init();
 	pl_worker_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -175,6 +178,7 @@ start_shared_memory(void)
 void
 _PG_init(void)
 {
+	pl_ledger_init();
 	pl_payment_init();
 
 	/* loaded by a session only: functions that need the rest say so */

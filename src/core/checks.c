@@ -13,6 +13,8 @@
 #define PAN_MIN_DIGITS 13
 #define PAN_MAX_DIGITS 19
 
+#define MAX_METADATA_BYTES 16384
+
 static bool
 luhn_valid(const char *digits, int n)
 {
@@ -159,6 +161,45 @@ pl_check_text(const char *what, const char *value, int max_length)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("%s must not hold control characters", what)));
 	pl_refuse_card_data(what, value);
+}
+
+static void
+refuse_card_keys(const char *what, Jsonb *metadata)
+{
+	static const char *const card_keys[] = {
+		"pan", "card_number", "cardnumber", "cvv", "cvv2", "cvc", "cvc2", "card_verification_value"
+	};
+	JsonbIterator *iterator = JsonbIteratorInit(&metadata->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
+		for (int i = 0; token == WJB_KEY && i < (int) lengthof(card_keys); i++)
+			if (value.val.string.len == (int) strlen(card_keys[i]) &&
+				pg_strncasecmp(value.val.string.val, card_keys[i], value.val.string.len) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_PL_CARD_DATA),
+						 errmsg("%s has a member \"%s\"", what, card_keys[i]),
+						 errhint("Card data never belongs here; pass the PSP's token as payment method.")));
+}
+
+/*
+ * Raise 22023 unless metadata is an object of bounded size, PL011 if it holds
+ * card data.
+ */
+void
+pl_check_metadata(const char *what, Jsonb *metadata)
+{
+	if (!JB_ROOT_IS_OBJECT(metadata))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a JSON object", what)));
+	if (VARSIZE(metadata) > MAX_METADATA_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be larger than %d bytes", what, MAX_METADATA_BYTES)));
+	refuse_card_keys(what, metadata);
+	pl_refuse_card_data(what, JsonbToCString(NULL, &metadata->root, VARSIZE(metadata)));
 }
 
 static void

@@ -17,6 +17,8 @@
 #if PG_VERSION_NUM >= 170000
 #include "storage/procnumber.h"
 #include "utils/resowner.h"
+#else
+#include "storage/backendid.h"
 #endif
 
 /* 17 ties a wait event set to a resource owner instead of a memory context */
@@ -24,6 +26,13 @@
 #define PlCreateWaitEventSet(nevents) CreateWaitEventSet(NULL, (nevents))
 #else
 #define PlCreateWaitEventSet(nevents) CreateWaitEventSet(TopMemoryContext, (nevents))
+#endif
+
+/* This backend among the MaxBackends that may run SQL, from 0; 17 counts so itself */
+#if PG_VERSION_NUM >= 170000
+#define PlMyBackendIndex() ((int) MyProcNumber)
+#else
+#define PlMyBackendIndex() (MyBackendId - 1)
 #endif
 
 /* 17 lets extensions name their wait events */

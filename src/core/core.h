@@ -18,7 +18,7 @@
 #include "core/compat.h"
 
 #define PAYLEDGER_VERSION "0.1"
-#define PL_LAYOUT_VERSION 1
+#define PL_LAYOUT_VERSION 2
 
 /* SQLSTATEs of CONTRACT: stable, applications match on them. */
 #define ERRCODE_PL_ILLEGAL_TRANSITION	MAKE_SQLSTATE('P', 'L', '0', '0', '1')
@@ -48,6 +48,9 @@ extern int	pl_node_id;
 
 extern int64 pl_next_id(void);
 extern void pl_exceed_id(int64 id);
+extern int	pl_compare_ids(const void *a, const void *b);
+extern TimestampTz pl_id_timestamp(int64 id);
+extern int64 pl_first_id_after(TimestampTz at);
 
 /* ---- money.c ---- */
 
@@ -68,6 +71,7 @@ extern char *pl_format_amount(int64 amount, const PlCurrency *currency);
 
 extern void pl_refuse_card_data(const char *what, const char *value);
 extern void pl_check_text(const char *what, const char *value, int max_length);
+extern void pl_check_metadata(const char *what, Jsonb *metadata);
 extern char *pl_text_arg(FunctionCallInfo fcinfo, int argno, const char *name);
 extern char *pl_optional_text_arg(FunctionCallInfo fcinfo, int argno);
 extern int64 pl_int64_arg(FunctionCallInfo fcinfo, int argno, const char *name);
@@ -103,12 +107,16 @@ extern void pl_arg_int32(PlArgs *args, int32 value);
 extern void pl_arg_bool(PlArgs *args, bool value);
 extern void pl_arg_text(PlArgs *args, const char *value);	/* NULL allowed */
 extern void pl_arg_timestamp(PlArgs *args, TimestampTz value);
+extern void pl_arg_ids(PlArgs *args, const int64 *ids, int n);
 extern void pl_arg_array(PlArgs *args, Datum *values, bool *nulls, int n, Oid elemtype);
 
 extern void pl_connect(void);
 extern void pl_finish(void);
 extern uint64 pl_execute(PlQuery *query, PlArgs *args);
+extern uint64 pl_execute_latest(PlQuery *query, PlArgs *args);
 extern uint64 pl_select(PlQuery *query, PlArgs *args);
+
+extern Portal pl_open_cursor(PlQuery *query, PlArgs *args);
 
 extern bool pl_isnull(int row, int column);
 extern int64 pl_get_int64(int row, int column);
@@ -169,6 +177,7 @@ typedef struct PlSnapshot
 } PlSnapshot;
 
 extern int64 pl_transaction_no(void);
+extern int64 pl_next_transaction_no(void);
 extern int	pl_incarnation(void);
 extern PlSnapshot *pl_current_snapshot(void);
 extern bool pl_visible(const PlSnapshot *snapshot, int64 transaction_no);

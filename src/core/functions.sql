@@ -7,6 +7,12 @@ REVOKE ALL ON FUNCTION next_id() FROM PUBLIC;
 COMMENT ON FUNCTION next_id() IS
 'The next Snowflake id of this server: milliseconds since 2025-01-01 in 41 bits, payledger.node_id in 10, a sequence in 12. Unique over all sessions, never going back. Errors: 55000 if the library is not in shared_preload_libraries. Example: SELECT payledger.next_id();';
 
+CREATE FUNCTION id_timestamp(id bigint) RETURNS timestamptz
+	AS 'MODULE_PATHNAME', 'pl_sql_id_timestamp'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION id_timestamp(bigint) IS
+'When an id was given out, in milliseconds. After a crash ids may be up to 10 seconds ahead of the clock. Errors: 22008 not an id. Example: SELECT payledger.id_timestamp(journal_entry_id) FROM payledger.journal_entries;';
+
 CREATE FUNCTION currencies() RETURNS TABLE (currency text, exponent int, name text)
 	AS 'MODULE_PATHNAME', 'pl_sql_currencies'
 	LANGUAGE C IMMUTABLE PARALLEL SAFE ROWS 160;
@@ -18,6 +24,12 @@ CREATE FUNCTION format_amount(amount bigint, currency text) RETURNS text
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION format_amount(bigint, text) IS
 'An amount in minor units with the decimal point of its currency. Errors: 22023 unknown currency. Example: SELECT payledger.format_amount(1450, ''EUR''); gives 14.50';
+
+CREATE FUNCTION format_total(total numeric, currency text) RETURNS text
+	AS 'MODULE_PATHNAME', 'pl_sql_format_total'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION format_total(numeric, text) IS
+'A sum of amounts in minor units with the decimal point of its currency; payledger.format_amount for sums that may pass a bigint. Errors: 22023 unknown currency. Example: SELECT payledger.format_total(sum(amount), ''EUR'') FROM payledger.payment_orders WHERE currency = ''EUR'';';
 
 CREATE FUNCTION enforce_transition() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'pl_sql_enforce_transition'

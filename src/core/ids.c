@@ -37,6 +37,7 @@
 int			pl_node_id = 0;
 
 PG_FUNCTION_INFO_V1(pl_sql_next_id);
+PG_FUNCTION_INFO_V1(pl_sql_id_timestamp);
 
 /* The present as a counter value: milliseconds, sequence 0. */
 static uint64
@@ -146,6 +147,56 @@ pl_next_id(void)
 					(next & ((1 << SEQUENCE_BITS) - 1)));
 }
 
+/* For qsort() and bsearch() of int64s. */
+int
+pl_compare_ids(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return (x > y) - (x < y);
+}
+
+/*
+ * When an id was given out: the milliseconds within it.  Also right for an id
+ * of another node.  22008 for what cannot be an id of ours.
+ */
+TimestampTz
+pl_id_timestamp(int64 id)
+{
+	int64		ms = (id >> (NODE_BITS + SEQUENCE_BITS)) + ID_EPOCH_MS -
+		(int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000;
+	TimestampTz at = ms * 1000;
+
+	if (id < 0 || !IS_VALID_TIMESTAMP(at))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("id " INT64_FORMAT " holds no time", id)));
+	return at;
+}
+
+/*
+ * The lowest id whose time is after at; the ids recorded until then are those
+ * below it.
+ */
+int64
+pl_first_id_after(TimestampTz at)
+{
+	int64		ms;
+
+	if (TIMESTAMP_IS_NOEND(at))
+		return PG_INT64_MAX;
+	if (TIMESTAMP_IS_NOBEGIN(at))
+		return 0;
+	ms = at / 1000 - (at % 1000 < 0 ? 1 : 0) +
+		(int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000 - ID_EPOCH_MS + 1;
+	if (ms <= 0)
+		return 0;
+	if (ms >= (INT64CONST(1) << (63 - NODE_BITS - SEQUENCE_BITS)))
+		return PG_INT64_MAX;
+	return ms << (NODE_BITS + SEQUENCE_BITS);
+}
+
 /*
  * Let later ids exceed an id that came from elsewhere: data restored here may
  * have been written by a server whose clock was ahead.  An id further ahead
@@ -173,4 +224,13 @@ Datum
 pl_sql_next_id(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_INT64(pl_next_id());
+}
+
+/*
+ * id_timestamp(id bigint) RETURNS timestamptz
+ */
+Datum
+pl_sql_id_timestamp(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TIMESTAMPTZ(pl_id_timestamp(PG_GETARG_INT64(0)));
 }

@@ -15,6 +15,7 @@ static const PlCurrency currencies[] = {
 
 PG_FUNCTION_INFO_V1(pl_sql_currencies);
 PG_FUNCTION_INFO_V1(pl_sql_format_amount);
+PG_FUNCTION_INFO_V1(pl_sql_format_total);
 
 static int
 compare_code(const void *code, const void *currency)
@@ -121,4 +122,34 @@ pl_sql_currencies(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+/*
+ * format_total(total numeric, currency text) RETURNS text: like format_amount()
+ * for sums, which may pass a bigint.
+ */
+Datum
+pl_sql_format_total(PG_FUNCTION_ARGS)
+{
+	const PlCurrency *currency = pl_check_currency(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	Datum		whole = DirectFunctionCall2(numeric_round, PG_GETARG_DATUM(0), Int32GetDatum(0));
+	const char *digits = DatumGetCString(DirectFunctionCall1(numeric_out, whole));
+	bool		is_negative = digits[0] == '-';
+	StringInfoData out;
+	int			length;
+
+	digits += is_negative;
+	length = strlen(digits);
+	initStringInfo(&out);
+	if (is_negative)
+		appendStringInfoChar(&out, '-');
+	if (currency->exponent == 0 || !isdigit((unsigned char) digits[0]))
+		appendStringInfoString(&out, digits);
+	else if (length > currency->exponent)
+		appendStringInfo(&out, "%.*s.%s", length - currency->exponent, digits,
+						 digits + length - currency->exponent);
+	else
+		/* no currency has more than four digits there */
+		appendStringInfo(&out, "0.%.*s%s", currency->exponent - length, "0000", digits);
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(out.data, out.len));
 }

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "core/core.h"
 #include "executor/spi.h"
@@ -17,7 +18,9 @@
 #include "optimizer/cost.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 
 /*
  * Add the next argument.  The Datum must stay valid until the execution.
@@ -88,6 +91,17 @@ pl_arg_array(PlArgs *args, Datum *values, bool *nulls, int n, Oid elemtype)
 													elemtype, typlen, typbyval, typalign)));
 }
 
+/* An int8[] argument. */
+void
+pl_arg_ids(PlArgs *args, const int64 *ids, int n)
+{
+	Datum	   *values = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		values[i] = Int64GetDatum(ids[i]);
+	pl_arg_array(args, values, NULL, n, INT8OID);
+}
+
 /*
  * Open the SPI connection that every query of a command uses.
  */
@@ -113,7 +127,7 @@ pl_finish(void)
  * them never pays.
  */
 static int
-execute_plan(PlQuery *query, PlArgs *args, bool read_only)
+execute_plan(PlQuery *query, PlArgs *args, Snapshot snapshot, bool read_only)
 {
 	bool		saved_enable_seqscan = enable_seqscan;
 	bool		saved_jit_enabled = jit_enabled;
@@ -123,8 +137,9 @@ execute_plan(PlQuery *query, PlArgs *args, bool read_only)
 	{
 		enable_seqscan = false;
 		jit_enabled = false;
-		result = SPI_execute_plan(query->plan, args ? args->values : NULL,
-								  args ? args->nulls : NULL, read_only, 0);
+		result = SPI_execute_snapshot(query->plan, args ? args->values : NULL,
+									  args ? args->nulls : NULL, snapshot, InvalidSnapshot,
+									  read_only, true, 0);
 	}
 	PG_FINALLY();
 	{
@@ -135,23 +150,29 @@ execute_plan(PlQuery *query, PlArgs *args, bool read_only)
 	return result;
 }
 
+/* Prepare the plan at first use. */
+static void
+prepare(PlQuery *query)
+{
+	SPIPlanPtr	plan;
+
+	if (query->plan != NULL)
+		return;
+	plan = SPI_prepare_cursor(query->sql, query->nargs, query->argtypes, CURSOR_OPT_GENERIC_PLAN);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", query->sql, SPI_result_code_string(SPI_result));
+	SPI_keepplan(plan);
+	query->plan = plan;
+}
+
 static uint64
-run(PlQuery *query, PlArgs *args, bool read_only)
+run(PlQuery *query, PlArgs *args, Snapshot snapshot, bool read_only)
 {
 	int			result;
 
 	Assert(query->nargs == (args ? args->n : 0));
-	if (query->plan == NULL)
-	{
-		SPIPlanPtr	plan = SPI_prepare_cursor(query->sql, query->nargs, query->argtypes,
-											  CURSOR_OPT_GENERIC_PLAN);
-
-		if (plan == NULL)
-			elog(ERROR, "could not prepare \"%s\": %s", query->sql, SPI_result_code_string(SPI_result));
-		SPI_keepplan(plan);
-		query->plan = plan;
-	}
-	result = execute_plan(query, args, read_only);
+	prepare(query);
+	result = execute_plan(query, args, snapshot, read_only);
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\": %s", query->sql, SPI_result_code_string(result));
 	return SPI_processed;
@@ -164,7 +185,17 @@ run(PlQuery *query, PlArgs *args, bool read_only)
 uint64
 pl_execute(PlQuery *query, PlArgs *args)
 {
-	return run(query, args, false);
+	return run(query, args, InvalidSnapshot, false);
+}
+
+/*
+ * The same under a snapshot of this moment in every isolation level: for what
+ * has to see all that committed before a lock was granted.
+ */
+uint64
+pl_execute_latest(PlQuery *query, PlArgs *args)
+{
+	return run(query, args, IsolationUsesXactSnapshot() ? GetLatestSnapshot() : InvalidSnapshot, false);
 }
 
 /*
@@ -174,7 +205,37 @@ pl_execute(PlQuery *query, PlArgs *args)
 uint64
 pl_select(PlQuery *query, PlArgs *args)
 {
-	return run(query, args, true);
+	return run(query, args, InvalidSnapshot, true);
+}
+
+/*
+ * A cursor over a query under the active snapshot, for results that are too
+ * many to hold: SPI_cursor_fetch() and pl_get_*(), then SPI_cursor_close().
+ *
+ * Such a query reads ranges of indexes in their order and merges them.  Made
+ * while the tables are small, its plan must do so still when they have grown.
+ */
+Portal
+pl_open_cursor(PlQuery *query, PlArgs *args)
+{
+	Portal		portal;
+	int			nestlevel = NewGUCNestLevel();
+
+	Assert(query->nargs == (args ? args->n : 0));
+	if (query->plan == NULL || !SPI_plan_is_valid(query->plan))
+	{
+		static const char *const methods[] = {
+			"enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_nestloop", "enable_sort", "jit"
+		};
+
+		for (int i = 0; i < (int) lengthof(methods); i++)
+			(void) set_config_option(methods[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	}
+	prepare(query);
+	portal = SPI_cursor_open(NULL, query->plan, args ? args->values : NULL,
+							 args ? args->nulls : NULL, true);
+	AtEOXact_GUC(true, nestlevel);
+	return portal;
 }
 
 /*

@@ -20,6 +20,11 @@ BEGIN
 			USING ERRCODE = 'PL010', HINT = 'Run ALTER EXTENSION payledger UPDATE.';
 	END IF;
 
+	IF found_version < layout_version THEN
+		RAISE EXCEPTION 'the layout of this database is version %, which was never released and cannot be brought to version %', found_version, layout_version
+			USING ERRCODE = 'PL010', HINT = 'Export what is needed and set up an empty database.';
+	END IF;
+
 	IF found_version IS NULL THEN
 @tables@
 		EXECUTE 'INSERT INTO payledger.layout (version, extension_version) VALUES ($1, $2)'

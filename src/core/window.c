@@ -44,9 +44,10 @@ static PlQuery insert_incarnation = {
 	" VALUES ($1, $2, $3)", 3, {INT4OID, TEXTOID, OIDOID}
 };
 
-/* every unit of work leaves history, so this is above or near every id there is */
-static PlQuery newest_history = {
-	"SELECT max(history_id) FROM payledger.state_history", 0
+/* every unit of work leaves history or an entry, so this is above or near every id there is */
+static PlQuery newest_id = {
+	"SELECT greatest((SELECT max(history_id) FROM payledger.state_history),"
+	" (SELECT max(journal_entry_id) FROM payledger.journal_entries))", 0
 };
 
 PG_FUNCTION_INFO_V1(pl_sql_begin_incarnation);
@@ -126,7 +127,7 @@ pl_incarnation(void)
 			pl_arg(&args, ObjectIdGetDatum(MyDatabaseId));
 			pl_execute(&insert_incarnation, &args);
 			incarnation_is_new = true;
-			pl_execute(&newest_history, NULL);
+			pl_execute(&newest_id, NULL);
 			if (!pl_isnull(0, 1))
 				pl_exceed_id(pl_get_int64(0, 1));
 		}
@@ -155,15 +156,6 @@ widen(TransactionId xid, FullTransactionId next)
 	return FullTransactionIdFromEpochAndXid(epoch, xid);
 }
 
-static int
-compare_int64(const void *a, const void *b)
-{
-	int64		x = *(const int64 *) a;
-	int64		y = *(const int64 *) b;
-
-	return (x > y) - (x < y);
-}
-
 /*
  * The number of this transaction, assigning its id.  Call it before a
  * sequence is advanced for the same row: readers rely on that order.
@@ -172,6 +164,15 @@ int64
 pl_transaction_no(void)
 {
 	return number_of(GetTopFullTransactionId());
+}
+
+/*
+ * The number that the next transaction to take one will have.
+ */
+int64
+pl_next_transaction_no(void)
+{
+	return number_of(ReadNextFullTransactionId());
 }
 
 /*
@@ -190,7 +191,7 @@ pl_current_snapshot(void)
 	snapshot->xip = palloc(sizeof(int64) * Max(active->xcnt, 1));
 	for (uint32 i = 0; i < active->xcnt; i++)
 		snapshot->xip[i] = number_of(widen(active->xip[i], next));
-	qsort(snapshot->xip, snapshot->nxip, sizeof(int64), compare_int64);
+	qsort(snapshot->xip, snapshot->nxip, sizeof(int64), pl_compare_ids);
 	return snapshot;
 }
 
@@ -199,7 +200,7 @@ bool
 pl_visible(const PlSnapshot *snapshot, int64 transaction_no)
 {
 	return transaction_no < snapshot->xmax &&
-		bsearch(&transaction_no, snapshot->xip, snapshot->nxip, sizeof(int64), compare_int64) == NULL;
+		bsearch(&transaction_no, snapshot->xip, snapshot->nxip, sizeof(int64), pl_compare_ids) == NULL;
 }
 
 /* xip as an int8[] Datum, palloc'd. */

@@ -1,54 +1,39 @@
 /*
  * src/ledger/guards.c
- *		The trigger that holds every INSERT into postings, by whatever path, to
- *		double entry: each entry touched is new, whole and nets to zero in every
- *		currency within this very statement.
+ *		The triggers that hold every INSERT into the journal, by whatever path,
+ *		to double entry and to the posting functions.
  *
- * It runs once a statement over the transition table.  What the posting
- * function has just checked itself (the headers, the status of the accounts) is
- * looked up only for statements that somebody else wrote.
+ * They run once a statement.  Entries are written by posting.c alone, because
+ * only there limits, periods, references and holds are looked after; what it
+ * writes is added up once more over the transition table.
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "commands/trigger.h"
-#include "core/core.h"
 #include "executor/tuptable.h"
 #include "ledger/ledger.h"
+#include "miscadmin.h"
+#include "utils/inval.h"
 #include "utils/rel.h"
 #include "utils/tuplestore.h"
 
 /* Columns of payledger.postings, which only ever grows at the end. */
 #define POSTING_ENTRY			1
-#define POSTING_LEG				2
-#define POSTING_ACCOUNT			3
-#define POSTING_AMOUNT			4
-#define POSTING_TRANSACTION		5
+#define POSTING_ACCOUNT			2
+#define POSTING_AMOUNT			3
+#define POSTING_TRANSACTION		4
 
 typedef struct Posting
 {
 	int64		journal_entry_id;
+	const PlAccount *account;
 	int64		account_id;
-	const char *currency;
 	int64		amount;
-	int16		leg;
 } Posting;
 
-/*
- * Of the entries that a foreign statement touched, one that was not inserted
- * by this transaction, has legs beyond those of the statement, or gaps.
- */
-static PlQuery select_wrong_entry = {
-	"SELECT i, j.journal_entry_id IS NULL, j.transaction_no IS DISTINCT FROM $3"
-	" FROM (SELECT i, count(*) AS n, max(l) AS top"
-	"		FROM unnest($1, $2) AS u(i, l) GROUP BY i) AS s"
-	" LEFT JOIN payledger.journal_entries j ON j.journal_entry_id = s.i"
-	" WHERE j.transaction_no IS DISTINCT FROM $3 OR top <> n"
-	"	 OR n <> (SELECT count(*) FROM payledger.postings p WHERE p.journal_entry_id = s.i)"
-	" ORDER BY i LIMIT 1", 3, {INT8ARRAYOID, INT2ARRAYOID, INT8OID}
-};
-
 PG_FUNCTION_INFO_V1(pl_sql_check_postings);
+PG_FUNCTION_INFO_V1(pl_sql_check_journal_entries);
+PG_FUNCTION_INFO_V1(pl_sql_announce_restriction);
 
 static int
 compare_postings(const void *a, const void *b)
@@ -58,7 +43,11 @@ compare_postings(const void *a, const void *b)
 
 	if (x->journal_entry_id != y->journal_entry_id)
 		return x->journal_entry_id < y->journal_entry_id ? -1 : 1;
-	return strcmp(x->currency, y->currency);
+	if (x->account->ledger != y->account->ledger)
+		return x->account->ledger < y->account->ledger ? -1 : 1;
+	if (x->account->currency != y->account->currency)
+		return x->account->currency < y->account->currency ? -1 : 1;
+	return 0;
 }
 
 /*
@@ -93,7 +82,6 @@ read_transition_table(TriggerData *trigger, int *n)
 		slot_getsomeattrs(slot, POSTING_TRANSACTION);
 		posting = &postings[(*n)++];
 		posting->journal_entry_id = DatumGetInt64(slot->tts_values[POSTING_ENTRY - 1]);
-		posting->leg = DatumGetInt16(slot->tts_values[POSTING_LEG - 1]);
 		posting->account_id = DatumGetInt64(slot->tts_values[POSTING_ACCOUNT - 1]);
 		posting->amount = DatumGetInt64(slot->tts_values[POSTING_AMOUNT - 1]);
 		if (DatumGetInt64(slot->tts_values[POSTING_TRANSACTION - 1]) != transaction_no)
@@ -111,40 +99,39 @@ read_transition_table(TriggerData *trigger, int *n)
 	return postings;
 }
 
-/*
- * For a statement of somebody else: what the posting function would have made
- * sure of.  Raises PL002, PL007 or PL008.
- */
+/* Find the account of each posting; PL007 if there is none. */
 static void
-check_foreign_statement(const Posting *postings, int n)
+find_accounts(Posting *postings, int n)
 {
-	Datum	   *entries = palloc(sizeof(Datum) * n);
-	Datum	   *legs = palloc(sizeof(Datum) * n);
-	int64	   *accounts = palloc(sizeof(int64) * n);
-	PlArgs		args = {0};
+	int64	   *ids = NULL;
+	int			nids = 0;
 
 	for (int i = 0; i < n; i++)
 	{
-		entries[i] = Int64GetDatum(postings[i].journal_entry_id);
-		legs[i] = Int16GetDatum(postings[i].leg);
-		accounts[i] = postings[i].account_id;
+		postings[i].account = pl_known_account_by_id(postings[i].account_id);
+		if (postings[i].account == NULL)
+		{
+			if (ids == NULL)
+				ids = palloc(sizeof(int64) * n);
+			ids[nids++] = postings[i].account_id;
+		}
 	}
-	pl_arg_array(&args, entries, NULL, n, INT8OID);
-	pl_arg_array(&args, legs, NULL, n, INT2OID);
-	pl_arg_int64(&args, pl_transaction_no());
-	if (pl_execute(&select_wrong_entry, &args) > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_PL_UNBALANCED_ENTRY),
-				 errmsg("the postings of journal entry " INT64_FORMAT " are not whole", pl_get_int64(0, 1)),
-				 pl_get_bool(0, 2) ? errdetail("There is no such entry.") :
-				 pl_get_bool(0, 3) ? errdetail("The entry was not inserted by this transaction.") :
-				 errdetail("One statement must insert all legs of an entry, numbered from 1.")));
-	pl_refuse_inactive_accounts(accounts, n);
+	if (nids == 0)
+		return;
+	pl_load_accounts(ids, nids);
+	for (int i = 0; i < n; i++)
+	{
+		postings[i].account = pl_known_account_by_id(postings[i].account_id);
+		if (postings[i].account == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_PL_NOT_FOUND),
+					 errmsg("account " INT64_FORMAT " does not exist", postings[i].account_id)));
+	}
 }
 
 /*
- * Raise PL002 unless each entry nets to zero in every currency; then it has two
- * legs, because no amount is zero.  Sorts the postings.
+ * Raise PL002 unless each entry nets to zero in every ledger and currency; then
+ * it has two legs, because no amount is zero.  Sorts the postings.
  */
 static void
 check_double_entry(Posting *postings, int n)
@@ -152,12 +139,8 @@ check_double_entry(Posting *postings, int n)
 	bool		sorted = true;
 	int64		net = 0;
 
-	for (int i = 0; i < n; i++)
-	{
-		postings[i].currency = pl_account_currency(postings[i].account_id);
-		if (i > 0 && sorted)
-			sorted = compare_postings(&postings[i - 1], &postings[i]) <= 0;
-	}
+	for (int i = 1; i < n && sorted; i++)
+		sorted = compare_postings(&postings[i - 1], &postings[i]) <= 0;
 	if (!sorted)
 		qsort(postings, n, sizeof(Posting), compare_postings);
 
@@ -165,15 +148,28 @@ check_double_entry(Posting *postings, int n)
 	{
 		const Posting *this = &postings[i];
 
+		if (this->amount == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_PL_UNBALANCED_ENTRY),
+					 errmsg("a leg of journal entry " INT64_FORMAT " has amount 0", this->journal_entry_id)));
 		net = pl_add_amount(net, this->amount);
 		if (net != 0 && (i + 1 == n || compare_postings(this, this + 1) != 0))
 			ereport(ERROR,
 					(errcode(ERRCODE_PL_UNBALANCED_ENTRY),
 					 errmsg("journal entry " INT64_FORMAT " does not balance", this->journal_entry_id),
 					 errdetail("Debits less credits of its postings are %s %s.",
-							   pl_format_amount(net, pl_check_currency(this->currency)),
-							   this->currency)));
+							   pl_format_amount(net, this->account->currency),
+							   this->account->currency->code)));
 	}
+}
+
+static void
+refuse_by_hand(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PL_IMMUTABLE_RECORD),
+			 errmsg("the journal is written by the posting functions only"),
+			 errhint("Use payledger.post_entry() or payledger.post_entries().")));
 }
 
 /*
@@ -185,7 +181,6 @@ pl_sql_check_postings(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	Posting    *postings;
-	int64	   *accounts;
 	int			n;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
@@ -194,21 +189,60 @@ pl_sql_check_postings(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("check_postings must be called as an AFTER INSERT statement trigger with a transition table")));
-
 	pl_require_preload();
 	pl_connect();
 	postings = read_transition_table(trigger, &n);
 	if (n > 0)
 	{
-		accounts = palloc(sizeof(int64) * n);
-		for (int i = 0; i < n; i++)
-			accounts[i] = postings[i].account_id;
-		pl_load_accounts(accounts, n);
+		int64		journal_entry_id = postings[0].journal_entry_id;
 
-		if (!pl_entries_wrote(postings[0].journal_entry_id, n))
-			check_foreign_statement(postings, n);
+		find_accounts(postings, n);
 		check_double_entry(postings, n);
+		if (!pl_entries_writes(journal_entry_id, n))
+			refuse_by_hand();
 	}
 	pl_finish();
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * check_journal_entries(): BEFORE INSERT statement trigger of
+ * payledger.journal_entries.
+ */
+Datum
+pl_sql_check_journal_entries(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		!TRIGGER_FIRED_BEFORE(trigger->tg_event) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("check_journal_entries must be called as a BEFORE INSERT statement trigger")));
+	if (!pl_entries_writes(0, 0))
+		refuse_by_hand();
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * announce_restriction('wait'): AFTER UPDATE row trigger of payledger.accounts
+ * and payledger.ledgers, for a change that no post may miss.  The invalidation
+ * reaches a backend at the latest when it locks the journal, which waits for
+ * this transaction.  Without the argument, for a change that only lifts a
+ * restriction, posts need not wait.
+ */
+Datum
+pl_sql_announce_restriction(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		!TRIGGER_FIRED_AFTER(trigger->tg_event) || !TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("announce_restriction must be called as an AFTER UPDATE row trigger")));
+	if (trigger->tg_trigger->tgnargs == 1 && strcmp(trigger->tg_trigger->tgargs[0], "wait") == 0)
+		pl_wait_for_posts();
+	CacheInvalidateRelcache(trigger->tg_relation);
 	return PointerGetDatum(NULL);
 }

@@ -1,390 +1,464 @@
 /*
  * src/ledger/posting.c
- *		Batches of entries: collected, checked, written with one statement for
- *		the headers and one for all legs.
+ *		Writing batches of entries: one statement for the headers and one for
+ *		all legs.
  *
- * Nothing of another payment is locked and nothing is updated: an account that
- * every entry touches costs no more than one that is touched once.
+ * An account that every entry touches costs no more than one that is touched
+ * once: nothing is updated, and no row is locked but those of accounts whose
+ * limits are approached and of entries that are reversed.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "core/core.h"
+#include "ledger/bulk.h"
 #include "ledger/ledger.h"
+#include "nodes/makefuncs.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
-#define MAX_LEGS PG_INT16_MAX	/* postings.leg is a smallint */
-#define MAX_ENTRY_TYPE_LENGTH 63
-#define MAX_REFERENCE_LENGTH 255
+/* Entries written by one statement: bounds memory and makes progress visible. */
+#define PART_ENTRIES 5000
 
-struct PlEntryBatch
+/*
+ * From here on rows go in through COPY, which takes longer to start; see
+ * docs/performance.md.
+ */
+#define BULK_ENTRIES 100
+
+/* The entries of one part, in the order in which their headers are written. */
+typedef struct Part
 {
-	MemoryContext context;
+	PlEntryBatch *batch;
 	PlEntry   **entries;
-	int			nentries;
-	int			entries_allocated;
-	PlLeg	   *legs;
+	int			n;
 	int			nlegs;
-	int			legs_allocated;
+	int64		first_id;
+	int64		last_id;
+	const struct Part *outer;	/* being written when a user's trigger posted this one */
+} Part;
+
+/* What is being inserted now, for the statement triggers. */
+static const Part *being_written = NULL;
+
+#define INSERT_ENTRIES \
+	"INSERT INTO payledger.journal_entries" \
+	" (journal_entry_id, recorded_at, effective_at, payment_id, reverses, entry_type, reference, metadata)" \
+	" SELECT i, r, f, p, v, t, n, m" \
+	" FROM (SELECT pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)," \
+	"  pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8)) AS e(i, r, f, p, v, t, n, m)"
+
+#define ENTRY_COLUMNS 8
+#define ENTRY_TYPES \
+	{INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, \
+		INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID}
+
+static PlQuery insert_entries = {INSERT_ENTRIES, ENTRY_COLUMNS, ENTRY_TYPES};
+
+/* Leaves out, and does not return, what another session has posted meanwhile. */
+static PlQuery insert_new_entries = {
+	INSERT_ENTRIES
+	" ON CONFLICT (reference) WHERE reference IS NOT NULL DO NOTHING RETURNING journal_entry_id",
+	ENTRY_COLUMNS, ENTRY_TYPES
 };
 
-/* A currency's sum over the legs of one entry. */
-typedef struct Net
-{
-	const char *currency;
-	int64		amount;
-} Net;
-
-/* The batch whose legs are being inserted now, for the statement trigger. */
-static const PlEntryBatch *being_written = NULL;
-
-static PlQuery insert_entries = {
-	"INSERT INTO payledger.journal_entries"
-	" (journal_entry_id, entry_type, payment_id, reference, reverses,"
-	"  recorded_at, effective_at, transaction_no)"
-	" SELECT i, t, p, r, v, $6, $6, $7"
-	" FROM (SELECT pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-	"  pg_catalog.unnest($5)) AS e(i, t, p, r, v)",
-	7, {INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID,
-		TIMESTAMPTZOID, INT8OID}
-};
-
-/*
- * A leg on an account that is not active is not inserted, and missed.  The
- * index of those accounts is all but empty, so that asking it costs next to
- * nothing, and no row of an account is locked or even read.
- */
 static PlQuery insert_postings = {
-	"INSERT INTO payledger.postings (journal_entry_id, leg, account_id, amount, transaction_no)"
-	" SELECT e, l, a, m, $5"
-	" FROM (SELECT pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS p(e, l, a, m)"
-	" WHERE NOT EXISTS (SELECT FROM payledger.accounts c"
-	"					WHERE c.account_id = a AND c.status <> 'ACTIVE')",
-	5, {INT8ARRAYOID, INT2ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8OID}
+	"INSERT INTO payledger.postings (journal_entry_id, account_id, amount, transaction_no, leg)"
+	" SELECT e, a, m, $5, l"
+	" FROM (SELECT pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS p(e, a, m, l)",
+	5, {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT2ARRAYOID, INT8OID}
 };
 
-static PlQuery select_inactive = {
-	"SELECT i, c.account_code, c.status::text"
-	" FROM pg_catalog.unnest($1) AS p(i)"
-	" LEFT JOIN payledger.accounts c ON c.account_id = p.i"
-	" WHERE c.status IS DISTINCT FROM 'ACTIVE'"
-	" ORDER BY c.account_code, i LIMIT 1", 1, {INT8ARRAYOID}
+static PlQuery insert_shifts = {
+	"INSERT INTO payledger.effective_shifts (account_id, at, amount, transaction_no, journal_entry_id, leg)"
+	" SELECT a, t, m, $6, e, l"
+	" FROM (SELECT pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+	"  pg_catalog.unnest($5)) AS s(a, t, m, e, l)",
+	6, {INT8ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT2ARRAYOID, INT8OID}
 };
-
-/* ---- collecting ---- */
-
-/*
- * An empty batch in the current memory context, which must live until the
- * batch was posted and read.
- */
-PlEntryBatch *
-pl_entries_new(void)
-{
-	PlEntryBatch *batch = palloc0(sizeof(PlEntryBatch));
-
-	batch->context = CurrentMemoryContext;
-	return batch;
-}
-
-/*
- * Begin an entry, which takes the legs that follow.  reference may be NULL;
- * otherwise it is unique over the ledger.  reverses names the entry of which
- * this is the mirror, 0 if none.  Raises 22023 for a malformed entry_type or
- * reference.  The result lives as long as the batch.
- */
-PlEntry *
-pl_entry_add(PlEntryBatch *batch, const char *entry_type, int64 payment_id,
-			 const char *reference, int64 reverses)
-{
-	MemoryContext oldcontext = MemoryContextSwitchTo(batch->context);
-	PlEntry    *entry;
-
-	if (entry_type[0] < 'A' || entry_type[0] > 'Z' ||
-		strspn(entry_type, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != strlen(entry_type) ||
-		strlen(entry_type) > MAX_ENTRY_TYPE_LENGTH)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("entry type \"%s\" is malformed", entry_type),
-				 errhint("An entry type is upper case letters, digits and underscores.")));
-	if (reference != NULL)
-		pl_check_text("reference", reference, MAX_REFERENCE_LENGTH);
-
-	entry = palloc0(sizeof(PlEntry));
-	entry->journal_entry_id = pl_next_id();
-	entry->entry_type = pstrdup(entry_type);
-	entry->payment_id = payment_id;
-	entry->reference = reference ? pstrdup(reference) : NULL;
-	entry->reverses = reverses;
-	entry->first_leg = batch->nlegs;
-
-	if (batch->nentries == batch->entries_allocated)
-	{
-		batch->entries_allocated = Max(8, batch->entries_allocated * 2);
-		batch->entries = batch->entries == NULL ?
-			palloc(sizeof(PlEntry *) * batch->entries_allocated) :
-			repalloc(batch->entries, sizeof(PlEntry *) * batch->entries_allocated);
-	}
-	batch->entries[batch->nentries++] = entry;
-	MemoryContextSwitchTo(oldcontext);
-	return entry;
-}
-
-/*
- * Add a leg to the entry begun last: amount in minor units of currency, debit
- * positive, credit negative.  The account is opened when the batch is posted,
- * which also checks its name.  Raises 22023 for amount 0, 22003 for the one
- * amount that has no opposite.
- */
-void
-pl_entry_leg(PlEntryBatch *batch, const char *account_type, const char *entity_id,
-			 const char *currency, int64 amount)
-{
-	MemoryContext oldcontext = MemoryContextSwitchTo(batch->context);
-	PlEntry    *entry;
-	PlLeg	   *leg;
-
-	Assert(batch->nentries > 0);
-	entry = batch->entries[batch->nentries - 1];
-	if (amount == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("leg %d of journal entry " INT64_FORMAT " has amount 0",
-						entry->nlegs + 1, entry->journal_entry_id)));
-	if (amount == PG_INT64_MIN)
-		ereport(ERROR,
-				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("amount out of range"),
-				 errdetail(INT64_FORMAT " cannot be reversed.", amount)));
-	if (entry->nlegs == MAX_LEGS)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("journal entry " INT64_FORMAT " has more than %d legs",
-						entry->journal_entry_id, MAX_LEGS)));
-
-	if (batch->nlegs == batch->legs_allocated)
-	{
-		batch->legs_allocated = Max(16, batch->legs_allocated * 2);
-		batch->legs = batch->legs == NULL ?
-			palloc(sizeof(PlLeg) * batch->legs_allocated) :
-			repalloc(batch->legs, sizeof(PlLeg) * batch->legs_allocated);
-	}
-	leg = &batch->legs[batch->nlegs++];
-	leg->account_code = pl_account_code(account_type, entity_id, currency);
-	leg->account_id = pl_known_account(leg->account_code);
-	leg->amount = amount;
-
-	if (entry->nlegs++ == 0)
-		entry->currency = pstrdup(currency);
-	if (entry->seller_id == NULL && strncmp(account_type, "MERCHANT_", 9) == 0)
-		entry->seller_id = pstrdup(entity_id);
-	MemoryContextSwitchTo(oldcontext);
-}
-
-/* ---- checking ---- */
-
-/*
- * Open the accounts of the batch that this backend has not met, all at once.
- */
-static void
-resolve_accounts(PlEntryBatch *batch)
-{
-	const char **codes = NULL;
-	int64	   *ids;
-	int			n = 0;
-
-	for (int i = 0; i < batch->nlegs; i++)
-		if (batch->legs[i].account_id == 0)
-		{
-			if (codes == NULL)
-				codes = palloc(sizeof(char *) * batch->nlegs);
-			codes[n++] = batch->legs[i].account_code;
-		}
-	if (n == 0)
-		return;
-	ids = palloc(sizeof(int64) * n);
-	pl_open_accounts(codes, ids, n);
-	n = 0;
-	for (int i = 0; i < batch->nlegs; i++)
-		if (batch->legs[i].account_id == 0)
-			batch->legs[i].account_id = ids[n++];
-	pfree(codes);
-	pfree(ids);
-}
-
-/*
- * Raise PL002 unless the entry has two legs and nets to zero in each currency.
- */
-static void
-check_entry(const PlEntryBatch *batch, const PlEntry *entry)
-{
-	Net		   *nets;
-	int			nnets = 0;
-
-	if (entry->nlegs < 2)
-		ereport(ERROR,
-				(errcode(ERRCODE_PL_UNBALANCED_ENTRY),
-				 errmsg("journal entry " INT64_FORMAT " has fewer than two legs", entry->journal_entry_id),
-				 errdetail("Its entry type is %s.", entry->entry_type)));
-
-	nets = palloc(sizeof(Net) * entry->nlegs);
-	for (int i = entry->first_leg; i < entry->first_leg + entry->nlegs; i++)
-	{
-		const char *currency = pl_account_currency(batch->legs[i].account_id);
-		int			c = 0;
-
-		while (c < nnets && nets[c].currency != currency)
-			c++;
-		if (c == nnets)
-		{
-			nets[nnets].currency = currency;
-			nets[nnets++].amount = 0;
-		}
-		nets[c].amount = pl_add_amount(nets[c].amount, batch->legs[i].amount);
-	}
-	for (int c = 0; c < nnets; c++)
-		if (nets[c].amount != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_PL_UNBALANCED_ENTRY),
-					 errmsg("journal entry " INT64_FORMAT " does not balance", entry->journal_entry_id),
-					 errdetail("Debits less credits of entry type %s are %s %s.", entry->entry_type,
-							   pl_format_amount(nets[c].amount, pl_check_currency(nets[c].currency)),
-							   nets[c].currency)));
-	pfree(nets);
-}
-
-/*
- * Raise PL007 or PL008 for the first of the accounts that does not exist or is
- * not active; return if there is none.  Needs an open SPI connection.
- */
-void
-pl_refuse_inactive_accounts(const int64 *account_ids, int n)
-{
-	Datum	   *values = palloc(sizeof(Datum) * n);
-	PlArgs		args = {0};
-
-	for (int i = 0; i < n; i++)
-		values[i] = Int64GetDatum(account_ids[i]);
-	pl_arg_array(&args, values, NULL, n, INT8OID);
-	if (pl_execute(&select_inactive, &args) == 0)
-		return;
-	if (pl_isnull(0, 2))
-		ereport(ERROR,
-				(errcode(ERRCODE_PL_NOT_FOUND),
-				 errmsg("account " INT64_FORMAT " does not exist", pl_get_int64(0, 1))));
-	ereport(ERROR,
-			(errcode(ERRCODE_PL_NOT_ACTIVE),
-			 errmsg("account %s is not active", pl_get_text(0, 2)),
-			 errdetail("Its status is %s.", pl_get_text(0, 3)),
-			 errhint("An operator can set the status of payledger.accounts to ACTIVE.")));
-}
 
 /* ---- writing ---- */
 
-static void
-write_entries(const PlEntryBatch *batch, int64 transaction_no)
+/* A list of column names. */
+static List *
+columns_of(const char *const *names, int n)
 {
-	int			n = batch->nentries;
-	Datum	   *columns[5];
-	bool	   *nulls[5];
-	PlArgs		args = {0};
-	static const Oid types[5] = {INT8OID, TEXTOID, INT8OID, TEXTOID, INT8OID};
+	List	   *columns = NIL;
 
-	for (int c = 0; c < (int) lengthof(columns); c++)
-	{
-		columns[c] = palloc(sizeof(Datum) * n);
-		nulls[c] = palloc0(sizeof(bool) * n);
-	}
 	for (int i = 0; i < n; i++)
+		columns = lappend(columns, makeString(pstrdup(names[i])));
+	return columns;
+}
+
+static void
+copy_header(void *arg, int i)
+{
+	const PlEntry *entry = ((const Part *) arg)->entries[i];
+
+	pl_copy_row(6);
+	pl_copy_int64(entry->journal_entry_id);
+	pl_copy_int64(entry->recorded_at);
+	pl_copy_int64(entry->effective_at);
+	if (entry->payment_id == 0)
+		pl_copy_null();
+	else
+		pl_copy_int64(entry->payment_id);
+	if (entry->reverses == 0)
+		pl_copy_null();
+	else
+		pl_copy_int64(entry->reverses);
+	pl_copy_text(entry->entry_type);
+}
+
+static void
+copy_headers(Part *part)
+{
+	static const char *const names[] = {"journal_entry_id", "recorded_at", "effective_at", "payment_id",
+	"reverses", "entry_type"};
+
+	pl_copy_rows("journal_entries", columns_of(names, lengthof(names)), part->n, copy_header, part);
+}
+
+static void
+write_headers(const Part *part, bool skips_posted)
+{
+	static const Oid types[ENTRY_COLUMNS] = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID,
+	INT8OID, TEXTOID, TEXTOID, JSONBOID};
+	Datum	   *columns[ENTRY_COLUMNS];
+	bool	   *nulls[ENTRY_COLUMNS];
+	PlArgs		args = {0};
+
+	for (int c = 0; c < ENTRY_COLUMNS; c++)
 	{
-		const PlEntry *entry = batch->entries[i];
+		columns[c] = palloc(sizeof(Datum) * part->n);
+		nulls[c] = palloc0(sizeof(bool) * part->n);
+	}
+	for (int i = 0; i < part->n; i++)
+	{
+		const PlEntry *entry = part->entries[i];
 
 		columns[0][i] = Int64GetDatum(entry->journal_entry_id);
-		columns[1][i] = CStringGetTextDatum(entry->entry_type);
-		columns[2][i] = Int64GetDatum(entry->payment_id);
-		nulls[2][i] = entry->payment_id == 0;
-		columns[3][i] = entry->reference ? CStringGetTextDatum(entry->reference) : (Datum) 0;
-		nulls[3][i] = entry->reference == NULL;
+		columns[1][i] = TimestampTzGetDatum(entry->recorded_at);
+		columns[2][i] = TimestampTzGetDatum(entry->effective_at);
+		columns[3][i] = Int64GetDatum(entry->payment_id);
+		nulls[3][i] = entry->payment_id == 0;
 		columns[4][i] = Int64GetDatum(entry->reverses);
 		nulls[4][i] = entry->reverses == 0;
+		columns[5][i] = CStringGetTextDatum(entry->entry_type);
+		columns[6][i] = entry->reference ? CStringGetTextDatum(entry->reference) : (Datum) 0;
+		nulls[6][i] = entry->reference == NULL;
+		columns[7][i] = JsonbPGetDatum(entry->metadata);
+		nulls[7][i] = entry->metadata == NULL;
 	}
-	for (int c = 0; c < (int) lengthof(columns); c++)
-		pl_arg_array(&args, columns[c], nulls[c], n, types[c]);
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
-	pl_arg_int64(&args, transaction_no);
-	pl_execute(&insert_entries, &args);
-}
-
-/* Not every leg was inserted: raise why. */
-static void
-refuse_incomplete(const PlEntryBatch *batch)
-{
-	int64	   *ids = palloc(sizeof(int64) * batch->nlegs);
-
-	for (int i = 0; i < batch->nlegs; i++)
-		ids[i] = batch->legs[i].account_id;
-	pl_refuse_inactive_accounts(ids, batch->nlegs);
-
-	/* each statement has its own snapshot */
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("an account changed its status while journal entry " INT64_FORMAT " was posted",
-					batch->entries[0]->journal_entry_id),
-			 errhint("Run the transaction again.")));
-}
-
-static void
-write_postings(const PlEntryBatch *batch, int64 transaction_no)
-{
-	int			n = batch->nlegs;
-	Datum	   *columns[4];
-	PlArgs		args = {0};
-
-	for (int c = 0; c < (int) lengthof(columns); c++)
-		columns[c] = palloc(sizeof(Datum) * n);
-	for (int e = 0; e < batch->nentries; e++)
-	{
-		const PlEntry *entry = batch->entries[e];
-
-		for (int l = 0; l < entry->nlegs; l++)
-		{
-			int			i = entry->first_leg + l;
-
-			columns[0][i] = Int64GetDatum(entry->journal_entry_id);
-			columns[1][i] = Int16GetDatum(l + 1);
-			columns[2][i] = Int64GetDatum(batch->legs[i].account_id);
-			columns[3][i] = Int64GetDatum(batch->legs[i].amount);
-		}
-	}
-	pl_arg_array(&args, columns[0], NULL, n, INT8OID);
-	pl_arg_array(&args, columns[1], NULL, n, INT2OID);
-	pl_arg_array(&args, columns[2], NULL, n, INT8OID);
-	pl_arg_array(&args, columns[3], NULL, n, INT8OID);
-	pl_arg_int64(&args, transaction_no);
-
-	if (pl_execute(&insert_postings, &args) != (uint64) n)
-		refuse_incomplete(batch);
+	for (int c = 0; c < ENTRY_COLUMNS; c++)
+		pl_arg_array(&args, columns[c], nulls[c], part->n, types[c]);
+	pl_execute(skips_posted ? &insert_new_entries : &insert_entries, &args);
 }
 
 /*
- * Is the statement that inserted nlegs postings, among them one of that entry,
- * the one that writes the batch?  Then its headers were inserted just before,
- * with the same transaction number, and its accounts are active; if they are
- * not, raises PL008.  For the statement trigger.
+ * Of the last statement's result: drop from the part the entries whose
+ * reference another session has posted while we were waiting for it.
+ */
+static void
+drop_posted_elsewhere(Part *part)
+{
+	int			nwritten = SPI_processed;
+	int64	   *written;
+	PlEntry   **missing;
+	int			nmissing = 0;
+	int			kept = 0;
+
+	if (nwritten == part->n)
+		return;
+	written = palloc(sizeof(int64) * Max(nwritten, 1));
+	missing = palloc(sizeof(PlEntry *) * part->n);
+	for (int i = 0; i < nwritten; i++)
+		written[i] = pl_get_int64(i, 1);
+	qsort(written, nwritten, sizeof(int64), pl_compare_ids);
+	for (int i = 0; i < part->n; i++)
+		if (bsearch(&part->entries[i]->journal_entry_id, written, nwritten, sizeof(int64), pl_compare_ids))
+			part->entries[kept++] = part->entries[i];
+		else
+			missing[nmissing++] = part->entries[i];
+	part->n = kept;
+
+	pl_entries_match_references(part->batch, missing, nmissing);
+	for (int i = 0; i < nmissing; i++)
+		if (missing[i]->verdict == PL_VERDICT_NONE)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("an entry with reference \"%s\" was posted and is not visible", missing[i]->reference),
+					 errhint("Run the transaction again.")));
+}
+
+/* The next leg of a part to be copied. */
+typedef struct LegCursor
+{
+	const Part *part;
+	int64		transaction_no;
+	int			entry;
+	int			leg;
+} LegCursor;
+
+static void
+copy_posting(void *arg, int i)
+{
+	LegCursor  *cursor = arg;
+	const PlEntry *entry = cursor->part->entries[cursor->entry];
+	const PlLeg *leg = &cursor->part->batch->legs[entry->first_leg + cursor->leg];
+
+	pl_copy_row(5);
+	pl_copy_int64(entry->journal_entry_id);
+	pl_copy_int64(leg->account->account_id);
+	pl_copy_int64(leg->amount);
+	pl_copy_int64(cursor->transaction_no);
+	pl_copy_int16(++cursor->leg);
+	if (cursor->leg == entry->nlegs)
+	{
+		cursor->entry++;
+		cursor->leg = 0;
+	}
+}
+
+static void
+copy_postings(const Part *part, int64 transaction_no)
+{
+	static const char *const names[] = {"journal_entry_id", "account_id", "amount", "transaction_no", "leg"};
+	LegCursor	cursor = {part, transaction_no, 0, 0};
+
+	pl_copy_rows("postings", columns_of(names, lengthof(names)), part->nlegs, copy_posting, &cursor);
+}
+
+static void
+write_postings(const Part *part, int64 transaction_no)
+{
+	Datum	   *columns[4];
+	int			n = 0;
+	PlArgs		args = {0};
+
+	for (int c = 0; c < (int) lengthof(columns); c++)
+		columns[c] = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * part->nlegs);
+	for (int e = 0; e < part->n; e++)
+	{
+		const PlEntry *entry = part->entries[e];
+
+		for (int l = 0; l < entry->nlegs; l++, n++)
+		{
+			const PlLeg *leg = &part->batch->legs[entry->first_leg + l];
+
+			columns[0][n] = Int64GetDatum(entry->journal_entry_id);
+			columns[1][n] = Int64GetDatum(leg->account->account_id);
+			columns[2][n] = Int64GetDatum(leg->amount);
+			columns[3][n] = Int16GetDatum(l + 1);
+		}
+	}
+	for (int c = 0; c < 3; c++)
+		pl_arg_array(&args, columns[c], NULL, n, INT8OID);
+	pl_arg_array(&args, columns[3], NULL, n, INT2OID);
+	pl_arg_int64(&args, transaction_no);
+	pl_execute(&insert_postings, &args);
+}
+
+/* For entries that took effect at another time than they are recorded. */
+static void
+write_shifts(const Part *part, int64 transaction_no)
+{
+	Datum	   *columns[5] = {NULL};
+	int			n = 0;
+	PlArgs		args = {0};
+
+	for (int e = 0; e < part->n; e++)
+	{
+		const PlEntry *entry = part->entries[e];
+
+		if (entry->effective_at == entry->recorded_at)
+			continue;
+		for (int c = 0; c < (int) lengthof(columns) && n == 0; c++)
+			columns[c] = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * part->nlegs * 2);
+		for (int i = entry->first_leg; i < entry->first_leg + entry->nlegs; i++)
+		{
+			const PlLeg *leg = &part->batch->legs[i];
+
+			for (int side = 0; side < 2; side++, n++)
+			{
+				columns[0][n] = Int64GetDatum(leg->account->account_id);
+				columns[1][n] = TimestampTzGetDatum(side == 0 ? entry->effective_at : entry->recorded_at);
+				columns[2][n] = Int64GetDatum(side == 0 ? leg->amount : -leg->amount);
+				columns[3][n] = Int64GetDatum(entry->journal_entry_id);
+				columns[4][n] = Int16GetDatum(i - entry->first_leg + 1);
+			}
+		}
+	}
+	if (n == 0)
+		return;
+	pl_arg_array(&args, columns[0], NULL, n, INT8OID);
+	pl_arg_array(&args, columns[1], NULL, n, TIMESTAMPTZOID);
+	pl_arg_array(&args, columns[2], NULL, n, INT8OID);
+	pl_arg_array(&args, columns[3], NULL, n, INT8OID);
+	pl_arg_array(&args, columns[4], NULL, n, INT2OID);
+	pl_arg_int64(&args, transaction_no);
+	pl_execute(&insert_shifts, &args);
+}
+
+static int
+compare_references(const void *a, const void *b)
+{
+	const PlEntry *x = *(PlEntry *const *) a;
+	const PlEntry *y = *(PlEntry *const *) b;
+
+	if (x->reference != NULL && y->reference != NULL)
+		return strcmp(x->reference, y->reference);
+	return (x->reference != NULL) - (y->reference != NULL);
+}
+
+static int
+compare_entries(const void *a, const void *b)
+{
+	return pl_compare_ids(&(*(PlEntry *const *) a)->journal_entry_id, &(*(PlEntry *const *) b)->journal_entry_id);
+}
+
+/*
+ * Write one part.  Headers that have a reference go in by its order: two
+ * batches with the same references wait for each other, but never in a circle.
+ */
+static void
+write_part(Part *part, int64 transaction_no)
+{
+	bool		has_references = false;
+	bool		has_texts = false;
+	bool		skips_posted;
+
+	part->first_id = part->entries[0]->journal_entry_id;
+	part->last_id = part->entries[part->n - 1]->journal_entry_id;
+	for (int i = 0; i < part->n; i++)
+	{
+		has_references |= part->entries[i]->reference != NULL;
+		has_texts |= part->entries[i]->reference != NULL || part->entries[i]->metadata != NULL;
+	}
+	skips_posted = has_references && part->batch->replays;
+	if (has_references)
+		qsort(part->entries, part->n, sizeof(PlEntry *), compare_references);
+
+	part->outer = being_written;
+	being_written = part;
+	if (part->n >= BULK_ENTRIES && !has_texts)
+		copy_headers(part);
+	else
+		write_headers(part, skips_posted);
+	if (skips_posted)
+		drop_posted_elsewhere(part);
+	if (has_references)
+		qsort(part->entries, part->n, sizeof(PlEntry *), compare_entries);
+
+	part->nlegs = 0;
+	for (int i = 0; i < part->n; i++)
+		part->nlegs += part->entries[i]->nlegs;
+	if (part->n > 0)
+	{
+		if (part->n >= BULK_ENTRIES)
+			copy_postings(part, transaction_no);
+		else
+			write_postings(part, transaction_no);
+		write_shifts(part, transaction_no);
+	}
+	being_written = part->outer;
+
+	for (int i = 0; i < part->n; i++)
+		part->entries[i]->verdict = PL_VERDICT_POSTED;
+	pl_count_postings(part->nlegs);
+}
+
+/* All references of a batch go through one sort, so its parts do too. */
+static void
+write_entries(PlEntryBatch *batch)
+{
+	PlEntry   **entries = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(PlEntry *) * batch->nentries);
+	int64		transaction_no = pl_transaction_no();
+	MemoryContext part_context;
+	int			n = 0;
+	bool		has_references = false;
+
+	for (int i = 0; i < batch->nentries; i++)
+		if (batch->entries[i]->verdict == PL_VERDICT_NONE && batch->entries[i]->same_as == NULL)
+		{
+			entries[n++] = batch->entries[i];
+			has_references |= batch->entries[i]->reference != NULL;
+		}
+	if (has_references && n > PART_ENTRIES)
+		qsort(entries, n, sizeof(PlEntry *), compare_references);
+
+	part_context = AllocSetContextCreate(CurrentMemoryContext, "payledger entries", ALLOCSET_DEFAULT_SIZES);
+	if (batch->progress != NULL)
+		batch->progress(0);
+	for (int done = 0; done < n;)
+	{
+		MemoryContext oldcontext = MemoryContextSwitchTo(part_context);
+		Part		part = {batch, entries + done, Min(n - done, PART_ENTRIES)};
+
+		done += part.n;
+		if (has_references && n > PART_ENTRIES)
+			qsort(part.entries, part.n, sizeof(PlEntry *), compare_entries);
+		write_part(&part, transaction_no);
+		MemoryContextSwitchTo(oldcontext);
+		MemoryContextReset(part_context);
+		if (batch->progress != NULL)
+			batch->progress(done);
+		CHECK_FOR_INTERRUPTS();
+	}
+	MemoryContextDelete(part_context);
+	pfree(entries);
+}
+
+/*
+ * Is the statement that inserts rows of that entry the one that writes a part
+ * of a batch?  nlegs is the number of postings it inserted, 0 for the
+ * statement that inserts headers.  For the statement triggers.
  */
 bool
-pl_entries_wrote(int64 journal_entry_id, int nlegs)
+pl_entries_writes(int64 journal_entry_id, int nlegs)
 {
-	const PlEntryBatch *batch = being_written;
+	const Part *part = being_written;
 
-	/* the ids of a batch ascend, and nobody else is given one of them */
-	if (batch == NULL ||
-		journal_entry_id < batch->entries[0]->journal_entry_id ||
-		journal_entry_id > batch->entries[batch->nentries - 1]->journal_entry_id)
+	if (part == NULL)
 		return false;
-	if (batch->nlegs != nlegs)
-		refuse_incomplete(batch);
-	return true;
+	if (nlegs == 0)
+		return true;
+	/* the ids of a part ascend, and nobody else is given one between */
+	return nlegs == part->nlegs &&
+		journal_entry_id >= part->first_id && journal_entry_id <= part->last_id;
+}
+
+/* An entry given twice in the batch became what the first one became. */
+static void
+settle_duplicates(PlEntryBatch *batch)
+{
+	for (int i = 0; i < batch->nentries; i++)
+	{
+		PlEntry    *entry = batch->entries[i];
+		const PlEntry *first = entry->same_as;
+
+		if (entry->verdict != PL_VERDICT_NONE || first == NULL)
+			continue;
+		entry->verdict = first->verdict == PL_VERDICT_DENIED ? PL_VERDICT_DENIED : PL_VERDICT_REPLAYED;
+		entry->denial = first->denial;
+		entry->journal_entry_id = first->journal_entry_id;
+		entry->recorded_at = first->recorded_at;
+		entry->effective_at = first->effective_at;
+	}
+}
+
+/*
+ * Operators change limits, states and periods under a lock that waits for the
+ * posts under way; taken here, what is read next stays true until the commit.
+ */
+void
+pl_lock_journal(void)
+{
+	LockRelationOid(get_relname_relid("journal_entries", get_namespace_oid("payledger", false)),
+					RowExclusiveLock);
 }
 
 /*
@@ -398,49 +472,75 @@ explain_duplicate(ErrorData *error)
 	char	   *value = error->detail ? strstr(error->detail, ")=(") : NULL;
 	char	   *end = value ? strrchr(value, ')') : NULL;
 
-	if (end == NULL)
+	if (end == NULL || strcmp(error->constraint_name, "journal_entries_reference") != 0)
 		return;
 	value = pnstrdup(value + 3, end - value - 3);
-	if (strcmp(error->constraint_name, "journal_entries_reference") == 0)
-		error->message = psprintf("an entry with reference \"%s\" is already posted", value);
-	else if (strcmp(error->constraint_name, "journal_entries_reverses") == 0)
-		error->message = psprintf("journal entry %s is already reversed", value);
+	error->message = psprintf("an entry with reference \"%s\" is already posted", value);
 }
 
 /*
- * Check and write all entries of the batch and fill in the accounts of its
- * legs.  Takes no lock but those of its own new rows; waits for another
- * transaction that is posting the same reference.  Raises PL002 for an entry
- * that does not balance, PL007 for an unknown account type, PL008 for an
- * account that is not active, 22003 for a sum that overflows, 23505 for a
- * reference that is already posted or an entry that is already reversed.
- * Needs an open SPI connection.
+ * Record the entries as of now: what waited for a lock was allowed by entries
+ * that were recorded meanwhile, and must not come before them, or the past
+ * would show limits broken that never were.
+ */
+static void
+record_now(PlEntryBatch *batch)
+{
+	for (int i = 0; i < batch->nentries; i++)
+	{
+		PlEntry    *entry = batch->entries[i];
+
+		if (entry->verdict != PL_VERDICT_NONE)
+			continue;
+		entry->journal_entry_id = pl_next_id();
+		entry->recorded_at = pl_id_timestamp(entry->journal_entry_id);
+		if (!entry->is_dated)
+			entry->effective_at = entry->recorded_at;
+	}
+}
+
+/*
+ * Check and write all entries of the batch.  Each gets a verdict; unless the
+ * batch gives verdicts the first that cannot be posted raises its error:
+ * PL002 not balanced, PL004 limit, PL005 reversal of more than there is, PL006
+ * reference with another content, PL007 unknown account or type, PL008 account
+ * not active, PL009 period closed, 22003 overflow, 23505 reference posted
+ * before when the batch does not replay.  Locks: see ledger.h; the journal ROW
+ * EXCLUSIVE.  Needs an open SPI connection.
  */
 void
 pl_entries_post(PlEntryBatch *batch)
 {
 	MemoryContext oldcontext = CurrentMemoryContext;
-	int64		transaction_no;
+	const Part *outer = being_written;
 
 	if (batch->nentries == 0)
 		return;
-	resolve_accounts(batch);
-	for (int i = 0; i < batch->nentries; i++)
-		check_entry(batch, batch->entries[i]);
+	pl_entries_find_accounts(batch);
+	pl_entries_check_balanced(batch);
+	pl_lock_journal();
+	/* first of all: what is repeated gets its entry, whatever became of the account or the month */
+	if (batch->replays)
+		pl_entries_match_references(batch, batch->entries, batch->nentries);
+	pl_entries_lock_reversed(batch);
+	pl_entries_check_restrictions(batch);
+	/* and what was posted while we waited for the locks must not count twice against a limit */
+	if (batch->replays && batch->nlimits > 0)
+		pl_entries_match_references(batch, batch->entries, batch->nentries);
+	pl_entries_check_reversals(batch);
+	pl_entries_check_limits(batch);
+	if (batch->nlimits > 0)
+		record_now(batch);
 
-	transaction_no = pl_transaction_no();
 	PG_TRY();
 	{
-		write_entries(batch, transaction_no);
-		being_written = batch;
-		write_postings(batch, transaction_no);
-		being_written = NULL;
+		write_entries(batch);
 	}
 	PG_CATCH();
 	{
 		ErrorData  *error;
 
-		being_written = NULL;
+		being_written = outer;
 		if (geterrcode() != ERRCODE_UNIQUE_VIOLATION)
 			PG_RE_THROW();
 		MemoryContextSwitchTo(oldcontext);
@@ -451,27 +551,5 @@ pl_entries_post(PlEntryBatch *batch)
 		ReThrowError(error);
 	}
 	PG_END_TRY();
-}
-
-/* ---- reading a batch ---- */
-
-int
-pl_entries_count(const PlEntryBatch *batch)
-{
-	return batch->nentries;
-}
-
-const PlEntry *
-pl_entries_get(const PlEntryBatch *batch, int i)
-{
-	Assert(i >= 0 && i < batch->nentries);
-	return batch->entries[i];
-}
-
-/* Leg i of the batch; those of an entry begin at its first_leg. */
-const PlLeg *
-pl_entries_leg(const PlEntryBatch *batch, int i)
-{
-	Assert(i >= 0 && i < batch->nlegs);
-	return &batch->legs[i];
+	settle_duplicates(batch);
 }

@@ -167,7 +167,7 @@ pl_post_template(PlEntryBatch *batch, const char *entry_type, int64 payment_id,
 
 		if (entity_id == NULL)
 			elog(ERROR, "entry type %s needs a seller", entry_type);
-		pl_entry_leg(batch, legs[i].account_type, entity_id, currency,
+		pl_entry_leg(batch, pl_account_code(legs[i].account_type, entity_id, currency),
 					 legs[i].side == DEBIT ? amount : -amount);
 	}
 	return entry;

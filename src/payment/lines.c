@@ -1,7 +1,7 @@
 /*
  * src/payment/lines.c
- *		The JSON that callers pass: the lines of an intent, and metadata.  A
- *		refusal names the path of the element at fault.
+ *		The JSON that callers pass as the lines of an intent.  A refusal names
+ *		the path of the element at fault.
  */
 #include "postgres.h"
 
@@ -13,8 +13,6 @@
 
 /* a checkout with more sellers than this is a mistake */
 #define MAX_LINES 1000
-
-#define MAX_METADATA_BYTES 16384
 
 static void
 wrong_json(const char *path, const char *expected)
@@ -167,43 +165,4 @@ pl_lines_json(List *lines)
 	}
 	appendStringInfoChar(&out, ']');
 	return out.data;
-}
-
-static void
-refuse_card_keys(const char *what, Jsonb *metadata)
-{
-	static const char *const card_keys[] = {
-		"pan", "card_number", "cardnumber", "cvv", "cvv2", "cvc", "cvc2", "card_verification_value"
-	};
-	JsonbIterator *iterator = JsonbIteratorInit(&metadata->root);
-	JsonbIteratorToken token;
-	JsonbValue	value;
-
-	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
-		for (int i = 0; token == WJB_KEY && i < (int) lengthof(card_keys); i++)
-			if (value.val.string.len == (int) strlen(card_keys[i]) &&
-				pg_strncasecmp(value.val.string.val, card_keys[i], value.val.string.len) == 0)
-				ereport(ERROR,
-						(errcode(ERRCODE_PL_CARD_DATA),
-						 errmsg("%s has a member \"%s\"", what, card_keys[i]),
-						 errhint("Card data never belongs here; pass the PSP's token as payment method.")));
-}
-
-/*
- * Raise 22023 unless metadata is an object of bounded size, PL011 if it holds
- * card data.
- */
-void
-pl_check_metadata(const char *what, Jsonb *metadata)
-{
-	if (!JB_ROOT_IS_OBJECT(metadata))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must be a JSON object", what)));
-	if (VARSIZE(metadata) > MAX_METADATA_BYTES)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must not be larger than %d bytes", what, MAX_METADATA_BYTES)));
-	refuse_card_keys(what, metadata);
-	pl_refuse_card_data(what, JsonbToCString(NULL, &metadata->root, VARSIZE(metadata)));
 }

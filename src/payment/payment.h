@@ -109,7 +109,6 @@ typedef struct PlLine
 extern List *pl_parse_lines(Jsonb *lines);
 extern int64 pl_lines_total(List *lines);
 extern char *pl_lines_json(List *lines);
-extern void pl_check_metadata(const char *what, Jsonb *metadata);
 
 /* idempotency.c */
 

@@ -83,6 +83,7 @@ pl_sql_register_seller(PG_FUNCTION_ARGS)
 	char	   *currency = pl_text_arg(fcinfo, 1, "currency");
 	int32		bps = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
 	int64		fixed = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT64(3);
+	const char *payable;
 	PlArgs		args = {0};
 
 	pl_connect();
@@ -90,7 +91,8 @@ pl_sql_register_seller(PG_FUNCTION_ARGS)
 	check_seller_id(seller_id);
 	pl_check_currency(currency);
 	check_commission(true, bps, true, fixed);
-	(void) pl_account_id("MERCHANT_PAYABLE", seller_id, currency);
+	payable = pl_account_code("MERCHANT_PAYABLE", seller_id, currency);
+	pl_open_accounts(&payable, 1);
 
 	pl_arg_text(&args, seller_id);
 	pl_arg_text(&args, currency);

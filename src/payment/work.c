@@ -23,6 +23,8 @@ pl_work_begin(const char *cause)
 	work->now = GetCurrentTransactionStartTimestamp();
 	work->requests = pl_requests_new();
 	work->entries = pl_entries_new();
+	work->entries->opens_accounts = true;
+	work->entries->states_facts = true;
 	work->events = pl_events_new();
 	pl_history_begin(cause);
 	return work;
@@ -40,39 +42,6 @@ pl_payment_event(PlWork *work, const char *type, int64 payment_id, int64 version
 				 psprintf(INT64_FORMAT, payment_id), data, traceparent);
 }
 
-/* ledger_entries_recorded of one entry; an entry never changes, so version 1. */
-static void
-add_entry_event(PlWork *work, const PlEntry *entry)
-{
-	StringInfoData data;
-
-	initStringInfo(&data);
-	appendStringInfoChar(&data, '{');
-	pl_json_id(&data, "journalEntryId", entry->journal_entry_id);
-	pl_json_text(&data, "entryType", entry->entry_type);
-	if (entry->payment_id != 0)
-		pl_json_id(&data, "paymentId", entry->payment_id);
-	pl_json_text(&data, "reference", entry->reference);
-	if (entry->reverses != 0)
-		pl_json_id(&data, "reverses", entry->reverses);
-	appendStringInfoString(&data, ",\"postings\":[");
-	for (int i = 0; i < entry->nlegs; i++)
-	{
-		const PlLeg *leg = pl_entries_leg(work->entries, entry->first_leg + i);
-
-		if (i > 0)
-			appendStringInfoChar(&data, ',');
-		appendStringInfoChar(&data, '{');
-		pl_json_text(&data, "account", leg->account_code);
-		pl_json_amount(&data, "amount", leg->amount);
-		appendStringInfoChar(&data, '}');
-	}
-	appendStringInfoString(&data, "]}");
-
-	pl_event_add(work->events, "ledger_entries_recorded", entry->journal_entry_id, 1,
-				 entry->seller_id ? entry->seller_id : "GLOBAL", data.data, NULL);
-}
-
 /*
  * Write what the unit collected.  Needs the SPI connection of its begin.
  */
@@ -82,7 +51,6 @@ pl_work_end(PlWork *work)
 	pl_requests_insert(work);
 	pl_history_end();
 	pl_entries_post(work->entries);
-	for (int i = 0; i < pl_entries_count(work->entries); i++)
-		add_entry_event(work, pl_entries_get(work->entries, i));
+	pl_entries_add_events(work->entries, work->events);
 	pl_events_append(work->events);
 }

@@ -21,10 +21,6 @@
 /* idempotency keys deleted in one transaction */
 #define DELETE_AT_ONCE	10000
 
-static PlQuery sequence_value = {
-	"SELECT last_value FROM payledger.outbox_seq", 0
-};
-
 static PlQuery delete_idempotency_keys = {
 	"DELETE FROM payledger.idempotency_keys WHERE ctid = ANY (ARRAY("
 	"SELECT k.ctid FROM payledger.idempotency_keys k"
@@ -48,26 +44,10 @@ maintain_partitions(void)
 	return changed > 0;
 }
 
-/*
- * Every entry appends an event, so where the outbox's sequence stands still,
- * so does the ledger.
- */
 static bool
 fold_postings(void)
 {
-	static int64 folded_at = -1;
-	int64		now_at;
-	uint64		folded;
-
-	pl_select(&sequence_value, NULL);
-	now_at = pl_get_int64(0, 1);
-	if (now_at == folded_at)
-		return false;
-
-	folded = pl_fold_postings();
-	pl_worker_count(folded);
-	/* what had not committed yet comes without another event */
-	folded_at = folded > 0 ? -1 : now_at;
+	pl_worker_count(pl_fold_postings());
 	return false;
 }
 
@@ -85,11 +65,28 @@ forget_idempotency_keys(void)
 	return deleted == DELETE_AT_ONCE;
 }
 
+static bool
+expire_holds(void)
+{
+	int			expired = pl_expire_holds(false);
+
+	pl_worker_count(expired);
+	return expired > 0;
+}
+
+static bool
+expire_left_over_holds(void)
+{
+	pl_worker_count(pl_expire_left_over_holds());
+	return false;
+}
+
 typedef struct Duty
 {
 	const char *name;
 	bool		(*perform) (void);	/* returns whether to go on at once */
 	long		interval_ms;
+	bool		(*is_due) (void);	/* before the interval is over, or NULL */
 	TimestampTz next_at;
 	long		delay_ms;		/* after a failure, 0: the last time went well */
 } Duty;
@@ -97,7 +94,9 @@ typedef struct Duty
 static Duty duties[] = {
 	{"expiring leases", expire_leases, 1000},
 	{"outbox partitions", maintain_partitions, 5000},
-	{"folding postings", fold_postings, 5000},
+	{"folding postings", fold_postings, 1000, pl_fold_is_due},
+	{"expiring holds", expire_holds, 1000},
+	{"left-over holds", expire_left_over_holds, 5000},
 	{"idempotency keys", forget_idempotency_keys, 60000},
 };
 
@@ -148,6 +147,23 @@ failing(void)
 	return false;
 }
 
+static bool
+is_due(const Duty *duty)
+{
+	return duty->next_at <= GetCurrentTimestamp() ||
+		(duty->is_due != NULL && duty->delay_ms == 0 && duty->is_due());
+}
+
+/* Is there a duty to go on with at once? */
+static bool
+unfinished(void)
+{
+	for (int i = 0; i < (int) lengthof(duties); i++)
+		if (is_due(&duties[i]))
+			return true;
+	return false;
+}
+
 /*
  * The keeper's life.
  */
@@ -161,13 +177,13 @@ pl_keeper_main(void)
 		for (int i = 0; i < (int) lengthof(duties) && present; i++)
 		{
 			pl_worker_interrupts();
-			if (duties[i].next_at <= GetCurrentTimestamp())
+			if (is_due(&duties[i]))
 				present = perform(&duties[i]);
 		}
 		if (present)
 			pl_worker_state("idle");
 		if (!failing())
 			pl_worker_clear_error();
-		pl_worker_wait(NULL, TURN_MS);
+		pl_worker_wait(NULL, present && unfinished() ? 0 : TURN_MS);
 	}
 }

@@ -50,7 +50,7 @@ static PlQuery incomplete_table = {
 	" WHERE c.relnamespace = 'payledger'::pg_catalog.regnamespace AND c.relkind IN ('r', 'p')"
 	"   AND (NOT EXISTS (SELECT FROM pg_catalog.pg_index i"
 	"                     WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid)"
-	"        OR c.relname IN ('journal_entries', 'postings', 'outbox_events', 'payment_intents',"
+	"        OR c.relname IN ('journal_entries', 'postings', 'holds', 'outbox_events', 'payment_intents',"
 	"                         'payments', 'payment_orders', 'psp_requests')"
 	"           AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t"
 	"                            WHERE t.tgrelid = c.oid AND NOT t.tgisinternal))"

@@ -150,5 +150,5 @@ cpu_shares() {
 
 # The line under each table: when, what, where.
 provenance() {
-	echo "Run $(date -u +%Y-%m-%dT%H:%MZ), commit ${BENCH_COMMIT:-unknown}, by \`make bench\` (\`test/bench/run $1\`)."
+	echo "Run $(date -u +%Y-%m-%dT%H:%MZ), commit ${BENCH_COMMIT:-unknown}, by \`make bench\` (\`test/bench/run $1\`), on $(nproc) cores of $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)."
 }

@@ -24,6 +24,9 @@ INSERT INTO shape
 INSERT INTO shape
 	SELECT 'psp_request', s, CASE s WHEN 'IN_FLIGHT' THEN 'lease_token = 1' ELSE 'lease_token = NULL' END
 	  FROM unnest(enum_range(NULL::payledger.psp_request_status)::text[]) s;
+INSERT INTO shape
+	SELECT 'hold', s, CASE s WHEN 'COMMITTED' THEN 'committed_amount = 100' ELSE '' END
+	  FROM unnest(enum_range(NULL::payledger.hold_status)::text[]) s;
 
 CREATE TEMP TABLE place (machine text PRIMARY KEY, relation text, key text, makes text);
 INSERT INTO place VALUES
@@ -42,7 +45,10 @@ INSERT INTO place VALUES
 	('psp_request', 'payledger.psp_requests', 'psp_request_id',
 	 $$INSERT INTO payledger.psp_requests (psp_request_id, payment_id, gateway, operation, target, currency,
 		idempotency_key, status, next_attempt_at, created_at, updated_at)
-	   VALUES ($1, $1, 'g', 'CANCEL', 1, 'EUR', 'k' || $1, $2::payledger.psp_request_status, 'infinity', now(), now())$$);
+	   VALUES ($1, $1, 'g', 'CANCEL', 1, 'EUR', 'k' || $1, $2::payledger.psp_request_status, 'infinity', now(), now())$$),
+	('hold', 'payledger.holds', 'hold_id',
+	 $$INSERT INTO payledger.holds (hold_id, account_id, amount, status, created_at, updated_at)
+	   VALUES ($1, $1, 100, $2::payledger.hold_status, now(), now())$$);
 
 CREATE FUNCTION pg_temp.move(m text, id bigint, target text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -114,7 +120,7 @@ CREATE TEMP TABLE tried AS
 					WHERE t.machine = b.machine AND t.from_status IS NULL AND t.to_status = b.state)
 	  FROM shape b;
 
-SELECT plan((SELECT count(*)::int + 4 FROM tried));
+SELECT plan((SELECT count(*) FROM tried)::int + (SELECT count(*) FROM place)::int);
 SELECT is(got, CASE WHEN listed THEN '00000' ELSE 'PL001' END,
 		  format('%s %s -> %s %s', machine, coalesce(a, '(new)'), b, CASE WHEN listed THEN 'goes' ELSE 'is refused' END))
   FROM tried ORDER BY machine, a NULLS FIRST, b;
