@@ -128,8 +128,9 @@ SELECT payment_order_id AS ordr FROM payledger.payment_orders WHERE payment_id =
 SELECT status FROM payledger.set_account_status('MERCHANT_PAYABLE.LEDGER-2.CHF', 'CLOSED');
 SELECT outcome(format('SELECT answer(%s, ''SUCCEEDED'')', :ordr));
 SELECT status FROM payledger.set_account_status('MERCHANT_PAYABLE.LEDGER-2.CHF', 'ACTIVE');
-SELECT book('{PLATFORM_CASH.LEDGER.CHF, WRITE_OFF_EXPENSE.LEDGER.SUB:1.CHF}', '{1, -1}', 'CAPTURE:' || :ordr);
-SELECT outcome(format('SELECT answer(%s, ''SUCCEEDED'')', :ordr));
+-- nobody else can take the reference that its entry will have
+SELECT regexp_replace(outcome, '\d{6,}', '<number>', 'g')
+  FROM outcome(format('SELECT book(''{PLATFORM_CASH.LEDGER.CHF, WRITE_OFF_EXPENSE.LEDGER.SUB:1.CHF}'', ''{1, -1}'', ''CAPTURE:%s'')', :ordr));
 ROLLBACK;
 
 -- append-only, for every kind of statement, for the owner, whether rows match or not

@@ -117,6 +117,7 @@ SELECT postings, outcome FROM (VALUES ('null'), ('{}'), ('"x"'), ('1'), ('[1]'),
 	post(postings::jsonb) AS outcome WHERE outcome NOT LIKE '  hint%';
 SELECT post('[{"account": "BANK_FEES.POST.GBP", "amount": 1, "currency": "GBP"}]');
 -- 22023: not an entry type, reference, time or metadata
+SELECT outcome($$SELECT payledger.post_entry('RENT', legs('BANK_FEES.POST.GBP', 'PLATFORM_CASH.POST.GBP'), 'CAPTURE:1')$$);
 SELECT outcome($$SELECT payledger.post_entry('rent', legs('BANK_FEES.POST.GBP', 'PLATFORM_CASH.POST.GBP'))$$);
 SELECT outcome($$SELECT payledger.post_entry('', legs('BANK_FEES.POST.GBP', 'PLATFORM_CASH.POST.GBP'))$$);
 SELECT substr(outcome, 1, 5) FROM outcome($$SELECT payledger.post_entry(repeat('T', 64), legs('BANK_FEES.POST.GBP', 'PLATFORM_CASH.POST.GBP'))$$) LIMIT 1;

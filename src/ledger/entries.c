@@ -40,6 +40,18 @@ check_entry_type(const char *entry_type)
 				 errhint("An entry type is upper case letters, digits and underscores.")));
 }
 
+/* One that the payment flow will give must not be taken by somebody else. */
+static void
+check_reference(const PlEntryBatch *batch, const char *reference)
+{
+	pl_check_text("reference", reference, MAX_REFERENCE_LENGTH);
+	if (batch->replays && pl_is_payment_reference(reference))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("reference \"%s\" is one of the payment flow", reference),
+				 errhint("Choose one that does not begin with an entry type of payledger.posting_templates() and a colon.")));
+}
+
 /*
  * Begin an entry, which takes the legs that follow.  reference may be NULL;
  * otherwise it is unique over the ledger.  reverses names the entry of which
@@ -71,7 +83,7 @@ pl_entry_add(PlEntryBatch *batch, const char *entry_type, int64 payment_id,
 
 	check_entry_type(entry_type);
 	if (reference != NULL)
-		pl_check_text("reference", reference, MAX_REFERENCE_LENGTH);
+		check_reference(batch, reference);
 	entry->entry_type = pstrdup(entry_type);
 	entry->payment_id = payment_id;
 	entry->reference = reference ? pstrdup(reference) : NULL;

@@ -65,7 +65,7 @@ CREATE FUNCTION export_journal(format text, "from" timestamptz DEFAULT NULL, "to
 	RETURNS SETOF text
 	LANGUAGE plpgsql STABLE ROWS 100000
 	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
-	SET plan_cache_mode = force_custom_plan
+	SET plan_cache_mode = force_custom_plan SET jit = off
 	SET datestyle = 'ISO, YMD'
 AS $$
 DECLARE

@@ -183,6 +183,8 @@ extern void pl_entries_add_events(const PlEntryBatch *batch, PlEventBatch *event
 
 /* ---- templates.c: entry types of the payment flow ---- */
 
+extern bool pl_is_payment_reference(const char *reference);
+
 extern PlEntry *pl_post_template(PlEntryBatch *batch, const char *entry_type,
 								 int64 payment_id, const char *reference, int64 reverses,
 								 const char *seller_id, const char *currency, int64 amount);

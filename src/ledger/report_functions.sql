@@ -9,9 +9,9 @@
  * that moment; a report with as_of given stays the same for ever.  Periods are
  * half open: from the first time up to but not including the second.
  *
- * Plans are made for the values of each call: whether an account has ten
- * postings or ten million, and a period a day or ten years, makes all the
- * difference.
+ * The larger queries are planned for the values of each call: whether an
+ * account has ten postings or ten million, and a period a day or ten years,
+ * makes all the difference.
  */
 
 /* ---- what they are made of ---- */
@@ -299,7 +299,7 @@ CREATE FUNCTION aged_payables(effective_at timestamptz DEFAULT NULL, as_of times
 				   days_61_90_formatted text, days_over_90_formatted text)
 	LANGUAGE plpgsql STABLE
 	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
-	SET plan_cache_mode = force_custom_plan
+	SET plan_cache_mode = force_custom_plan SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -413,7 +413,7 @@ CREATE FUNCTION account_statement(account_code text, "from" timestamptz DEFAULT 
 				   journal_entry_id bigint, recorded_at timestamptz, metadata jsonb)
 	LANGUAGE plpgsql STABLE
 	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
-	SET plan_cache_mode = force_custom_plan
+	SET plan_cache_mode = force_custom_plan SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -477,7 +477,7 @@ CREATE FUNCTION general_ledger("from" timestamptz DEFAULT NULL, "to" timestamptz
 				   journal_entry_id bigint, recorded_at timestamptz, currency text, ledger text)
 	LANGUAGE plpgsql STABLE
 	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
-	SET plan_cache_mode = force_custom_plan
+	SET plan_cache_mode = force_custom_plan SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN

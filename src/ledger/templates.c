@@ -114,6 +114,22 @@ find_mirrored(const char *entry_type)
 }
 
 /*
+ * Is the reference one that the payment flow gives its entries: a template's
+ * type, a colon and an id?
+ */
+bool
+pl_is_payment_reference(const char *reference)
+{
+	const char *colon = strchr(reference, ':');
+	char	   *entry_type;
+
+	if (colon == NULL || colon[1] == '\0' || strspn(colon + 1, "0123456789") != strlen(colon + 1))
+		return false;
+	entry_type = pnstrdup(reference, colon - reference);
+	return find_original(entry_type, strlen(entry_type)) != NULL || find_mirrored(entry_type) != NULL;
+}
+
+/*
  * Copy the legs of a template, mirrored or not, debits first.  Returns their
  * number.
  */

@@ -76,6 +76,7 @@ AS $$ VALUES
 	SELECT format('entry %s, a %s with reference %s, belongs to no order', j.journal_entry_id, j.entry_type, j.reference)
 	  FROM payledger.journal_entries j
 	 WHERE j.entry_type IN ('CAPTURE', 'CAPTURE_REVERSAL', 'COMMISSION_FEE', 'COMMISSION_FEE_REVERSAL')
+	   AND j.payment_id IS NOT NULL
 	   AND NOT EXISTS (SELECT FROM payledger.payment_orders o
 						WHERE o.payment_id = j.payment_id
 						  AND j.reference = j.entry_type || ':' || o.payment_order_id)

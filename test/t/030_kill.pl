@@ -176,7 +176,7 @@ kill_at(
 
 kill_at(
 	'keeper', 'in the middle of a fold: the balances are changed, the fold is not noted',
-	before => sub { hold('SELECT FROM payledger.folds FOR UPDATE') },
+	before => sub { hold('LOCK TABLE payledger.effective_shift_totals IN SHARE MODE') },
 	until => worker_is_blocked('keeper'),
 	after => \&forget_holder);
 
