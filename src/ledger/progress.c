@@ -21,7 +21,7 @@
 #include "utils/tuplestore.h"
 
 /* a fold is worth its transaction for as many postings */
-#define POSTINGS_PER_FOLD 5000
+#define POSTINGS_PER_FOLD 1000
 
 /*
  * Databases hash onto these.  Two that meet share a counter: the fold of one
