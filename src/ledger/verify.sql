@@ -54,8 +54,9 @@ AS $$ VALUES
 				  coalesce(a.account_code, t.account_id::text), t.debited, t.credited)
 	  FROM taken t
 	 CROSS JOIN LATERAL (
-			SELECT coalesce(sum(p.amount), 0) AS amount FROM payledger.postings p
-			 WHERE p.journal_entry_id = t.reverses AND p.account_id = t.account_id) o
+			/* an entry has few legs, an account many */
+			SELECT coalesce(sum(p.amount) FILTER (WHERE p.account_id = t.account_id), 0) AS amount
+			  FROM payledger.postings p WHERE p.journal_entry_id = t.reverses) o
 	  LEFT JOIN payledger.accounts a ON a.account_id = t.account_id
 	 WHERE t.credited > greatest(o.amount, 0) OR t.debited > greatest(-o.amount, 0)
 	 UNION ALL

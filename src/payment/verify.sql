@@ -186,10 +186,10 @@ AS $$ VALUES
 	 UNION ALL
 	SELECT format('event %s does not say what entry %s posted', e.id, e.aggregateid)
 	  FROM payledger.outbox_events e
-	  LEFT JOIN (SELECT p.journal_entry_id::text AS aggregateid,
-						jsonb_agg(jsonb_build_object('account', a.account_code, 'amount', p.amount) ORDER BY p.leg) AS postings
-				   FROM payledger.postings p JOIN payledger.accounts a ON a.account_id = p.account_id
-				  GROUP BY p.journal_entry_id) p ON p.aggregateid = e.aggregateid
+	 CROSS JOIN LATERAL (
+			SELECT jsonb_agg(jsonb_build_object('account', a.account_code, 'amount', p.amount) ORDER BY p.leg) AS postings
+			  FROM payledger.postings p JOIN payledger.accounts a ON a.account_id = p.account_id
+			 WHERE p.journal_entry_id = CASE WHEN e.aggregateid ~ '^[0-9]{1,18}$' THEN e.aggregateid::bigint END) p
 	 WHERE e.aggregatetype = 'ledger' AND p.postings IS DISTINCT FROM e.payload::jsonb #> '{data,postings}'
 	$q$),
 	('payments_are_guarded', false, 'the triggers that hold states to their machines are in force', $q$
