@@ -301,7 +301,7 @@ pl_sql_commit_hold(PG_FUNCTION_ARGS)
 	pl_entry_legs_from_json(batch, PG_GETARG_JSONB_P(2));
 	find_accounts(batch);
 
-	pl_lock_journal();
+	(void) pl_lock_journal();
 	lock_accounts(batch, hold.account);
 	if (is_posted(reference))
 		pl_entries_post(batch);
@@ -333,7 +333,7 @@ pl_sql_release_hold(PG_FUNCTION_ARGS)
 	pl_connect();
 	pl_require_layout();
 	hold.account = account_of(hold.hold_id);
-	pl_lock_journal();
+	(void) pl_lock_journal();
 	(void) pl_limits_lock(&hold.account->account_id, 1);
 	lock_active_hold(&hold, "RELEASED");
 

@@ -237,7 +237,7 @@ pl_sql_place_hold(PG_FUNCTION_ARGS)
 	pl_connect();
 	pl_require_layout();
 	request.account = pl_require_account(account_code);
-	pl_lock_journal();
+	(void) pl_lock_journal();
 	limits = pl_limits_lock(&request.account->account_id, 1);
 	hold_id = placed_before(&request);
 	is_replay = hold_id != 0;

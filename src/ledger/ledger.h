@@ -158,7 +158,7 @@ extern void pl_entries_find_accounts(PlEntryBatch *batch);
 
 extern void pl_entries_post(PlEntryBatch *batch);
 extern bool pl_entries_writes(int64 journal_entry_id, int nlegs);
-extern void pl_lock_journal(void);
+extern bool pl_lock_journal(void);
 
 /* ---- entry_checks.c: may these entries be posted? ---- */
 

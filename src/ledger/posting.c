@@ -453,12 +453,17 @@ settle_duplicates(PlEntryBatch *batch)
 /*
  * Operators change limits, states and periods under a lock that waits for the
  * posts under way; taken here, what is read next stays true until the commit.
+ * Returns whether it had to wait.
  */
-void
+bool
 pl_lock_journal(void)
 {
-	LockRelationOid(get_relname_relid("journal_entries", get_namespace_oid("payledger", false)),
-					RowExclusiveLock);
+	Oid			journal = get_relname_relid("journal_entries", get_namespace_oid("payledger", false));
+
+	if (ConditionalLockRelationOid(journal, RowExclusiveLock))
+		return false;
+	LockRelationOid(journal, RowExclusiveLock);
+	return true;
 }
 
 /*
@@ -518,7 +523,9 @@ pl_entries_post(PlEntryBatch *batch)
 		return;
 	pl_entries_find_accounts(batch);
 	pl_entries_check_balanced(batch);
-	pl_lock_journal();
+	/* a month that was closed meanwhile is over, so now is not in it */
+	if (pl_lock_journal())
+		record_now(batch);
 	/* first of all: what is repeated gets its entry, whatever became of the account or the month */
 	if (batch->replays)
 		pl_entries_match_references(batch, batch->entries, batch->nentries);
