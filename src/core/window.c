@@ -93,8 +93,9 @@ newest_is_ours(const char *system_identifier, int *newest)
 
 /*
  * The incarnation of this database, allocating one when the data came here
- * with a restore or a copy.  Needs an open SPI connection; the lock on the
- * table is held until the end of the transaction that allocates.
+ * with a restore or a copy.  Uses an SPI connection of its own, because its
+ * callers may be reading a result; the lock on the table is held until the end
+ * of the transaction that allocates.
  */
 int
 pl_incarnation(void)
@@ -113,6 +114,7 @@ pl_incarnation(void)
 		registered = true;
 	}
 
+	pl_connect();
 	snprintf(system_identifier, sizeof(system_identifier), UINT64_FORMAT, GetSystemIdentifier());
 	if (!newest_is_ours(system_identifier, &newest))
 	{
@@ -132,6 +134,7 @@ pl_incarnation(void)
 				pl_exceed_id(pl_get_int64(0, 1));
 		}
 	}
+	pl_finish();
 	incarnation = newest;
 	return incarnation;
 }

@@ -15,15 +15,13 @@
 
 /*
  * An empty batch in the current memory context, which must live until the
- * batch was posted and read.  Needs an open SPI connection; collecting entries
- * then runs no query, so the caller may do it while it reads a result.
+ * batch was posted and read.
  */
 PlEntryBatch *
 pl_entries_new(void)
 {
 	PlEntryBatch *batch = palloc0(sizeof(PlEntryBatch));
 
-	(void) pl_incarnation();
 	batch->context = CurrentMemoryContext;
 	return batch;
 }
@@ -59,7 +57,7 @@ check_reference(const PlEntryBatch *batch, const char *reference)
  * otherwise it is unique over the ledger.  reverses names the entry of which
  * this takes back the whole or a part, 0 if none.  Raises 22023 for a malformed
  * entry_type or reference, when the entry is in the batch already.  The result
- * lives as long as the batch.  Runs no query.
+ * lives as long as the batch.  The caller may be reading a result.
  */
 PlEntry *
 pl_entry_add(PlEntryBatch *batch, const char *entry_type, int64 payment_id,
