@@ -48,9 +48,9 @@ $(OBJS): $(ROOM_HEADERS)
 room_sql = $(foreach room,$(ROOMS),$(sort $(wildcard $(foreach kind,$(1),src/$(room)/$(kind).sql))))
 
 $(EXTENSION_SQL): Makefile $(wildcard src/*/*.sql) src/core/setup.awk src/core/core.h
-	{ cat src/core/header.sql $(call room_sql,functions *_functions verify); \
-	  awk -v tables="$(call room_sql,tables)" -v triggers="$(call room_sql,triggers)" \
-	      -v views="$(call room_sql,views)" -v version="$(EXTVERSION)" \
+	{ cat src/core/header.sql $(call room_sql,functions *_functions verify *_verify); \
+	  awk -v tables="$(call room_sql,tables *_tables)" -v triggers="$(call room_sql,triggers *_triggers)" \
+	      -v views="$(call room_sql,views *_views)" -v version="$(EXTVERSION)" \
 	      -v layout="$$(sed -n 's/^#define PL_LAYOUT_VERSION //p' src/core/core.h)" \
 	      -f src/core/setup.awk src/core/setup.sql; } > $@.tmp
 	mv $@.tmp $@

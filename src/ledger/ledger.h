@@ -183,8 +183,22 @@ extern void pl_entries_add_events(const PlEntryBatch *batch, PlEventBatch *event
 
 /* ---- templates.c: entry types of the payment flow ---- */
 
+/* What part of an amount a leg takes; a template that knows no parts takes the whole. */
+typedef enum PlPart
+{
+	PL_PART_WHOLE,
+	PL_PART_NET,
+	PL_PART_FEE
+} PlPart;
+
+#define PL_PARTS 3
+
 extern bool pl_is_payment_reference(const char *reference);
 
+extern PlEntry *pl_post_template_parts(PlEntryBatch *batch, const char *entry_type,
+									   int64 payment_id, const char *reference, int64 reverses,
+									   const char *seller_id, const char *currency,
+									   const int64 amounts[PL_PARTS]);
 extern PlEntry *pl_post_template(PlEntryBatch *batch, const char *entry_type,
 								 int64 payment_id, const char *reference, int64 reverses,
 								 const char *seller_id, const char *currency, int64 amount);

@@ -26,6 +26,7 @@ INSERT INTO payledger.account_types VALUES
 	('MERCHANT_RESERVE', 'LIABILITY', 'CREDIT', 'withheld from a seller'),
 	('REFUND_CLEARING', 'LIABILITY', 'CREDIT', 'refunds under way'),
 	('PAYOUT_CLEARING', 'LIABILITY', 'CREDIT', 'payouts under way'),
+	('SETTLEMENT_SUSPENSE', 'LIABILITY', 'CREDIT', 'settled by a PSP and not explained yet'),
 	('RETAINED_EARNINGS', 'EQUITY', 'CREDIT', 'earnings of closed years'),
 	('PLATFORM_COMMISSION_REVENUE', 'REVENUE', 'CREDIT', 'commission earned from sellers'),
 	('FX_GAIN_LOSS', 'REVENUE', 'CREDIT', 'gains and losses of currency conversions'),
@@ -33,6 +34,7 @@ INSERT INTO payledger.account_types VALUES
 	('INTERCHANGE_FEES', 'EXPENSE', 'DEBIT', 'interchange'),
 	('SCHEME_FEES', 'EXPENSE', 'DEBIT', 'card scheme fees'),
 	('BANK_FEES', 'EXPENSE', 'DEBIT', 'bank fees'),
+	('CHARGEBACK_EXPENSE', 'EXPENSE', 'DEBIT', 'chargebacks that the platform bears'),
 	('WRITE_OFF_EXPENSE', 'EXPENSE', 'DEBIT', 'balances given up');
 
 CREATE TABLE payledger.ledgers (

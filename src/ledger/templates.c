@@ -2,8 +2,8 @@
  * src/ledger/templates.c
  *		The entries that the payment flow posts, as a table.
  *
- * A template says which accounts are debited and credited with which part of
- * the amount.  A mirror has the same accounts on the other side and is derived:
+ * A template says which accounts are debited and credited with the amount, or
+ * with which part of it.  A mirror has the same accounts on the other side and is derived:
  * the named ones below, and X_REVERSAL for every template X.
  */
 #include "postgres.h"
@@ -33,6 +33,7 @@ typedef struct TemplateLeg
 	Side		side;
 	const char *account_type;	/* NULL ends the legs */
 	Entity		entity;
+	PlPart		part;
 } TemplateLeg;
 
 typedef struct Template
@@ -53,6 +54,16 @@ static const Template templates[] = {
 	{"COMMISSION_FEE", {
 		{DEBIT, "MERCHANT_PAYABLE", SELLER},
 		{CREDIT, "PLATFORM_COMMISSION_REVENUE", PLATFORM}}},
+	{"COMMISSION_REFUND", {
+		{DEBIT, "PLATFORM_COMMISSION_REVENUE", PLATFORM},
+		{CREDIT, "MERCHANT_PAYABLE", SELLER}}},
+	{"SETTLEMENT", {
+		{DEBIT, "PLATFORM_CASH", PLATFORM, PL_PART_NET},
+		{DEBIT, "PSP_FEE_EXPENSE", PLATFORM, PL_PART_FEE},
+		{CREDIT, "PSP_RECEIVABLES", PLATFORM}}},
+	{"PSP_FEE_RECHARGE", {
+		{DEBIT, "MERCHANT_PAYABLE", SELLER},
+		{CREDIT, "PSP_FEE_EXPENSE", PLATFORM}}},
 	{"REFUND_REQUESTED", {
 		{DEBIT, "MERCHANT_PAYABLE", SELLER},
 		{CREDIT, "REFUND_CLEARING", PLATFORM}}},
@@ -68,12 +79,18 @@ static const Template templates[] = {
 	{"CHARGEBACK", {
 		{DEBIT, "MERCHANT_PAYABLE", SELLER},
 		{CREDIT, "PSP_RECEIVABLES", PLATFORM}}},
+	{"CHARGEBACK_BORNE", {
+		{DEBIT, "CHARGEBACK_EXPENSE", PLATFORM},
+		{CREDIT, "PSP_RECEIVABLES", PLATFORM}}},
 	{"CHARGEBACK_FEE", {
 		{DEBIT, "PSP_FEE_EXPENSE", PLATFORM},
 		{CREDIT, "PSP_RECEIVABLES", PLATFORM}}},
 	{"RESERVE_HOLD", {
 		{DEBIT, "MERCHANT_PAYABLE", SELLER},
 		{CREDIT, "MERCHANT_RESERVE", SELLER}}},
+	{"WRITE_OFF", {
+		{DEBIT, "WRITE_OFF_EXPENSE", PLATFORM},
+		{CREDIT, "MERCHANT_PAYABLE", SELLER}}},
 };
 
 /* Mirrors that have a name of their own. */
@@ -115,15 +132,19 @@ find_mirrored(const char *entry_type)
 
 /*
  * Is the reference one that the payment flow gives its entries: a template's
- * type, a colon and an id?
+ * type, a colon and an id, perhaps another colon and more?
  */
 bool
 pl_is_payment_reference(const char *reference)
 {
 	const char *colon = strchr(reference, ':');
 	char	   *entry_type;
+	size_t		digits;
 
-	if (colon == NULL || colon[1] == '\0' || strspn(colon + 1, "0123456789") != strlen(colon + 1))
+	if (colon == NULL)
+		return false;
+	digits = strspn(colon + 1, "0123456789");
+	if (digits == 0 || (colon[1 + digits] != '\0' && colon[1 + digits] != ':'))
 		return false;
 	entry_type = pnstrdup(reference, colon - reference);
 	return find_original(entry_type, strlen(entry_type)) != NULL || find_mirrored(entry_type) != NULL;
@@ -149,44 +170,61 @@ template_legs(const Template *template, bool mirrored, TemplateLeg *legs)
 }
 
 /*
- * Add an entry of the payment flow to the batch: amount >= 0 in minor units of
- * currency.  Amount 0 adds nothing and returns NULL.  seller_id may be NULL if
- * no account of the template is a seller's; reverses is 0 unless entry_type is
- * the reversal of that entry.  An unknown template, a missing seller or a
- * reversal that names nothing is a bug of the caller, and XX000.
+ * Add an entry of the payment flow to the batch.  amounts are in minor units
+ * of currency; a leg whose part is zero is left out, a negative part goes to
+ * the other side.  seller_id may be NULL if no account of the template is a
+ * seller's; reverses is 0 unless entry_type is the reversal of that entry.
+ * Returns NULL if nothing is left to post.  An unknown template, a missing
+ * seller or a reversal that names nothing is a bug of the caller, and XX000.
+ */
+PlEntry *
+pl_post_template_parts(PlEntryBatch *batch, const char *entry_type, int64 payment_id,
+					   const char *reference, int64 reverses, const char *seller_id,
+					   const char *currency, const int64 amounts[PL_PARTS])
+{
+	const Template *template = find_original(entry_type, strlen(entry_type));
+	bool		mirrored = template == NULL;
+	TemplateLeg legs[MAX_TEMPLATE_LEGS];
+	int			nlegs;
+	PlEntry    *entry = NULL;
+
+	if (mirrored)
+		template = find_mirrored(entry_type);
+	if (template == NULL)
+		elog(ERROR, "there is no posting template %s", entry_type);
+
+	nlegs = template_legs(template, mirrored, legs);
+	for (int i = 0; i < nlegs; i++)
+	{
+		const char *entity_id = legs[i].entity == SELLER ? seller_id : PL_GLOBAL_ENTITY;
+		int64		amount = amounts[legs[i].part];
+
+		if (entity_id == NULL)
+			elog(ERROR, "entry type %s needs a seller", entry_type);
+		if (amount == 0)
+			continue;
+		if (entry == NULL)
+			entry = pl_entry_add(batch, entry_type, payment_id, reference, reverses);
+		pl_entry_leg(batch, pl_account_code(legs[i].account_type, entity_id, currency),
+					 legs[i].side == DEBIT ? amount : -amount);
+	}
+	return entry;
+}
+
+/*
+ * The same with one amount >= 0 for all legs; 0 adds nothing and returns NULL.
  */
 PlEntry *
 pl_post_template(PlEntryBatch *batch, const char *entry_type, int64 payment_id,
 				 const char *reference, int64 reverses, const char *seller_id,
 				 const char *currency, int64 amount)
 {
-	const Template *template = find_original(entry_type, strlen(entry_type));
-	bool		mirrored = template == NULL;
-	TemplateLeg legs[MAX_TEMPLATE_LEGS];
-	int			nlegs;
-	PlEntry    *entry;
+	const int64 amounts[PL_PARTS] = {amount, amount, amount};
 
-	if (mirrored)
-		template = find_mirrored(entry_type);
-	if (template == NULL)
-		elog(ERROR, "there is no posting template %s", entry_type);
 	if (amount < 0)
 		elog(ERROR, "amount " INT64_FORMAT " of entry type %s is negative", amount, entry_type);
-	if (amount == 0)
-		return NULL;
-
-	nlegs = template_legs(template, mirrored, legs);
-	entry = pl_entry_add(batch, entry_type, payment_id, reference, reverses);
-	for (int i = 0; i < nlegs; i++)
-	{
-		const char *entity_id = legs[i].entity == SELLER ? seller_id : PL_GLOBAL_ENTITY;
-
-		if (entity_id == NULL)
-			elog(ERROR, "entry type %s needs a seller", entry_type);
-		pl_entry_leg(batch, pl_account_code(legs[i].account_type, entity_id, currency),
-					 legs[i].side == DEBIT ? amount : -amount);
-	}
-	return entry;
+	return pl_post_template_parts(batch, entry_type, payment_id, reference, reverses, seller_id,
+								  currency, amounts);
 }
 
 /* ---- for readers ---- */

@@ -19,6 +19,13 @@ static const PlEventType event_types[] = {
 	{"payment_order_psp_result_updated", "payment", "the PSP answered, or failed to answer, about a payment order"},
 	{"payment_order_finalized", "payment", "a payment order reached CAPTURED, CAPTURE_FAILED or CANCELLED"},
 	{"payment_voided", "payment", "the whole of a payment was given back uncaptured"},
+	{"refund_requested", "payment", "money was asked to be given back to the shopper; its funds are reserved"},
+	{"refund_finalized", "payment", "a refund reached SUCCEEDED or FAILED"},
+	{"dispute_opened", "payment", "the PSP charged a payment order back"},
+	{"dispute_closed", "payment", "a dispute reached WON or LOST"},
+	{"payout_requested", "payout", "money was asked to be sent to a seller; its funds are reserved"},
+	{"payout_finalized", "payout", "a payout reached PAID, FAILED or RETURNED"},
+	{"settlement_reconciled", "ledger", "a settlement report was matched and its matched lines were posted"},
 	{"ledger_entries_recorded", "ledger", "a journal entry was recorded"},
 };
 

@@ -72,6 +72,47 @@ static const PlEdge order_edges[] = {
 	{"CAPTURED", "REFUNDED"},
 	{"CAPTURED", "CAPTURE_FAILED"},	/* late reversal */
 	{"PARTIALLY_REFUNDED", "REFUNDED"},
+	/* the way back: a refund reported failed after it succeeded, or more captured of a refunded order */
+	{"PARTIALLY_REFUNDED", "CAPTURED"},
+	{"REFUNDED", "PARTIALLY_REFUNDED"},
+	{"REFUNDED", "CAPTURED"},
+};
+
+static const char *const refund_states[] = {"REQUESTED", "PENDING", "SUCCEEDED", "FAILED"};
+
+static const PlEdge refund_edges[] = {
+	{NULL, "REQUESTED"},
+	{"REQUESTED", "PENDING"},
+	{"REQUESTED", "SUCCEEDED"},
+	{"REQUESTED", "FAILED"},
+	{"PENDING", "SUCCEEDED"},
+	{"PENDING", "FAILED"},
+	{"SUCCEEDED", "FAILED"},	/* late reversal */
+};
+
+static const char *const dispute_states[] = {"NEEDS_RESPONSE", "UNDER_REVIEW", "WON", "LOST"};
+
+static const PlEdge dispute_edges[] = {
+	{NULL, "NEEDS_RESPONSE"},
+	{"NEEDS_RESPONSE", "UNDER_REVIEW"},
+	{"NEEDS_RESPONSE", "WON"},
+	{"NEEDS_RESPONSE", "LOST"},
+	{"UNDER_REVIEW", "WON"},
+	{"UNDER_REVIEW", "LOST"},
+	{"WON", "LOST"},			/* second round */
+	{"LOST", "WON"},
+};
+
+static const char *const payout_states[] = {"REQUESTED", "IN_TRANSIT", "PAID", "FAILED", "RETURNED"};
+
+static const PlEdge payout_edges[] = {
+	{NULL, "REQUESTED"},
+	{"REQUESTED", "IN_TRANSIT"},
+	{"REQUESTED", "PAID"},
+	{"REQUESTED", "FAILED"},
+	{"IN_TRANSIT", "PAID"},
+	{"IN_TRANSIT", "FAILED"},
+	{"PAID", "RETURNED"},
 };
 
 static const char *const request_states[] = {
@@ -82,6 +123,7 @@ static const PlEdge request_edges[] = {
 	{NULL, "READY"},
 	{"READY", "IN_FLIGHT"},
 	{"READY", "PARKED"},		/* no bytes could be built for it */
+	{"READY", "REFUSED"},		/* withdrawn before it was sent */
 	{"IN_FLIGHT", "SUCCEEDED"},
 	{"IN_FLIGHT", "REFUSED"},
 	{"IN_FLIGHT", "UNKNOWN"},
@@ -101,6 +143,9 @@ static const PlMachine machines[] = {
 	MACHINE("payment_intent", intent_states, intent_edges),
 	MACHINE("payment", payment_states, payment_edges),
 	MACHINE("payment_order", order_states, order_edges),
+	MACHINE("refund", refund_states, refund_edges),
+	MACHINE("dispute", dispute_states, dispute_edges),
+	MACHINE("payout", payout_states, payout_edges),
 	MACHINE("psp_request", request_states, request_edges),
 };
 

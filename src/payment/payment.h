@@ -19,8 +19,8 @@ extern void pl_payment_init(void);
 
 /*
  * Collects everything a command writes beside the rows it changes: history,
- * PSP requests, entries, events.  pl_work_end() writes each kind with one
- * statement.  Needs an open SPI connection.  Any error in between leaves
+ * PSP requests, entries, settlement items, events.  pl_work_end() writes each
+ * kind with one statement.  Needs an open SPI connection.  Any error in between leaves
  * nothing, because the transaction is gone.
  */
 typedef struct PlWork
@@ -28,6 +28,7 @@ typedef struct PlWork
 	TimestampTz now;			/* transaction start: the time of every row */
 	struct PlRequestBatch *requests;
 	PlEntryBatch *entries;
+	List	   *items;			/* of items.c */
 	PlEventBatch *events;
 } PlWork;
 
@@ -42,7 +43,9 @@ typedef enum PlOperation
 	PL_OP_CONFIRM,				/* go on after the shopper's action */
 	PL_OP_CAPTURE,
 	PL_OP_CANCEL,
-	PL_OP_RETRIEVE
+	PL_OP_RETRIEVE,				/* what became of the request that it follows */
+	PL_OP_REFUND,
+	PL_OP_PAYOUT
 } PlOperation;
 
 extern const char *pl_operation_name(PlOperation operation);
@@ -55,10 +58,12 @@ typedef struct PlRequest
 	int64		payment_id;
 	const char *gateway;
 	PlOperation operation;
-	int64		target;			/* intent or payment order */
+	int64		target;			/* intent, payment, payment order, refund or payout */
+	int64		follows;		/* RETRIEVE: the request it asks about; else 0 */
+	PlOperation followed;		/* and what that was; else operation */
 	int64		amount;			/* minor units; 0: none */
 	const char *currency;
-	const char *payment_method; /* NULL: none */
+	const char *payment_method; /* token; of the beneficiary for a PAYOUT; NULL: none */
 	const char *parameters;		/* JSON object */
 	const char *idempotency_key;
 	int			attempt;		/* counts this one, from 1 */
@@ -67,16 +72,30 @@ typedef struct PlRequest
 	bytea	   *request_bytes;	/* NULL: not built yet */
 } PlRequest;
 
-extern int64 pl_request_add(PlWork *work, int64 payment_id, const char *gateway,
-							PlOperation operation, int64 target, int64 amount,
-							const char *currency, const char *payment_method,
-							const char *psp_reference, const char *parameters, long delay_ms);
+/* What is asked for.  Zeros and NULLs mean none; strings must outlive the unit. */
+typedef struct PlNewRequest
+{
+	int64		payment_id;		/* or payout */
+	const char *gateway;
+	PlOperation operation;
+	int64		target;
+	int64		follows;
+	int64		amount;			/* minor units */
+	const char *currency;
+	const char *payment_method;
+	const char *psp_reference;
+	const char *parameters;		/* JSON object; NULL: {} */
+	long		delay_ms;		/* due after */
+} PlNewRequest;
+
+extern int64 pl_request_add(PlWork *work, const PlNewRequest *request);
 
 /* ---- outcomes.c: what the PSP's answer means ---- */
 
 typedef enum PlOutcomeClass
 {
 	PL_OUTCOME_SUCCEEDED,		/* done, documented */
+	PL_OUTCOME_PENDING,			/* accepted; what becomes of it is known later */
 	PL_OUTCOME_REFUSED,			/* documented as not executed, final */
 	PL_OUTCOME_ACTION_REQUIRED, /* authorization waits for the shopper */
 	PL_OUTCOME_REVERSED,		/* succeeded before, now reported failed */
@@ -91,6 +110,7 @@ typedef struct PlOutcome
 	const char *code;			/* PSP's code or a short word for the fault */
 	const char *message;		/* redacted, one line */
 	const char *next_action;	/* JSON, ACTION_REQUIRED only */
+	int64		amount;			/* CAPTURE: what was captured, minor units; 0: what was asked for */
 	int			http_status;	/* 0: no reply */
 	long		retry_after_ms; /* -1: none given */
 	long		recheck_ms;		/* -1: none; else ask again (RETRIEVE) after this */
@@ -127,14 +147,28 @@ extern void pl_idempotency_store(const PlIdempotency *claim);
 /* sellers.c */
 
 extern void pl_check_sellers(List *lines, const char *currency);
+extern const char *pl_seller_status(const char *seller_id, const char *currency);
+
+/* commissions.c: what the platform keeps, by dated rules */
+
+typedef struct PlCommission
+{
+	int64		rule_id;		/* 0: the seller has no rule */
+	int64		amount;			/* minor units */
+	const char *refund_policy;	/* none, pro_rata, all */
+} PlCommission;
+
+extern void pl_commission_of_capture(const char *seller_id, const char *currency, int64 amount,
+									 TimestampTz at, PlCommission *commission);
+
+/* shares.c */
+extern void pl_allocate(int64 amount, const int64 *weights, int n, int64 *shares);
 
 /* requests.c */
 
 extern struct PlRequestBatch *pl_requests_new(void);
 extern void pl_requests_insert(PlWork *work);
 extern char *pl_payment_method(int64 payment_id);
-extern void pl_request_release(PlWork *work, int64 payment_id, const char *gateway,
-							   const char *currency, const char *psp_reference);
 
 /* parameters of a CAPTURE; the final one gives the rest back at the PSP, too */
 #define PL_CAPTURE_FINAL "{\"final\": true}"
@@ -147,9 +181,9 @@ extern void pl_payment_event(PlWork *work, const char *type, int64 payment_id, i
 /* authorizations.c */
 extern void pl_apply_authorization(PlWork *work, const PlRequest *request, const PlOutcome *outcome);
 
-/* orders.c */
+/* orders.c: payments and their orders, read under lock and stored changed */
 
-/* A payment under lock. */
+/* A payment under lock.  Amounts in minor units of currency. */
 typedef struct PlPayment
 {
 	int64		payment_id;
@@ -157,46 +191,93 @@ typedef struct PlPayment
 	char	   *gateway;
 	char	   *psp_reference;
 	char	   *currency;
-	char	   *status;
+	char	   *status;			/* as it was read; storing derives it from the totals */
 	int64		total_amount;
-	int64		event_version;	/* raised with each event, then stored */
+	int64		captured_amount;
+	int64		refunded_amount;
+	int64		voided_amount;
+	int64		event_version;	/* raised with each event */
 	char	   *traceparent;
+	bool		multicapture;	/* of the gateway */
+	bool		keeps_remainder;
 } PlPayment;
 
-/* A payment order under lock. */
+/* A payment order; its payment's lock covers it. */
 typedef struct PlOrder
 {
 	int64		payment_order_id;
 	char	   *seller_id;
+	const char *status;
 	int64		amount;
-	char	   *status;
+	int64		captured_amount;
+	int64		refunded_amount;
+	int64		capture_pending_amount;
+	int64		voided_amount;
+	int64		refund_pending_amount;
+	int64		disputed_amount;
+	int64		commission_amount;
+	int64		commission_refunded_amount;
+	int64		commission_rule_id; /* 0: none */
+	int			retry_count;
+	char	   *failure_code;
 } PlOrder;
 
 extern void pl_lock_payment(int64 payment_id, PlPayment *payment);
-extern void pl_lock_order(int64 payment_order_id, PlPayment *payment, PlOrder *order);
-extern void pl_store_event_version(PlWork *work, const PlPayment *payment);
+extern List *pl_read_orders(int64 payment_id);	/* of PlOrder, by id */
+extern PlOrder *pl_find_order(List *orders, int64 payment_order_id);
+extern PlOrder *pl_lock_order(int64 payment_order_id, PlPayment *payment);
+extern int64 pl_capturable(const PlOrder *order);
+extern int64 pl_refundable(const PlOrder *order);
+extern void pl_order_amounts_changed(PlOrder *order);
+extern void pl_store_payment(PlWork *work, const PlPayment *payment);
+extern void pl_store_orders(PlWork *work, const PlPayment *payment, List *orders);
+extern uint64 pl_return_order(int64 payment_id, int64 payment_order_id);
+
 extern char *pl_order_data(int64 payment_order_id, const char *seller_id, const char *currency,
 						   int64 amount, const char *status);
-extern void pl_release_hold(PlWork *work, int64 payment_id, int64 payment_order_id,
-							const char *suffix, const char *currency, int64 amount);
+extern void pl_order_event(PlWork *work, PlPayment *payment, const char *type, const PlOrder *order,
+						   int64 amount, const char *status);
+
+/* releases.c: giving authorized money back */
+extern void pl_release_order(PlWork *work, PlPayment *payment, PlOrder *order, int64 amount);
+extern void pl_release_at_psp(PlWork *work, const PlPayment *payment, List *orders);
+
+/* items.c: open items of PSP_RECEIVABLES */
+
+/* kind is a label of settlement_item_kind; amount > 0: the PSP owes it, < 0: it takes it back */
+extern void pl_item_add(PlWork *work, const PlPayment *payment, const PlOrder *order,
+						const char *kind, int64 object_id, int64 amount);
+extern void pl_items_insert(PlWork *work);
 
 /* captures.c */
+extern void pl_send_planned_captures(PlWork *work, const PlPayment *payment, List *orders);
 extern void pl_apply_capture(PlWork *work, const PlRequest *request, const PlOutcome *outcome);
 
 /* reversals.c */
-extern void pl_apply_reversal(PlWork *work, const PlRequest *request, const PlOutcome *outcome);
+extern void pl_apply_capture_reversal(PlWork *work, const PlRequest *request, const PlOutcome *outcome);
 
-/*
- * The status that a payment's totals say, as SQL over its columns.  The trigger
- * check_totals says the same in C.
- */
-#define PL_PAYMENT_STATUS(captured, refunded, voided) \
-	"(CASE WHEN " refunded " > 0 AND " refunded " = " captured " THEN 'REFUNDED'" \
-	" WHEN " refunded " > 0 THEN 'PARTIALLY_REFUNDED'" \
-	" WHEN " captured " = total_amount THEN 'CAPTURED'" \
-	" WHEN " captured " > 0 THEN 'PARTIALLY_CAPTURED'" \
-	" WHEN " voided " = total_amount THEN 'VOIDED'" \
-	" ELSE 'NOT_CAPTURED' END)::payledger.payment_status"
+/* refunds.c */
+extern void pl_apply_refund(PlWork *work, const PlRequest *request, const PlOutcome *outcome);
+extern void pl_withdraw_refunds(PlWork *work, PlPayment *payment, PlOrder *order);
+
+/* payouts.c */
+extern void pl_apply_payout(PlWork *work, const PlRequest *request, const PlOutcome *outcome);
+
+/* reserves.c */
+extern void pl_reserve_of_capture(PlWork *work, const PlPayment *payment, const PlOrder *order,
+								  int64 psp_request_id, int64 amount);
+extern void pl_release_reserve_of_capture(PlWork *work, const PlPayment *payment, const PlOrder *order,
+										  int64 psp_request_id);
+
+/* totals.c */
+extern const char *pl_payment_status(int64 total, int64 captured, int64 refunded, int64 voided);
+
+/* ---- for the keeper ---- */
+
+extern int	pl_expire_authorizations(void);
+extern int	pl_release_due_reserves(void);
+extern int	pl_cover_negative_balances(void);
+extern int	pl_run_due_payouts(void);
 
 /* ---- for the gateway ---- */
 

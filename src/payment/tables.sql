@@ -14,32 +14,69 @@ CREATE TYPE payledger.payment_status AS ENUM
 CREATE TYPE payledger.payment_order_status AS ENUM
 	('INITIATED_PENDING', 'CAPTURE_REQUESTED', 'PENDING_CAPTURE', 'CAPTURED', 'CAPTURE_FAILED',
 	 'PARTIALLY_REFUNDED', 'REFUNDED', 'CANCELLED');
+CREATE TYPE payledger.refund_status AS ENUM ('REQUESTED', 'PENDING', 'SUCCEEDED', 'FAILED');
+CREATE TYPE payledger.commission_refund AS ENUM ('none', 'pro_rata', 'all');
 CREATE TYPE payledger.psp_request_status AS ENUM
 	('READY', 'IN_FLIGHT', 'UNKNOWN', 'SUCCEEDED', 'REFUSED', 'PARKED');
-CREATE TYPE payledger.psp_operation AS ENUM ('AUTHORIZE', 'CONFIRM', 'CAPTURE', 'CANCEL', 'RETRIEVE');
+CREATE TYPE payledger.psp_operation AS ENUM
+	('AUTHORIZE', 'CONFIRM', 'CAPTURE', 'CANCEL', 'RETRIEVE', 'REFUND', 'PAYOUT');
+CREATE TYPE payledger.settlement_item_kind AS ENUM
+	('CAPTURE', 'CAPTURE_REVERSAL', 'REFUND', 'REFUND_REVERSAL',
+	 'CHARGEBACK', 'CHARGEBACK_REVERSAL', 'CHARGEBACK_FEE', 'CHARGEBACK_FEE_REVERSAL');
 
 CREATE TABLE payledger.gateways (
 	gateway		text PRIMARY KEY CHECK (gateway ~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$'),
 	adapter		text NOT NULL,
 	options		jsonb NOT NULL DEFAULT '{}',
 	is_default	boolean NOT NULL DEFAULT false,
+	multicapture boolean NOT NULL DEFAULT true,
+	keeps_remainder boolean NOT NULL DEFAULT true,
+	authorization_days int NOT NULL DEFAULT 7,
+	pays_out	boolean NOT NULL DEFAULT false,
+	fee_bps		int,
+	fee_fixed	bigint,
 	created_at	timestamptz NOT NULL DEFAULT now()
 );
 CREATE UNIQUE INDEX gateways_default ON payledger.gateways (is_default) WHERE is_default;
 COMMENT ON TABLE payledger.gateways IS
-'Accounts at payment service providers. options never hold a secret: those are in the file payledger.gateway_secrets_file names.';
+'Accounts at payment service providers. options never hold a secret: those are in the file payledger.gateway_secrets_file names. The columns after is_default say what the gateway can do; a trigger derives them from adapter and options.';
+COMMENT ON COLUMN payledger.gateways.multicapture IS 'an authorization may be captured more than once; otherwise the captures of the sellers are planned onto one';
+COMMENT ON COLUMN payledger.gateways.keeps_remainder IS 'what a capture leaves of an authorization stays held until it is cancelled; otherwise the PSP frees it by itself';
+COMMENT ON COLUMN payledger.gateways.authorization_days IS 'days after which the PSP lets an authorization expire';
+COMMENT ON COLUMN payledger.gateways.pays_out IS 'whether payouts to sellers can be made through it';
+COMMENT ON COLUMN payledger.gateways.fee_bps IS 'agreed fee of a capture, hundredths of a per cent; null: settlements are not checked for it';
+COMMENT ON COLUMN payledger.gateways.fee_fixed IS 'agreed fixed part of the fee of a capture, minor units';
 
 CREATE TABLE payledger.sellers (
 	seller_id			text NOT NULL CHECK (seller_id ~ '^[A-Za-z0-9][A-Za-z0-9_:-]{0,63}$'),
 	currency			text NOT NULL,
 	status				payledger.seller_status NOT NULL DEFAULT 'ACTIVE',
-	commission_bps		int NOT NULL DEFAULT 0 CHECK (commission_bps BETWEEN 0 AND 10000),
-	commission_fixed	bigint NOT NULL DEFAULT 0 CHECK (commission_fixed >= 0),
 	created_at			timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (seller_id, currency)
 );
 COMMENT ON TABLE payledger.sellers IS
-'A seller sells in one or more currencies, one row for each, with the commission that the platform keeps of every capture: commission_bps hundredths of a per cent, rounded half up, plus commission_fixed minor units.';
+'A seller sells in one or more currencies, one row for each. What the platform keeps is in payledger.commission_rules, how it is paid out in payledger.payout_terms, what is withheld in payledger.reserve_terms.';
+
+CREATE TABLE payledger.commission_rules (
+	commission_rule_id	bigint PRIMARY KEY,
+	seller_id			text NOT NULL,
+	currency			text NOT NULL,
+	valid_from			timestamptz NOT NULL,
+	commission_bps		int NOT NULL DEFAULT 0 CHECK (commission_bps BETWEEN 0 AND 10000),
+	commission_fixed	bigint NOT NULL DEFAULT 0 CHECK (commission_fixed >= 0),
+	minimum				bigint NOT NULL DEFAULT 0 CHECK (minimum >= 0),
+	maximum				bigint CHECK (maximum >= minimum),
+	tiers				jsonb,
+	refund_policy		payledger.commission_refund NOT NULL DEFAULT 'pro_rata',
+	seller_pays_psp_fee	boolean NOT NULL DEFAULT false,
+	created_at			timestamptz NOT NULL DEFAULT now(),
+	UNIQUE (seller_id, currency, valid_from)
+);
+COMMENT ON TABLE payledger.commission_rules IS
+'Append-only: what the platform keeps of a seller''s captures from valid_from on, until the next rule: commission_bps hundredths of a per cent, rounded half up, plus commission_fixed, at least minimum, at most maximum, never more than the capture; minor units. The COMMISSION_FEE entry names the rule it used. Add one with payledger.add_commission_rule().';
+COMMENT ON COLUMN payledger.commission_rules.tiers IS 'array of {"from_volume": minor units, "bps": n}, ascending: bps that replaces commission_bps once the seller has captured as much in the month (of ledger MAIN''s time zone) before; null: none';
+COMMENT ON COLUMN payledger.commission_rules.refund_policy IS 'what a refund gives back of the commission: none of it, its share, or all of it with the first refund';
+COMMENT ON COLUMN payledger.commission_rules.seller_pays_psp_fee IS 'the PSP''s fee for a capture is charged to the seller when it is settled; otherwise the platform bears it';
 
 CREATE TABLE payledger.payment_intents (
 	payment_intent_id bigint PRIMARY KEY,
@@ -79,15 +116,18 @@ CREATE TABLE payledger.payments (
 	status			payledger.payment_status NOT NULL DEFAULT 'NOT_CAPTURED',
 	gateway			text NOT NULL,
 	psp_reference	text,
+	authorization_expires_at timestamptz,
 	event_version	bigint NOT NULL,
 	traceparent		text,
 	created_at		timestamptz NOT NULL,
 	updated_at		timestamptz NOT NULL
 ) WITH (fillfactor = 60);
+CREATE INDEX payments_expiring ON payledger.payments (authorization_expires_at) WHERE authorization_expires_at IS NOT NULL;
 CREATE INDEX payments_order ON payledger.payments (order_id);
 COMMENT ON TABLE payledger.payments IS
 'An authorized intent. payment_id is the intent''s id. status is always what the totals say.';
 COMMENT ON COLUMN payledger.payments.voided_amount IS 'part of total_amount that was given back to the shopper uncaptured, minor units';
+COMMENT ON COLUMN payledger.payments.authorization_expires_at IS 'when the PSP lets the authorization expire; null unless captures are asked for by hand, and once that was dealt with';
 
 CREATE TABLE payledger.payment_orders (
 	payment_order_id bigint NOT NULL,
@@ -97,6 +137,13 @@ CREATE TABLE payledger.payment_orders (
 	amount			bigint NOT NULL,
 	captured_amount	bigint NOT NULL DEFAULT 0,
 	refunded_amount	bigint NOT NULL DEFAULT 0,
+	capture_pending_amount bigint NOT NULL DEFAULT 0,
+	voided_amount	bigint NOT NULL DEFAULT 0,
+	refund_pending_amount bigint NOT NULL DEFAULT 0,
+	disputed_amount	bigint NOT NULL DEFAULT 0,
+	commission_amount bigint NOT NULL DEFAULT 0,
+	commission_refunded_amount bigint NOT NULL DEFAULT 0,
+	commission_rule_id bigint,
 	status			payledger.payment_order_status NOT NULL,
 	retry_count		int NOT NULL DEFAULT 0,
 	failure_code	text,
@@ -108,6 +155,58 @@ CREATE INDEX payment_orders_id ON payledger.payment_orders (payment_order_id);
 CREATE INDEX payment_orders_seller ON payledger.payment_orders (seller_id, payment_order_id);
 COMMENT ON TABLE payledger.payment_orders IS
 'The part of a payment that belongs to one seller. Amounts in minor units.';
+COMMENT ON COLUMN payledger.payment_orders.capture_pending_amount IS 'asked to be captured, not decided yet';
+COMMENT ON COLUMN payledger.payment_orders.voided_amount IS 'given back to the shopper uncaptured; amount less this, what is captured and what is pending can still be captured';
+COMMENT ON COLUMN payledger.payment_orders.refund_pending_amount IS 'asked to be refunded, not decided yet';
+COMMENT ON COLUMN payledger.payment_orders.disputed_amount IS 'charged back by disputes that are not WON; may be above what was captured';
+COMMENT ON COLUMN payledger.payment_orders.commission_amount IS 'commission taken for what is captured';
+COMMENT ON COLUMN payledger.payment_orders.commission_refunded_amount IS 'part of it that refunds gave back';
+COMMENT ON COLUMN payledger.payment_orders.commission_rule_id IS 'rule of payledger.commission_rules that its newest capture used';
+
+CREATE TABLE payledger.refunds (
+	refund_id		bigint NOT NULL,
+	payment_id		bigint NOT NULL,
+	payment_order_id bigint NOT NULL,
+	seller_id		text NOT NULL,
+	amount			bigint NOT NULL CHECK (amount > 0),
+	currency		text NOT NULL,
+	commission_amount bigint NOT NULL DEFAULT 0 CHECK (commission_amount >= 0),
+	reason			text,
+	status			payledger.refund_status NOT NULL,
+	failure_code	text,
+	created_at		timestamptz NOT NULL,
+	updated_at		timestamptz NOT NULL,
+	PRIMARY KEY (payment_id, refund_id)
+);
+CREATE INDEX refunds_id ON payledger.refunds (refund_id);
+COMMENT ON TABLE payledger.refunds IS
+'Money given back to the shopper after the capture, for one payment order; minor units. The funds are reserved in REFUND_CLEARING from the request on.';
+COMMENT ON COLUMN payledger.refunds.commission_amount IS 'commission that was given back to the seller with it';
+COMMENT ON COLUMN payledger.refunds.failure_code IS 'why it failed: the PSP''s code, or disputed if a dispute withdrew it before it was sent';
+
+/* one row for each posting to PSP_RECEIVABLES that a settlement has to clear */
+CREATE TABLE payledger.settlement_items (
+	settlement_item_id bigint NOT NULL,
+	payment_id		bigint NOT NULL,
+	payment_order_id bigint NOT NULL,
+	object_id		bigint NOT NULL,
+	kind			payledger.settlement_item_kind NOT NULL,
+	gateway			text NOT NULL,
+	psp_reference	text,
+	seller_id		text NOT NULL,
+	currency		text NOT NULL,
+	amount			bigint NOT NULL CHECK (amount <> 0),
+	occurred_at		timestamptz NOT NULL,
+	settlement_report_id bigint,
+	line_no			int,
+	PRIMARY KEY (payment_id, settlement_item_id)
+) WITH (fillfactor = 80);
+CREATE INDEX settlement_items_open ON payledger.settlement_items (seller_id, currency) WHERE settlement_report_id IS NULL;
+COMMENT ON TABLE payledger.settlement_items IS
+'Open items of the accounts PSP_RECEIVABLES: what the PSP owes us (amount > 0) or takes back (< 0), minor units, one row for each CAPTURE, REFUND_DONE, CHARGEBACK, CHARGEBACK_FEE and their reversals, written with the entry. A settlement report closes it.';
+COMMENT ON COLUMN payledger.settlement_items.object_id IS 'psp_request of a capture, refund, or dispute';
+COMMENT ON COLUMN payledger.settlement_items.psp_reference IS 'the PSP''s id of the payment';
+COMMENT ON COLUMN payledger.settlement_items.settlement_report_id IS 'report that settled it, with the line; null: open';
 
 CREATE TABLE payledger.psp_requests (
 	psp_request_id	bigint NOT NULL,
@@ -115,6 +214,7 @@ CREATE TABLE payledger.psp_requests (
 	gateway			text NOT NULL,
 	operation		payledger.psp_operation NOT NULL,
 	target			bigint NOT NULL,
+	follows			bigint,
 	amount			bigint,
 	currency		text NOT NULL,
 	payment_method	text,
@@ -139,7 +239,10 @@ CREATE INDEX psp_requests_due ON payledger.psp_requests (gateway, next_attempt_a
 CREATE INDEX psp_requests_open ON payledger.psp_requests (psp_request_id) WHERE status IN ('IN_FLIGHT', 'UNKNOWN', 'PARKED');
 COMMENT ON TABLE payledger.psp_requests IS
 'What a gateway was asked to do. The row is written in the commit of the transition that causes it; the gateway worker leases it, commits the exact bytes and the idempotency key, and only then sends.';
-COMMENT ON COLUMN payledger.psp_requests.target IS 'the payment intent (AUTHORIZE, CONFIRM, CANCEL, RETRIEVE) or payment order (CAPTURE) it is for';
+COMMENT ON COLUMN payledger.psp_requests.target IS 'what it is for: the payment intent (AUTHORIZE, CONFIRM), payment (CANCEL, and CAPTURE where one serves all sellers), payment order (CAPTURE), refund or payout; RETRIEVE has the target of the request that it follows';
+COMMENT ON COLUMN payledger.psp_requests.payment_id IS 'the payment, or the payout';
+COMMENT ON COLUMN payledger.psp_requests.follows IS 'RETRIEVE: the request whose result it asks for';
+COMMENT ON COLUMN payledger.psp_requests.payment_method IS 'the PSP''s token of the shopper''s payment method, or of the seller''s account for a PAYOUT';
 COMMENT ON COLUMN payledger.psp_requests.amount IS 'minor units of currency';
 COMMENT ON COLUMN payledger.psp_requests.psp_reference IS 'the PSP''s id of the payment';
 COMMENT ON COLUMN payledger.psp_requests.request_bytes IS 'method, path and body as sent, without secrets; replayed verbatim';
