@@ -112,6 +112,7 @@ AS $$ VALUES
 		SELECT 'payment_intent', payment_intent_id, status::text FROM payledger.payment_intents
 		 UNION ALL SELECT 'payment', payment_id, status::text FROM payledger.payments
 		 UNION ALL SELECT 'payment_order', payment_order_id, status::text FROM payledger.payment_orders
+		 UNION ALL SELECT 'dispute', dispute_id, status::text FROM payledger.disputes
 		 UNION ALL SELECT 'psp_request', psp_request_id, status::text FROM payledger.psp_requests),
 	steps AS (
 		SELECT machine, object_id, from_status, to_status,
