@@ -45,12 +45,6 @@ reversal_reference(const PlDispute *dispute, int round)
 	return psprintf("CHARGEBACK_REVERSAL:" INT64_FORMAT ":%d", dispute->dispute_id, round);
 }
 
-static const char *
-fee_reference(const PlDispute *dispute)
-{
-	return psprintf("CHARGEBACK_FEE:" INT64_FORMAT, dispute->dispute_id);
-}
-
 /* The entry with that reference, of which the dispute's state says that it was posted. */
 static PostedEntry
 posted(const char *reference)
@@ -159,7 +153,8 @@ pl_dispute_take_fee(PlWork *work, const PlPayment *payment, const PlOrder *order
 {
 	if (dispute->fee == 0)
 		return;
-	pl_post_template(work->entries, "CHARGEBACK_FEE", payment->payment_id, fee_reference(dispute), 0, NULL,
+	pl_post_template(work->entries, "CHARGEBACK_FEE", payment->payment_id,
+					 psprintf("CHARGEBACK_FEE:" INT64_FORMAT, dispute->dispute_id), 0, NULL,
 					 payment->currency, dispute->fee);
 	pl_item_add(work, payment, order, "CHARGEBACK_FEE", dispute->dispute_id, -dispute->fee);
 }
@@ -168,9 +163,8 @@ pl_dispute_take_fee(PlWork *work, const PlPayment *payment, const PlOrder *order
 void
 pl_dispute_give_back_fee(PlWork *work, const PlPayment *payment, const PlOrder *order, PlDispute *dispute)
 {
-	pl_post_template(work->entries, "CHARGEBACK_FEE_REVERSAL", payment->payment_id,
-					 psprintf("CHARGEBACK_FEE_REVERSAL:" INT64_FORMAT, dispute->dispute_id),
-					 posted(fee_reference(dispute)).journal_entry_id, NULL, payment->currency, dispute->fee);
+	pl_post_mirror(work, "CHARGEBACK_FEE", psprintf(INT64_FORMAT, dispute->dispute_id), payment->payment_id,
+				   NULL, payment->currency, dispute->fee);
 	pl_item_add(work, payment, order, "CHARGEBACK_FEE_REVERSAL", dispute->dispute_id, dispute->fee);
 	dispute->fee_returned = true;
 }
