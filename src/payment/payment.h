@@ -276,6 +276,32 @@ extern void pl_refund_failed(PlWork *work, PlPayment *payment, PlOrder *order, i
 extern void pl_refund_event(PlWork *work, PlPayment *payment, const char *type, int64 refund_id,
 							const PlOrder *order, int64 amount, const char *status, const char *code);
 
+/* dispute_rounds.c */
+
+/* A dispute; its payment's lock covers it.  Amounts in minor units. */
+typedef struct PlDispute
+{
+	int64		dispute_id;
+	int64		payment_order_id;
+	const char *psp_reference;
+	const char *reason;			/* NULL: none given */
+	int64		amount;
+	int64		fee;
+	bool		fee_returned;
+	bool		borne_by_seller;
+	const char *status;
+	int			round;
+	TimestampTz evidence_due_at;	/* 0: not known */
+} PlDispute;
+
+extern void pl_dispute_take(PlWork *work, const PlPayment *payment, PlOrder *order, PlDispute *dispute);
+extern void pl_dispute_give_back(PlWork *work, const PlPayment *payment, PlOrder *order,
+								 const PlDispute *dispute, int taken_round);
+extern void pl_dispute_take_fee(PlWork *work, const PlPayment *payment, const PlOrder *order,
+								const PlDispute *dispute);
+extern void pl_dispute_give_back_fee(PlWork *work, const PlPayment *payment, const PlOrder *order,
+									 PlDispute *dispute);
+
 /* payouts.c */
 extern void pl_apply_payout(PlWork *work, const PlRequest *request, const PlOutcome *outcome);
 
