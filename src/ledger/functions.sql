@@ -19,11 +19,11 @@ COMMENT ON FUNCTION fold_postings() IS
 'Adds the postings committed since the last fold to payledger.balance_snapshots, seals their entries, and returns their number. The keeper does this all the time; balances are exact with or without it, reading them is only faster after it. Waits for a fold under way. Errors: 40001 the transaction''s snapshot is from before the last fold, PL010 not set up. Example: SELECT payledger.fold_postings();';
 
 CREATE FUNCTION posting_templates()
-	RETURNS TABLE (entry_type text, leg int, side text, account_type text, entity_id text, mirror_of text)
+	RETURNS TABLE (entry_type text, leg int, side text, account_type text, entity_id text, mirror_of text, part text)
 	AS 'MODULE_PATHNAME', 'pl_sql_posting_templates'
-	LANGUAGE C IMMUTABLE PARALLEL SAFE ROWS 60;
+	LANGUAGE C IMMUTABLE PARALLEL SAFE ROWS 90;
 COMMENT ON FUNCTION posting_templates() IS
-'The legs of each entry type that the payment flow posts, all of the same amount: entity_id is GLOBAL for an account of the platform, seller for one of the seller concerned; mirror_of names the entry type whose sides are exchanged. Example: SELECT * FROM payledger.posting_templates() WHERE entry_type = ''CAPTURE'';';
+'The legs of each entry type that the payment flow posts: part says which part of the amount, the whole, what is left of it net of a fee, or the fee; entity_id is GLOBAL for an account of the platform, seller for one of the seller concerned; mirror_of names the entry type whose sides are exchanged. Example: SELECT * FROM payledger.posting_templates() WHERE entry_type = ''CAPTURE'';';
 
 CREATE FUNCTION check_postings() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'pl_sql_check_postings'

@@ -237,8 +237,9 @@ put_template(ReturnSetInfo *rsinfo, const char *entry_type, const Template *temp
 
 	for (int i = 0; i < nlegs; i++)
 	{
-		Datum		values[6];
-		bool		nulls[6] = {false, false, false, false, false, !mirrored};
+		static const char *const parts[PL_PARTS] = {"whole", "net", "fee"};
+		Datum		values[7];
+		bool		nulls[7] = {false, false, false, false, false, !mirrored, false};
 
 		values[0] = CStringGetTextDatum(entry_type);
 		values[1] = Int32GetDatum(i + 1);
@@ -246,13 +247,14 @@ put_template(ReturnSetInfo *rsinfo, const char *entry_type, const Template *temp
 		values[3] = CStringGetTextDatum(legs[i].account_type);
 		values[4] = CStringGetTextDatum(legs[i].entity == SELLER ? "seller" : PL_GLOBAL_ENTITY);
 		values[5] = CStringGetTextDatum(template->entry_type);
+		values[6] = CStringGetTextDatum(parts[legs[i].part]);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 }
 
 /*
  * posting_templates() RETURNS TABLE (entry_type, leg, side, account_type,
- * entity_id, mirror_of)
+ * entity_id, mirror_of, part)
  */
 Datum
 pl_sql_posting_templates(PG_FUNCTION_ARGS)

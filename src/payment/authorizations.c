@@ -18,7 +18,10 @@ static PlQuery set_authorized = {
 	" updated_at = $3"
 	" WHERE payment_intent_id = $1 AND status = 'PENDING_AUTH'"
 	" RETURNING order_id, buyer_id, currency, total_amount, lines, capture_method = 'automatic',"
-	"  gateway, event_version, traceparent", 3, {INT8OID, TEXTOID, TIMESTAMPTZOID}
+	"  gateway, event_version, traceparent,"
+	"  (SELECT g.multicapture FROM payledger.gateways g WHERE g.gateway = payment_intents.gateway),"
+	"  (SELECT g.authorization_days FROM payledger.gateways g WHERE g.gateway = payment_intents.gateway)",
+	3, {INT8OID, TEXTOID, TIMESTAMPTZOID}
 };
 
 static PlQuery set_declined = {
@@ -38,9 +41,9 @@ static PlQuery set_requires_action = {
 static PlQuery insert_payment = {
 	"INSERT INTO payledger.payments"
 	" (payment_id, order_id, buyer_id, currency, total_amount, gateway, psp_reference, event_version,"
-	"  traceparent, created_at, updated_at)"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)",
-	10, {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TIMESTAMPTZOID}
+	"  traceparent, authorization_expires_at, created_at, updated_at)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10 + make_interval(days => $11), $10, $10)",
+	11, {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TIMESTAMPTZOID, INT4OID}
 };
 
 static PlQuery insert_orders = {
@@ -52,7 +55,8 @@ static PlQuery insert_orders = {
 };
 
 static PlQuery request_captures = {
-	"UPDATE payledger.payment_orders SET status = 'CAPTURE_REQUESTED', updated_at = $2"
+	"UPDATE payledger.payment_orders SET status = 'CAPTURE_REQUESTED', capture_pending_amount = amount,"
+	" updated_at = $2"
 	" WHERE payment_id = $1", 2, {INT8OID, TIMESTAMPTZOID}
 };
 
@@ -67,6 +71,8 @@ typedef struct Authorized
 	List	   *lines;
 	int64	   *order_ids;		/* one for each line */
 	bool		automatic;
+	bool		multicapture;	/* of the gateway */
+	int			lifetime_days;	/* of the authorization */
 	char	   *gateway;
 	char	   *psp_reference;
 	int64		last_version;	/* of the events this authorization causes */
@@ -106,6 +112,11 @@ add_payment_and_orders(PlWork *work, Authorized *authorized)
 	pl_arg_int64(&payment, authorized->last_version);
 	pl_arg_text(&payment, authorized->traceparent);
 	pl_arg_timestamp(&payment, work->now);
+	/* what is captured at once has no time to expire */
+	if (authorized->automatic)
+		pl_arg_null(&payment);
+	else
+		pl_arg_int32(&payment, authorized->lifetime_days);
 	pl_execute(&insert_payment, &payment);
 
 	pl_arg_array(&orders, ids, NULL, n, INT8OID);
@@ -117,7 +128,27 @@ add_payment_and_orders(PlWork *work, Authorized *authorized)
 	pl_execute(&insert_orders, &orders);
 }
 
-/* capture_method automatic: every order is asked to be captured at once. */
+static void
+add_capture(PlWork *work, const Authorized *authorized, const char *payment_method, int64 target, int64 amount,
+			bool is_final)
+{
+	pl_request_add(work, &(PlNewRequest) {
+		.payment_id = authorized->payment_id,
+		.gateway = authorized->gateway,
+		.operation = PL_OP_CAPTURE,
+		.target = target,
+		.amount = amount,
+		.currency = authorized->currency,
+		.payment_method = payment_method,
+		.psp_reference = authorized->psp_reference,
+		.parameters = is_final ? PL_CAPTURE_FINAL : PL_CAPTURE_PARTIAL
+	});
+}
+
+/*
+ * capture_method automatic: every order is asked to be captured at once, by
+ * one request where the gateway captures once.
+ */
 static void
 add_captures(PlWork *work, const Authorized *authorized, const char *payment_method)
 {
@@ -128,13 +159,15 @@ add_captures(PlWork *work, const Authorized *authorized, const char *payment_met
 	pl_arg_timestamp(&args, work->now);
 	pl_execute(&request_captures, &args);
 
+	if (!authorized->multicapture)
+	{
+		add_capture(work, authorized, payment_method, authorized->payment_id, authorized->total, true);
+		return;
+	}
 	/* of several captures none is known to be the last, so none is final */
 	foreach(cell, authorized->lines)
-		pl_request_add(work, authorized->payment_id, authorized->gateway, PL_OP_CAPTURE,
-					   authorized->order_ids[foreach_current_index(cell)],
-					   ((PlLine *) lfirst(cell))->amount, authorized->currency, payment_method,
-					   authorized->psp_reference,
-					   list_length(authorized->lines) == 1 ? PL_CAPTURE_FINAL : PL_CAPTURE_PARTIAL, 0);
+		add_capture(work, authorized, payment_method, authorized->order_ids[foreach_current_index(cell)],
+					((PlLine *) lfirst(cell))->amount, list_length(authorized->lines) == 1);
 }
 
 static char *
@@ -204,6 +237,8 @@ authorize(PlWork *work, const PlRequest *request, const PlOutcome *outcome)
 	authorized.gateway = pl_get_text(0, 7);
 	authorized.last_version = pl_get_int64(0, 8);
 	authorized.traceparent = pl_get_text(0, 9);
+	authorized.multicapture = pl_get_bool(0, 10);
+	authorized.lifetime_days = pl_get_int32(0, 11);
 
 	add_payment_and_orders(work, &authorized);
 	pl_post_template(work->entries, "AUTH_HOLD", authorized.payment_id,
@@ -271,6 +306,7 @@ pl_apply_authorization(PlWork *work, const PlRequest *request, const PlOutcome *
 			break;
 		case PL_OUTCOME_REVERSED:
 		case PL_OUTCOME_RETRY:
+		case PL_OUTCOME_PENDING:
 		case PL_OUTCOME_UNKNOWN:
 			/* PENDING_AUTH is what is known */
 			break;

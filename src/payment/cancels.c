@@ -1,10 +1,11 @@
 /*
  * src/payment/cancels.c
- *		Giving authorized money back uncaptured: one order, or all of a payment.
+ *		Giving authorized money back uncaptured: one order, all of a payment,
+ *		or what an authorization that expires leaves.
  *
- * A capture under way cannot be taken back, so only orders that nobody asked
- * to capture are cancelled.  The PSP is told once nothing of the payment can
- * be captured any more.
+ * A capture under way cannot be taken back, so only what nobody asked to
+ * capture is cancelled.  The PSP is told once nothing of the payment can be
+ * captured any more.
  */
 #include "postgres.h"
 
@@ -12,23 +13,19 @@
 #include "payment/payment.h"
 #include "utils/builtins.h"
 
-static PlQuery add_voided = {
-	"UPDATE payledger.payments SET voided_amount = voided_amount + $2,"
-	" status = " PL_PAYMENT_STATUS("captured_amount", "refunded_amount", "(voided_amount + $2)") ","
-	" event_version = $3, updated_at = $4 WHERE payment_id = $1"
-	" RETURNING captured_amount + voided_amount = total_amount",
-	4, {INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID}
+/* what is planned onto an authorization has to be sent before it expires */
+#define EXPIRY_MARGIN_MS (3600 * 1000)
+
+/* payments dealt with in one transaction */
+#define EXPIRE_AT_ONCE 100
+
+static PlQuery lock_expiring = {
+	"SELECT payment_id FROM payledger.payments WHERE authorization_expires_at <= $1"
+	" ORDER BY authorization_expires_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED", 2, {TIMESTAMPTZOID, INT8OID}
 };
 
-static PlQuery cancel_orders = {
-	"UPDATE payledger.payment_orders SET status = 'CANCELLED', updated_at = $3"
-	" WHERE payment_id = $1 AND payment_order_id = ANY($2)",
-	3, {INT8OID, INT8ARRAYOID, TIMESTAMPTZOID}
-};
-
-static PlQuery lock_orders = {
-	"SELECT payment_order_id, seller_id, amount, status::text FROM payledger.payment_orders"
-	" WHERE payment_id = $1 ORDER BY payment_order_id FOR NO KEY UPDATE", 1, {INT8OID}
+static PlQuery forget_expiry = {
+	"UPDATE payledger.payments SET authorization_expires_at = NULL WHERE payment_id = $1", 1, {INT8OID}
 };
 
 PG_FUNCTION_INFO_V1(pl_sql_cancel_payment_order);
@@ -51,116 +48,64 @@ voided_data(const PlPayment *payment)
 }
 
 /*
- * Cancel these locked orders of the locked payment.
+ * Give what is open of these orders of the locked payment back, with all that
+ * follows; orders are all of the payment.
  */
 static void
-cancel(PlWork *work, PlPayment *payment, List *orders, bool voids_payment)
+give_back(PlWork *work, PlPayment *payment, List *orders, List *open)
 {
-	Datum	   *ids = palloc(sizeof(Datum) * list_length(orders));
-	int64		amount = 0;
-	PlArgs		totals = {0};
-	PlArgs		args = {0};
 	ListCell   *cell;
 
-	foreach(cell, orders)
+	foreach(cell, open)
 	{
-		const PlOrder *order = lfirst(cell);
+		PlOrder    *order = lfirst(cell);
+		int64		amount = pl_capturable(order);
 
-		ids[foreach_current_index(cell)] = Int64GetDatum(order->payment_order_id);
-		amount = pl_add_amount(amount, order->amount);
-		pl_release_hold(work, payment->payment_id, order->payment_order_id, "", payment->currency,
-						order->amount);
-		pl_payment_event(work, "payment_order_finalized", payment->payment_id, ++payment->event_version,
-						 pl_order_data(order->payment_order_id, order->seller_id, payment->currency,
-									   order->amount, "CANCELLED"), payment->traceparent);
+		pl_release_order(work, payment, order, amount);
+		if (strcmp(order->status, "INITIATED_PENDING") == 0)
+			order->status = "CANCELLED";
+		pl_order_event(work, payment, "payment_order_finalized", order, amount, order->status);
 	}
-	if (voids_payment)
+	if (payment->voided_amount == payment->total_amount)
 		pl_payment_event(work, "payment_voided", payment->payment_id, ++payment->event_version,
 						 voided_data(payment), payment->traceparent);
-
-	pl_arg_int64(&totals, payment->payment_id);
-	pl_arg_int64(&totals, amount);
-	pl_arg_int64(&totals, payment->event_version);
-	pl_arg_timestamp(&totals, work->now);
-	pl_execute(&add_voided, &totals);
-	if (pl_get_bool(0, 1))
-		pl_request_release(work, payment->payment_id, payment->gateway, payment->currency,
-						   payment->psp_reference);
-
-	pl_arg_int64(&args, payment->payment_id);
-	pl_arg_array(&args, ids, NULL, list_length(orders), INT8OID);
-	pl_arg_timestamp(&args, work->now);
-	pl_execute(&cancel_orders, &args);
-}
-
-/* The orders of a locked payment, locked, by id. */
-static List *
-lock_all_orders(int64 payment_id)
-{
-	List	   *orders = NIL;
-	PlArgs		args = {0};
-	uint64		n;
-
-	pl_arg_int64(&args, payment_id);
-	n = pl_execute(&lock_orders, &args);
-	for (uint64 i = 0; i < n; i++)
-	{
-		PlOrder    *order = palloc(sizeof(PlOrder));
-
-		order->payment_order_id = pl_get_int64(i, 1);
-		order->seller_id = pl_get_text(i, 2);
-		order->amount = pl_get_int64(i, 3);
-		order->status = pl_get_text(i, 4);
-		orders = lappend(orders, order);
-	}
-	return orders;
-}
-
-/* Is every other order of the payment given back, so that this was the last? */
-static bool
-others_given_back(List *orders, int64 payment_order_id)
-{
-	ListCell   *cell;
-
-	foreach(cell, orders)
-	{
-		const PlOrder *order = lfirst(cell);
-
-		if (order->payment_order_id != payment_order_id &&
-			strcmp(order->status, "CANCELLED") != 0 && strcmp(order->status, "CAPTURE_FAILED") != 0)
-			return false;
-	}
-	return true;
+	pl_send_planned_captures(work, payment, orders);
+	pl_release_at_psp(work, payment, orders);
+	pl_store_payment(work, payment);
+	pl_store_orders(work, payment, open);
 }
 
 /*
  * cancel_payment_order(payment_order_id) RETURNS text
+ *		What is neither captured nor asked to be captured of the order.
  */
 Datum
 pl_sql_cancel_payment_order(PG_FUNCTION_ARGS)
 {
 	int64		order_id = pl_int64_arg(fcinfo, 0, "payment_order_id");
 	PlPayment	payment;
-	PlOrder		order;
+	List	   *orders;
+	PlOrder    *order;
 	PlWork	   *work;
 
 	pl_connect();
 	pl_require_layout();
-	pl_lock_order(order_id, &payment, &order);
-	if (strcmp(order.status, "INITIATED_PENDING") != 0)
-		pl_illegal_transition("payment_order", order_id, order.status, "CANCELLED");
+	pl_lock_payment_of(order_id, &payment);
+	orders = pl_read_orders(payment.payment_id);
+	order = pl_find_order(orders, order_id);
+	if (pl_capturable(order) == 0)
+		pl_illegal_transition("payment_order", order_id, order->status, "CANCELLED");
 
 	work = pl_work_begin("cancel_payment_order");
-	cancel(work, &payment, list_make1(&order),
-		   others_given_back(lock_all_orders(payment.payment_id), order_id));
+	give_back(work, &payment, orders, list_make1(order));
 	pl_work_end(work);
 	pl_finish();
-	PG_RETURN_TEXT_P(cstring_to_text("CANCELLED"));
+	PG_RETURN_TEXT_P(cstring_to_text(order->status));
 }
 
 /*
  * void_payment(payment_id) RETURNS text
- *		All that is not yet asked to be captured; refused when something is.
+ *		All of it; refused when something is captured or asked to be.
  */
 Datum
 pl_sql_void_payment(PG_FUNCTION_ARGS)
@@ -168,6 +113,7 @@ pl_sql_void_payment(PG_FUNCTION_ARGS)
 	int64		payment_id = pl_int64_arg(fcinfo, 0, "payment_id");
 	PlPayment	payment;
 	PlWork	   *work;
+	List	   *orders;
 	List	   *open = NIL;
 	ListCell   *cell;
 
@@ -176,19 +122,72 @@ pl_sql_void_payment(PG_FUNCTION_ARGS)
 	pl_lock_payment(payment_id, &payment);
 	if (strcmp(payment.status, "NOT_CAPTURED") != 0)
 		pl_illegal_transition("payment", payment_id, payment.status, "VOIDED");
-	foreach(cell, lock_all_orders(payment_id))
+	orders = pl_read_orders(payment_id);
+	foreach(cell, orders)
 	{
 		PlOrder    *order = lfirst(cell);
 
-		if (strcmp(order->status, "INITIATED_PENDING") == 0)
-			open = lappend(open, order);
-		else if (strcmp(order->status, "CANCELLED") != 0 && strcmp(order->status, "CAPTURE_FAILED") != 0)
+		if (order->capture_pending_amount > 0)
 			pl_illegal_transition("payment_order", order->payment_order_id, order->status, "CANCELLED");
+		if (pl_capturable(order) > 0)
+			open = lappend(open, order);
 	}
 
 	work = pl_work_begin("void_payment");
-	cancel(work, &payment, open, true);
+	give_back(work, &payment, orders, open);
 	pl_work_end(work);
 	pl_finish();
 	PG_RETURN_TEXT_P(cstring_to_text("VOIDED"));
+}
+
+/* ---- expiry, for the keeper ---- */
+
+static void
+expire(PlWork *work, int64 payment_id)
+{
+	PlPayment	payment;
+	PlArgs		args = {0};
+	List	   *orders;
+	List	   *open = NIL;
+	ListCell   *cell;
+
+	pl_lock_payment(payment_id, &payment);
+	orders = pl_read_orders(payment_id);
+	foreach(cell, orders)
+		if (pl_capturable(lfirst(cell)) > 0)
+			open = lappend(open, lfirst(cell));
+	if (open != NIL)
+		give_back(work, &payment, orders, open);
+	pl_arg_int64(&args, payment_id);
+	pl_execute(&forget_expiry, &args);
+}
+
+/*
+ * Give back what nobody captured of authorizations that expire within the
+ * hour; what is planned onto them is sent.  Those that a session holds are
+ * left for the next time.  Returns their number.  Needs a transaction and an
+ * open SPI connection.
+ */
+int
+pl_expire_authorizations(void)
+{
+	PlArgs		args = {0};
+	int64	   *ids;
+	PlWork	   *work;
+	int			n;
+
+	pl_arg_timestamp(&args, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), EXPIRY_MARGIN_MS));
+	pl_arg_int64(&args, EXPIRE_AT_ONCE);
+	n = (int) pl_execute(&lock_expiring, &args);
+	if (n == 0)
+		return 0;
+	ids = palloc(sizeof(int64) * n);
+	for (int i = 0; i < n; i++)
+		ids[i] = pl_get_int64(i, 1);
+
+	work = pl_work_begin("authorization expires");
+	for (int i = 0; i < n; i++)
+		expire(work, ids[i]);
+	pl_work_end(work);
+	return n;
 }

@@ -253,9 +253,17 @@ pl_sql_request_authorization(PG_FUNCTION_ARGS)
 	appendStringInfoChar(&parameters, '{');
 	pl_json_text(&parameters, "order_id", pl_get_text(0, 7));
 	appendStringInfoChar(&parameters, '}');
-	pl_request_add(work, intent_id, pl_get_text(0, 4), goes_on ? PL_OP_CONFIRM : PL_OP_AUTHORIZE,
-				   intent_id, pl_get_int64(0, 3), pl_get_text(0, 2), method, pl_get_text(0, 5),
-				   parameters.data, 0);
+	pl_request_add(work, &(PlNewRequest) {
+		.payment_id = intent_id,
+		.gateway = pl_get_text(0, 4),
+		.operation = goes_on ? PL_OP_CONFIRM : PL_OP_AUTHORIZE,
+		.target = intent_id,
+		.amount = pl_get_int64(0, 3),
+		.currency = pl_get_text(0, 2),
+		.payment_method = method,
+		.psp_reference = pl_get_text(0, 5),
+		.parameters = parameters.data
+	});
 
 	pl_arg_int64(&args, intent_id);
 	pl_arg_timestamp(&args, work->now);
@@ -293,8 +301,14 @@ pl_sql_cancel_payment_intent(PG_FUNCTION_ARGS)
 
 	work = pl_work_begin("cancel_payment_intent");
 	if (strcmp(status, "REQUIRES_ACTION") == 0)
-		pl_request_add(work, intent_id, pl_get_text(0, 4), PL_OP_CANCEL, intent_id, 0,
-					   pl_get_text(0, 2), NULL, pl_get_text(0, 5), "{}", 0);
+		pl_request_add(work, &(PlNewRequest) {
+			.payment_id = intent_id,
+			.gateway = pl_get_text(0, 4),
+			.operation = PL_OP_CANCEL,
+			.target = intent_id,
+			.currency = pl_get_text(0, 2),
+			.psp_reference = pl_get_text(0, 5)
+		});
 	pl_payment_event(work, "payment_intent_cancelled", intent_id, pl_get_int64(0, 6) + 1,
 					 intent_data(intent_id, pl_get_text(0, 7), pl_get_text(0, 9), pl_get_text(0, 2),
 								 pl_get_int64(0, 3), "CANCELLED"), pl_get_text(0, 8));

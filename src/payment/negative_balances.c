@@ -11,8 +11,6 @@
 
 #include "catalog/pg_type.h"
 #include "payment/payment.h"
-#include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 
 /* sellers, and rows of reserves, at once */
 #define COVER_AT_ONCE	100
@@ -52,7 +50,7 @@ PG_FUNCTION_INFO_V1(pl_sql_cover_negative_balances);
 
 /* Release up to debt of the seller's reserve, the oldest first. */
 static int64
-release_up_to(PlWork *work, const PlSellerFunds *funds, int64 debt)
+release_up_to(PlWork *work, const PlSellerFunds *funds, int64 debt, const char *note)
 {
 	int64		released = 0;
 	int			n = RELEASE_AT_ONCE;
@@ -67,26 +65,9 @@ release_up_to(PlWork *work, const PlSellerFunds *funds, int64 debt)
 			reserves[used].amount = Min(reserves[used].amount, debt - released);
 			released += reserves[used].amount;
 		}
-		pl_release_reserves(work, reserves, used);
+		pl_release_reserves(work, reserves, used, note);
 	}
 	return released;
-}
-
-static void
-write_off(PlWork *work, const PlSellerFunds *funds, int64 amount, const char *note)
-{
-	PlEntry    *entry = pl_post_template(work->entries, "WRITE_OFF", 0,
-										 psprintf("WRITE_OFF:" INT64_FORMAT, pl_next_id()), 0,
-										 funds->seller_id, funds->currency, amount);
-	StringInfoData metadata;
-
-	if (entry == NULL)
-		return;
-	initStringInfo(&metadata);
-	appendStringInfoChar(&metadata, '{');
-	pl_json_text(&metadata, "note", note);
-	appendStringInfoChar(&metadata, '}');
-	entry->metadata = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(metadata.data)));
 }
 
 /* Bring a negative balance to zero, as far as is allowed; the account is locked. */
@@ -97,11 +78,13 @@ cover(PlWork *work, const PlSellerFunds *funds, bool writes_off, const char *not
 
 	if (funds->balance >= 0)
 		return result;
-	result.released = release_up_to(work, funds, -funds->balance);
+	result.released = release_up_to(work, funds, -funds->balance, note);
 	if (writes_off)
 	{
 		result.written_off = -funds->balance - result.released;
-		write_off(work, funds, result.written_off, note);
+		pl_note_entry(pl_post_template(work->entries, "WRITE_OFF", 0,
+									   psprintf("WRITE_OFF:" INT64_FORMAT, pl_next_id()), 0,
+									   funds->seller_id, funds->currency, result.written_off), note);
 	}
 	return result;
 }
@@ -139,7 +122,8 @@ pl_cover_negative_balances(void)
 
 		for (int i = 0; i < n; i++)
 		{
-			Cover		done = cover(work, &funds[i], writes_off[i], "policy write_off");
+			Cover		done = cover(work, &funds[i], writes_off[i],
+								writes_off[i] ? "policy write_off" : "policy reserve");
 
 			covered += done.released > 0 || done.written_off > 0 ? 1 : 0;
 		}

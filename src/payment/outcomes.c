@@ -14,6 +14,8 @@ pl_outcome_name(PlOutcomeClass class)
 	{
 		case PL_OUTCOME_SUCCEEDED:
 			return "SUCCEEDED";
+		case PL_OUTCOME_PENDING:
+			return "PENDING";
 		case PL_OUTCOME_REFUSED:
 			return "REFUSED";
 		case PL_OUTCOME_ACTION_REQUIRED:
@@ -41,23 +43,28 @@ pl_apply_outcome(PlWork *work, const PlRequest *request, const PlOutcome *outcom
 							  pl_operation_name(request->operation), request->psp_request_id,
 							  pl_outcome_name(outcome->class),
 							  outcome->code ? " " : "", outcome->code ? outcome->code : ""));
-	switch (request->operation)
+	switch (request->followed)
 	{
 		case PL_OP_AUTHORIZE:
 		case PL_OP_CONFIRM:
 			pl_apply_authorization(work, request, outcome);
 			break;
 		case PL_OP_CAPTURE:
-			pl_apply_capture(work, request, outcome);
+			if (request->follows == 0)
+				pl_apply_capture(work, request, outcome);
+			else if (outcome->class == PL_OUTCOME_REVERSED)
+				pl_apply_capture_reversal(work, request, outcome);
 			break;
 		case PL_OP_CANCEL:
 			/* what is cancelled was decided here before the PSP was told */
 			break;
-		case PL_OP_RETRIEVE:
-			if (request->target == request->payment_id)
-				pl_apply_authorization(work, request, outcome);
-			else if (outcome->class == PL_OUTCOME_REVERSED)
-				pl_apply_reversal(work, request, outcome);
+		case PL_OP_REFUND:
+			pl_apply_refund(work, request, outcome);
 			break;
+		case PL_OP_PAYOUT:
+			pl_apply_payout(work, request, outcome);
+			break;
+		case PL_OP_RETRIEVE:
+			elog(ERROR, "psp_request " INT64_FORMAT " follows nothing", request->psp_request_id);
 	}
 }

@@ -155,11 +155,15 @@ typedef struct PlCommission
 {
 	int64		rule_id;		/* 0: the seller has no rule */
 	int64		amount;			/* minor units */
-	const char *refund_policy;	/* none, pro_rata, all */
 } PlCommission;
 
+struct PlOrder;
 extern void pl_commission_of_capture(const char *seller_id, const char *currency, int64 amount,
 									 TimestampTz at, PlCommission *commission);
+extern int64 pl_commission_of_refund(const struct PlOrder *order, int64 amount);
+extern void pl_add_first_rule(const char *seller_id, const char *currency, int32 bps, int64 fixed);
+extern void pl_change_rule(const char *seller_id, const char *currency, bool has_bps, int32 bps,
+						   bool has_fixed, int64 fixed);
 
 /* shares.c */
 extern void pl_allocate(int64 amount, const int64 *weights, int n, int64 *shares);
@@ -225,6 +229,7 @@ typedef struct PlOrder
 extern void pl_lock_payment(int64 payment_id, PlPayment *payment);
 extern List *pl_read_orders(int64 payment_id);	/* of PlOrder, by id */
 extern PlOrder *pl_find_order(List *orders, int64 payment_order_id);
+extern void pl_lock_payment_of(int64 payment_order_id, PlPayment *payment);
 extern PlOrder *pl_lock_order(int64 payment_order_id, PlPayment *payment);
 extern int64 pl_capturable(const PlOrder *order);
 extern int64 pl_refundable(const PlOrder *order);
@@ -249,16 +254,27 @@ extern void pl_item_add(PlWork *work, const PlPayment *payment, const PlOrder *o
 						const char *kind, int64 object_id, int64 amount);
 extern void pl_items_insert(PlWork *work);
 
-/* captures.c */
+/* mirrors.c */
+extern int64 pl_post_mirror(PlWork *work, const char *entry_type, const char *object, int64 payment_id,
+							const char *seller_id, const char *currency, int64 most);
+
+/* capture_requests.c */
 extern void pl_send_planned_captures(PlWork *work, const PlPayment *payment, List *orders);
+
+/* captures.c */
 extern void pl_apply_capture(PlWork *work, const PlRequest *request, const PlOutcome *outcome);
 
 /* reversals.c */
 extern void pl_apply_capture_reversal(PlWork *work, const PlRequest *request, const PlOutcome *outcome);
 
 /* refunds.c */
-extern void pl_apply_refund(PlWork *work, const PlRequest *request, const PlOutcome *outcome);
 extern void pl_withdraw_refunds(PlWork *work, PlPayment *payment, PlOrder *order);
+
+/* refund_outcomes.c */
+extern void pl_apply_refund(PlWork *work, const PlRequest *request, const PlOutcome *outcome);
+extern void pl_refund_failed(PlWork *work, PlPayment *payment, PlOrder *order, int64 refund_id, const char *code);
+extern void pl_refund_event(PlWork *work, PlPayment *payment, const char *type, int64 refund_id,
+							const PlOrder *order, int64 amount, const char *status, const char *code);
 
 /* seller_balances.c: what sellers may be paid, under lock */
 
@@ -329,7 +345,8 @@ typedef struct PlReserveRelease
 } PlReserveRelease;
 
 extern PlReserveRelease *pl_lock_reserves(const char *seller_id, const char *currency, int limit, int *n);
-extern void pl_release_reserves(PlWork *work, const PlReserveRelease *releases, int n);
+extern void pl_note_entry(PlEntry *entry, const char *note);
+extern void pl_release_reserves(PlWork *work, const PlReserveRelease *releases, int n, const char *note);
 extern void pl_reserve_of_capture(PlWork *work, const PlPayment *payment, const PlOrder *order,
 								  int64 psp_request_id, int64 amount);
 extern void pl_release_reserve_of_capture(PlWork *work, const PlPayment *payment, const PlOrder *order,

@@ -47,10 +47,6 @@ static PlQuery store_payout = {
 	6, {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TIMESTAMPTZOID}
 };
 
-static PlQuery find_entry = {
-	"SELECT journal_entry_id FROM payledger.journal_entries WHERE reference = $1", 1, {TEXTOID}
-};
-
 /* A payout under lock. */
 typedef struct Payout
 {
@@ -337,18 +333,13 @@ lock(int64 payout_id, Payout *payout)
 	payout->traceparent = pl_get_text(0, 6);
 }
 
-/* Post the mirror of an entry that the payout has. */
+/* Take an entry of the payout back. */
 static void
 post_mirror(PlWork *work, const Payout *payout, const char *entry_type)
 {
-	const char *mirror = psprintf("%s_REVERSAL", entry_type);
-	PlArgs		args = {0};
-
-	pl_arg_text(&args, reference(entry_type, payout->payout_id));
-	if (pl_execute_latest(&find_entry, &args) == 0)
+	if (pl_post_mirror(work, entry_type, psprintf(INT64_FORMAT, payout->payout_id), 0, payout->seller_id,
+					   payout->currency, payout->amount) != payout->amount)
 		elog(ERROR, "payout " INT64_FORMAT " has no entry %s", payout->payout_id, entry_type);
-	pl_post_template(work->entries, mirror, 0, reference(mirror, payout->payout_id), pl_get_int64(0, 1),
-					 payout->seller_id, payout->currency, payout->amount);
 }
 
 /* Bring a locked payout to a state, with the event if it is a decision. */

@@ -11,6 +11,7 @@
 
 #include "catalog/pg_type.h"
 #include "payment/payment.h"
+#include "utils/fmgrprotos.h"
 
 /* rows that the keeper releases in one transaction */
 #define RELEASE_AT_ONCE 500
@@ -159,11 +160,29 @@ pl_lock_reserves(const char *seller_id, const char *currency, int limit, int *n)
 }
 
 /*
- * Release n parts of reserves within the unit of work.  Their rows are locked.
- * What was released of a row before makes the reference of each release unique.
+ * {"note": note} as the metadata of an entry; nothing if either is NULL.
  */
 void
-pl_release_reserves(PlWork *work, const PlReserveRelease *releases, int n)
+pl_note_entry(PlEntry *entry, const char *note)
+{
+	StringInfoData metadata;
+
+	if (entry == NULL || note == NULL)
+		return;
+	initStringInfo(&metadata);
+	appendStringInfoChar(&metadata, '{');
+	pl_json_text(&metadata, "note", note);
+	appendStringInfoChar(&metadata, '}');
+	entry->metadata = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(metadata.data)));
+}
+
+/*
+ * Release n parts of reserves within the unit of work.  Their rows are locked.
+ * What was released of a row before makes the reference of each release unique.
+ * The entries carry the note, unless it is NULL.
+ */
+void
+pl_release_reserves(PlWork *work, const PlReserveRelease *releases, int n, const char *note)
 {
 	int64	   *columns[4];
 	PlArgs		args = {0};
@@ -180,10 +199,11 @@ pl_release_reserves(PlWork *work, const PlReserveRelease *releases, int n)
 		columns[1][i] = release->psp_request_id;
 		columns[2][i] = release->payment_order_id;
 		columns[3][i] = release->amount;
-		pl_post_template(work->entries, "RESERVE_RELEASE", release->payment_id,
-						 psprintf("RESERVE_RELEASE:" INT64_FORMAT ":" INT64_FORMAT ":" INT64_FORMAT,
-								  release->psp_request_id, release->payment_order_id, release->released_before),
-						 0, release->seller_id, release->currency, release->amount);
+		pl_note_entry(pl_post_template(work->entries, "RESERVE_RELEASE", release->payment_id,
+									   psprintf("RESERVE_RELEASE:" INT64_FORMAT ":" INT64_FORMAT ":" INT64_FORMAT,
+												release->psp_request_id, release->payment_order_id,
+												release->released_before),
+									   0, release->seller_id, release->currency, release->amount), note);
 	}
 	for (int c = 0; c < (int) lengthof(columns); c++)
 		pl_arg_ids(&args, columns[c], n);
@@ -204,7 +224,7 @@ pl_release_reserve_of_capture(PlWork *work, const PlPayment *payment, const PlOr
 	pl_arg_int64(&args, psp_request_id);
 	pl_arg_int64(&args, order->payment_order_id);
 	n = pl_execute_latest(&lock_of_capture, &args);
-	pl_release_reserves(work, read_reserves(n), n);
+	pl_release_reserves(work, read_reserves(n), n, NULL);
 }
 
 /*
@@ -228,7 +248,7 @@ pl_release_due_reserves(void)
 		PlReserveRelease *due = read_reserves(n);
 		PlWork	   *work = pl_work_begin("release_due_reserves");
 
-		pl_release_reserves(work, due, n);
+		pl_release_reserves(work, due, n, NULL);
 		pl_work_end(work);
 	}
 	pl_finish();

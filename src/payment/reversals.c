@@ -7,94 +7,146 @@
 
 #include "catalog/pg_type.h"
 #include "payment/payment.h"
+#include "utils/builtins.h"
 
-static PlQuery take_back_captured = {
-	"UPDATE payledger.payments SET captured_amount = captured_amount - $2,"
-	" voided_amount = voided_amount + $2,"
-	" status = " PL_PAYMENT_STATUS("(captured_amount - $2)", "refunded_amount", "(voided_amount + $2)") ","
-	" event_version = event_version + 2, updated_at = $3"
-	" WHERE payment_id = $1 RETURNING event_version",
-	3, {INT8OID, INT8OID, TIMESTAMPTZOID}
-};
+/* when to look again at a reversal that something under way stands in the way of */
+#define ASK_AGAIN_MS 2000
 
-static PlQuery set_capture_failed = {
-	"UPDATE payledger.payment_orders SET status = 'CAPTURE_FAILED', captured_amount = 0,"
-	" failure_code = $3, updated_at = $4"
-	" WHERE payment_id = $1 AND payment_order_id = $2",
-	4, {INT8OID, INT8OID, TEXTOID, TIMESTAMPTZOID}
-};
-
-static PlQuery find_entry = {
-	"SELECT e.journal_entry_id, abs(p.amount) FROM payledger.journal_entries e"
+static PlQuery captured_by = {
+	"SELECT p.amount FROM payledger.journal_entries e"
 	" JOIN payledger.postings p ON p.journal_entry_id = e.journal_entry_id AND p.leg = 1"
 	" WHERE e.reference = $1", 1, {TEXTOID}
 };
 
-static PlQuery captured_amount = {
-	"SELECT captured_amount FROM payledger.payment_orders WHERE payment_id = $1 AND payment_order_id = $2",
-	2, {INT8OID, INT8OID}
+static PlQuery is_reversed = {
+	"SELECT 1 FROM payledger.journal_entries WHERE reference = $1", 1, {TEXTOID}
 };
 
-/* The mirror of an entry of that type of the order, if it was posted. */
-static void
-post_mirror(PlWork *work, const char *entry_type, int64 payment_id, const PlOrder *order,
-			const char *currency)
+/* What tells the entries of a capture for an order. */
+static char *
+reference_of(const PlRequest *request, const PlOrder *order)
+{
+	return psprintf(INT64_FORMAT ":" INT64_FORMAT, request->follows, order->payment_order_id);
+}
+
+/* What of the order that capture took and still has, minor units. */
+static int64
+captured_amount_of(const PlRequest *request, const PlOrder *order)
 {
 	PlArgs		args = {0};
+	PlArgs		reversal = {0};
 
-	pl_arg_text(&args, psprintf("%s:" INT64_FORMAT, entry_type, order->payment_order_id));
-	if (pl_execute(&find_entry, &args) == 0)
-		return;
-	pl_post_template(work->entries, psprintf("%s_REVERSAL", entry_type), payment_id,
-					 psprintf("%s_REVERSAL:" INT64_FORMAT, entry_type, order->payment_order_id),
-					 pl_get_int64(0, 1), order->seller_id, currency, pl_get_int64(0, 2));
+	pl_arg_text(&reversal, psprintf("CAPTURE_REVERSAL:%s", reference_of(request, order)));
+	if (pl_execute(&is_reversed, &reversal) > 0)
+		return 0;
+	pl_arg_text(&args, psprintf("CAPTURE:%s", reference_of(request, order)));
+	return pl_execute(&captured_by, &args) > 0 ? pl_get_int64(0, 1) : 0;
+}
+
+static void
+reverse_order(PlWork *work, PlPayment *payment, const PlRequest *request, PlOrder *order, int64 amount,
+			  const char *code)
+{
+	char	   *reference = reference_of(request, order);
+
+	order->captured_amount -= amount;
+	payment->captured_amount -= amount;
+	order->failure_code = code ? pstrdup(code) : NULL;
+	if (order->captured_amount == 0)
+		order->status = "CAPTURE_FAILED";
+	else
+		pl_order_amounts_changed(order);
+
+	pl_post_mirror(work, "CAPTURE", reference, payment->payment_id, order->seller_id, payment->currency, amount);
+	pl_item_add(work, payment, order, "CAPTURE_REVERSAL", request->follows, -amount);
+	/* what refunds gave back of the commission cannot be given back twice */
+	order->commission_amount -=
+		pl_post_mirror(work, "COMMISSION_FEE", reference, payment->payment_id, order->seller_id, payment->currency,
+					   order->commission_amount - order->commission_refunded_amount);
+	pl_release_reserve_of_capture(work, payment, order, request->follows);
+	/* the mirror brought the hold back, and the PSP no longer has it */
+	pl_release_order(work, payment, order, amount);
+
+	pl_order_event(work, payment, "payment_order_psp_result_updated", order, amount, "REVERSED");
+	pl_order_event(work, payment, "payment_order_finalized", order, amount, order->status);
 }
 
 /*
- * Apply REVERSED to the order that the request is for.  Locks the payment,
- * then the order.  Raises PL001 unless the order is CAPTURED.
+ * May that much of the order be taken back?  Not while a capture or refund of
+ * it is under way: then false.  Raises PL001 when it was refunded: the PSP must
+ * report that refund failed first.
+ */
+static bool
+can_be_reversed(const PlOrder *order, int64 amount)
+{
+	if (order->captured_amount - amount >= order->refunded_amount + order->refund_pending_amount &&
+		(order->captured_amount > amount || order->capture_pending_amount == 0))
+		return true;
+	if (order->captured_amount - amount < order->refunded_amount)
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_ILLEGAL_TRANSITION),
+				 errmsg("capture of payment_order " INT64_FORMAT " cannot be reversed", order->payment_order_id),
+				 errdetail("Captured are " INT64_FORMAT ", of which " INT64_FORMAT " were refunded; the reversal is of " INT64_FORMAT ".",
+						   order->captured_amount, order->refunded_amount, amount),
+				 errhint("Find out at the PSP which of the two is true.")));
+	return false;
+}
+
+static void
+ask_again(PlWork *work, const PlRequest *request)
+{
+	pl_request_add(work, &(PlNewRequest) {
+		.payment_id = request->payment_id,
+		.gateway = request->gateway,
+		.operation = PL_OP_RETRIEVE,
+		.target = request->target,
+		.follows = request->follows,
+		.amount = request->amount,
+		.currency = request->currency,
+		.payment_method = request->payment_method,
+		.psp_reference = request->psp_reference,
+		.parameters = request->parameters,
+		.delay_ms = ASK_AGAIN_MS
+	});
+}
+
+/*
+ * Apply REVERSED to the capture that the request follows.  Locks the payment.
+ * Reported again, it changes nothing.  Raises PL001 if what was captured is
+ * refunded already.
  */
 void
-pl_apply_reversal(PlWork *work, const PlRequest *request, const PlOutcome *outcome)
+pl_apply_capture_reversal(PlWork *work, const PlRequest *request, const PlOutcome *outcome)
 {
 	PlPayment	payment;
-	PlOrder		order;
-	PlArgs		key = {0};
-	PlArgs		totals = {0};
-	PlArgs		args = {0};
-	int64		amount;
-	int64		version;
+	List	   *orders;
+	List	   *reversed = NIL;
+	ListCell   *cell;
 
-	pl_lock_order(request->target, &payment, &order);
-	if (strcmp(order.status, "CAPTURED") != 0)
-		pl_illegal_transition("payment_order", request->target, order.status, "CAPTURE_FAILED");
+	pl_lock_payment(request->payment_id, &payment);
+	orders = pl_read_orders(request->payment_id);
+	foreach(cell, orders)
+	{
+		PlOrder    *order = lfirst(cell);
+		int64		amount;
 
-	pl_arg_int64(&key, payment.payment_id);
-	pl_arg_int64(&key, request->target);
-	pl_execute(&captured_amount, &key);
-	amount = pl_get_int64(0, 1);
+		if (request->target != request->payment_id && order->payment_order_id != request->target)
+			continue;
+		amount = captured_amount_of(request, order);
+		if (amount == 0)
+			continue;
+		if (!can_be_reversed(order, amount))
+		{
+			ask_again(work, request);
+			return;
+		}
+		reversed = lappend(reversed, order);
+	}
+	if (reversed == NIL)
+		return;
 
-	pl_arg_int64(&totals, payment.payment_id);
-	pl_arg_int64(&totals, amount);
-	pl_arg_timestamp(&totals, work->now);
-	pl_execute(&take_back_captured, &totals);
-	version = pl_get_int64(0, 1);
-
-	pl_arg_int64(&args, payment.payment_id);
-	pl_arg_int64(&args, request->target);
-	pl_arg_text(&args, outcome->code);
-	pl_arg_timestamp(&args, work->now);
-	pl_execute(&set_capture_failed, &args);
-
-	post_mirror(work, "CAPTURE", payment.payment_id, &order, payment.currency);
-	post_mirror(work, "COMMISSION_FEE", payment.payment_id, &order, payment.currency);
-	/* the mirror brought the hold back, and the PSP no longer has it */
-	pl_release_hold(work, payment.payment_id, request->target, ":REVERSAL", payment.currency, amount);
-
-	pl_payment_event(work, "payment_order_psp_result_updated", payment.payment_id, version - 1,
-					 pl_order_data(request->target, order.seller_id, payment.currency, amount, "REVERSED"),
-					 payment.traceparent);
-	pl_payment_event(work, "payment_order_finalized", payment.payment_id, version,
-					 pl_order_data(request->target, order.seller_id, payment.currency, amount,
-								   "CAPTURE_FAILED"), payment.traceparent);
+	foreach(cell, reversed)
+		reverse_order(work, &payment, request, lfirst(cell), captured_amount_of(request, lfirst(cell)), outcome->code);
+	pl_store_payment(work, &payment);
+	pl_store_orders(work, &payment, reversed);
 }

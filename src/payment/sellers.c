@@ -8,25 +8,24 @@
 #include "payment/payment.h"
 #include "utils/builtins.h"
 
-#define SELLER_COLUMNS "seller_id, currency, status::text, commission_bps, commission_fixed"
+/* a seller with the terms in force */
+#define SELLER_WITH_TERMS \
+	"SELECT s.seller_id, s.currency, s.status::text, r.commission_bps, r.commission_fixed" \
+	" FROM payledger.sellers s JOIN LATERAL (SELECT c.commission_bps, c.commission_fixed" \
+	"  FROM payledger.commission_rules c WHERE c.seller_id = s.seller_id AND c.currency = s.currency" \
+	"   AND c.valid_from <= clock_timestamp() ORDER BY c.valid_from DESC LIMIT 1) r ON true" \
+	" WHERE s.seller_id = $1 AND s.currency = $2"
 
 static PlQuery insert_seller = {
-	"INSERT INTO payledger.sellers (seller_id, currency, commission_bps, commission_fixed)"
-	" VALUES ($1, $2, $3, $4) ON CONFLICT (seller_id, currency) DO NOTHING"
-	" RETURNING " SELLER_COLUMNS, 4, {TEXTOID, TEXTOID, INT4OID, INT8OID}
+	"INSERT INTO payledger.sellers (seller_id, currency)"
+	" VALUES ($1, $2) ON CONFLICT (seller_id, currency) DO NOTHING", 2, {TEXTOID, TEXTOID}
 };
 
-static PlQuery find_seller = {
-	"SELECT " SELLER_COLUMNS " FROM payledger.sellers WHERE seller_id = $1 AND currency = $2",
-	2, {TEXTOID, TEXTOID}
-};
+static PlQuery find_seller = {SELLER_WITH_TERMS, 2, {TEXTOID, TEXTOID}};
 
-static PlQuery update_seller = {
-	"UPDATE payledger.sellers SET commission_bps = coalesce($3, commission_bps),"
-	" commission_fixed = coalesce($4, commission_fixed),"
-	" status = coalesce($5::payledger.seller_status, status)"
-	" WHERE seller_id = $1 AND currency = $2 RETURNING " SELLER_COLUMNS,
-	5, {TEXTOID, TEXTOID, INT4OID, INT8OID, TEXTOID}
+static PlQuery update_status = {
+	"UPDATE payledger.sellers SET status = coalesce($3::payledger.seller_status, status)"
+	" WHERE seller_id = $1 AND currency = $2", 3, {TEXTOID, TEXTOID, TEXTOID}
 };
 
 /* the sellers among those that are active in the currency */
@@ -57,18 +56,30 @@ check_seller_id(const char *seller_id)
 				 errhint("Use letters, digits, underscores, colons and hyphens, beginning with a letter or digit.")));
 }
 
+/* The seller with its terms as the last result; PL007 if there is none. */
 static void
-check_commission(bool has_bps, int32 bps, bool has_fixed, int64 fixed)
+read_seller(const char *seller_id, const char *currency)
 {
-	if (has_bps && (bps < 0 || bps > 10000))
+	PlArgs		args = {0};
+
+	pl_arg_text(&args, seller_id);
+	pl_arg_text(&args, currency);
+	if (pl_execute(&find_seller, &args) == 0)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("commission_bps %d is not between 0 and 10000", bps),
-				 errhint("It is in hundredths of a per cent: 1000 is 10 %%.")));
-	if (has_fixed && fixed < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("commission_fixed " INT64_FORMAT " is negative", fixed)));
+				(errcode(ERRCODE_PL_NOT_FOUND),
+				 errmsg("seller %s is not registered in %s", seller_id, currency),
+				 errhint("Use payledger.register_seller.")));
+}
+
+/*
+ * The status of a seller, palloc'd; PL007 if it is not registered in the
+ * currency.  Needs an open SPI connection.
+ */
+const char *
+pl_seller_status(const char *seller_id, const char *currency)
+{
+	read_seller(seller_id, currency);
+	return pl_get_text(0, 3);
 }
 
 /*
@@ -90,29 +101,21 @@ pl_sql_register_seller(PG_FUNCTION_ARGS)
 	pl_require_layout();
 	check_seller_id(seller_id);
 	pl_check_currency(currency);
-	check_commission(true, bps, true, fixed);
 	payable = pl_account_code("MERCHANT_PAYABLE", seller_id, currency);
 	pl_open_accounts(&payable, 1);
 
 	pl_arg_text(&args, seller_id);
 	pl_arg_text(&args, currency);
-	pl_arg_int32(&args, bps);
-	pl_arg_int64(&args, fixed);
-	if (pl_execute(&insert_seller, &args) == 0)
-	{
-		PlArgs		key = {0};
-
-		pl_arg_text(&key, seller_id);
-		pl_arg_text(&key, currency);
-		pl_execute(&find_seller, &key);
-		if (pl_get_int32(0, 4) != bps || pl_get_int64(0, 5) != fixed)
-			ereport(ERROR,
-					(errcode(ERRCODE_DUPLICATE_OBJECT),
-					 errmsg("seller %s is registered in %s with other terms", seller_id, currency),
-					 errdetail("commission_bps is %d, commission_fixed " INT64_FORMAT ".",
-							   pl_get_int32(0, 4), pl_get_int64(0, 5)),
-					 errhint("Use payledger.update_seller to change them.")));
-	}
+	if (pl_execute(&insert_seller, &args) == 1)
+		pl_add_first_rule(seller_id, currency, bps, fixed);
+	read_seller(seller_id, currency);
+	if (pl_get_int32(0, 4) != bps || pl_get_int64(0, 5) != fixed)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("seller %s is registered in %s with other terms", seller_id, currency),
+				 errdetail("commission_bps is %d, commission_fixed " INT64_FORMAT ".",
+						   pl_get_int32(0, 4), pl_get_int64(0, 5)),
+				 errhint("Use payledger.update_seller to change them.")));
 	pl_return_rows(fcinfo);
 	pl_finish();
 	return (Datum) 0;
@@ -132,8 +135,6 @@ pl_sql_update_seller(PG_FUNCTION_ARGS)
 
 	pl_connect();
 	pl_require_layout();
-	check_commission(!PG_ARGISNULL(2), PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2),
-					 !PG_ARGISNULL(3), PG_ARGISNULL(3) ? 0 : PG_GETARG_INT64(3));
 	if (status != NULL && strcmp(status, "ACTIVE") != 0 &&
 		strcmp(status, "SUSPENDED") != 0 && strcmp(status, "CLOSED") != 0)
 		ereport(ERROR,
@@ -141,22 +142,15 @@ pl_sql_update_seller(PG_FUNCTION_ARGS)
 				 errmsg("seller status \"%s\" does not exist", status),
 				 errhint("It is ACTIVE, SUSPENDED or CLOSED.")));
 
+	read_seller(seller_id, currency);
+	if (!PG_ARGISNULL(2) || !PG_ARGISNULL(3))
+		pl_change_rule(seller_id, currency, !PG_ARGISNULL(2), PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2),
+					   !PG_ARGISNULL(3), PG_ARGISNULL(3) ? 0 : PG_GETARG_INT64(3));
 	pl_arg_text(&args, seller_id);
 	pl_arg_text(&args, currency);
-	if (PG_ARGISNULL(2))
-		pl_arg_null(&args);
-	else
-		pl_arg_int32(&args, PG_GETARG_INT32(2));
-	if (PG_ARGISNULL(3))
-		pl_arg_null(&args);
-	else
-		pl_arg_int64(&args, PG_GETARG_INT64(3));
 	pl_arg_text(&args, status);
-	if (pl_execute(&update_seller, &args) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_PL_NOT_FOUND),
-				 errmsg("seller %s is not registered in %s", seller_id, currency),
-				 errhint("Use payledger.register_seller.")));
+	pl_execute(&update_status, &args);
+	read_seller(seller_id, currency);
 	pl_return_rows(fcinfo);
 	pl_finish();
 	return (Datum) 0;

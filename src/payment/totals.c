@@ -57,9 +57,9 @@ require(bool holds, const char *machine, int64 id, const char *rule)
 				 errdetail("%s", rule)));
 }
 
-/* The status that a payment's totals say; PL_PAYMENT_STATUS is the same in SQL. */
-static const char *
-payment_status(int64 total, int64 captured, int64 refunded, int64 voided)
+/* The status that a payment's totals say, minor units. */
+const char *
+pl_payment_status(int64 total, int64 captured, int64 refunded, int64 voided)
 {
 	if (refunded > 0)
 		return refunded == captured ? "REFUNDED" : "PARTIALLY_REFUNDED";
@@ -82,7 +82,7 @@ check_payment(const Row *row)
 			"captured_amount and voided_amount are not negative and together at most total_amount");
 	require(refunded >= 0 && refunded <= captured, "payment", id,
 			"refunded_amount is between 0 and captured_amount");
-	require(strcmp(status_of(row), payment_status(total, captured, refunded, voided)) == 0, "payment", id,
+	require(strcmp(status_of(row), pl_payment_status(total, captured, refunded, voided)) == 0, "payment", id,
 			"status is what the totals say");
 }
 
@@ -90,19 +90,39 @@ static void
 check_order(const Row *row)
 {
 	int64		id = amount_of(row, "payment_order_id");
+	int64		amount = amount_of(row, "amount");
 	int64		captured = amount_of(row, "captured_amount");
+	int64		pending = amount_of(row, "capture_pending_amount");
+	int64		voided = amount_of(row, "voided_amount");
 	int64		refunded = amount_of(row, "refunded_amount");
+	int64		refund_pending = amount_of(row, "refund_pending_amount");
+	int64		commission = amount_of(row, "commission_amount");
+	int64		given_back = amount_of(row, "commission_refunded_amount");
 	const char *status = status_of(row);
 	bool		is_captured = strcmp(status, "CAPTURED") == 0 ||
 		strcmp(status, "PARTIALLY_REFUNDED") == 0 || strcmp(status, "REFUNDED") == 0;
+	bool		is_asked = strcmp(status, "CAPTURE_REQUESTED") == 0 || strcmp(status, "PENDING_CAPTURE") == 0;
 
-	require(amount_of(row, "amount") > 0, "payment_order", id, "amount is greater than zero");
-	require(captured >= 0 && captured <= amount_of(row, "amount"), "payment_order", id,
-			"captured_amount is between 0 and amount");
-	require(refunded >= 0 && refunded <= captured, "payment_order", id,
-			"refunded_amount is between 0 and captured_amount");
+	require(amount > 0, "payment_order", id, "amount is greater than zero");
+	require(captured >= 0 && pending >= 0 && voided >= 0 && captured <= amount &&
+			pending <= amount - captured && voided <= amount - captured - pending, "payment_order", id,
+			"captured_amount, capture_pending_amount and voided_amount are not negative and together at most amount");
+	require(refunded >= 0 && refund_pending >= 0 && refunded <= captured && refund_pending <= captured - refunded,
+			"payment_order", id,
+			"refunded_amount and refund_pending_amount are not negative and together at most captured_amount");
+	require(amount_of(row, "disputed_amount") >= 0, "payment_order", id, "disputed_amount is not negative");
+	require(commission >= 0 && commission <= captured && given_back >= 0 && given_back <= commission,
+			"payment_order", id,
+			"commission_amount is at most captured_amount, and commission_refunded_amount at most commission_amount");
 	require(is_captured == (captured > 0), "payment_order", id,
 			"captured_amount is greater than zero exactly when the order is captured");
+	if (is_captured)
+		require(strcmp(status, refunded == 0 ? "CAPTURED" :
+					   refunded == captured ? "REFUNDED" : "PARTIALLY_REFUNDED") == 0, "payment_order", id,
+				"the status of a captured order is what refunded_amount says");
+	else
+		require(is_asked == (pending > 0), "payment_order", id,
+				"an order that nothing is captured of is asked to be captured exactly when capture_pending_amount says so");
 }
 
 static void
@@ -112,10 +132,28 @@ check_request(const Row *row)
 			"psp_request", amount_of(row, "psp_request_id"), "it has a lease exactly when it is IN_FLIGHT");
 }
 
+/* An order stays one of its seller, for its amount. */
+static void
+check_order_identity(const Row *old, const Row *new)
+{
+	static const char *const columns[] = {"seller_id", "currency", "amount"};
+
+	for (int i = 0; i < (int) lengthof(columns); i++)
+	{
+		int			column = SPI_fnumber(new->tupdesc, columns[i]);
+
+		if (strcmp(SPI_getvalue(old->tuple, old->tupdesc, column), SPI_getvalue(new->tuple, new->tupdesc, column)) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_PL_IMMUTABLE_RECORD),
+					 errmsg("%s of payment_order " INT64_FORMAT " must not change",
+							columns[i], amount_of(new, "payment_order_id"))));
+	}
+}
+
 /*
  * check_totals(machine): AFTER INSERT OR UPDATE row trigger of payments,
  * payment_orders and psp_requests.  Raises 23514 naming the object and the
- * rule.
+ * rule, PL003 for an order that became another.
  */
 Datum
 pl_sql_check_totals(PG_FUNCTION_ARGS)
@@ -136,7 +174,15 @@ pl_sql_check_totals(PG_FUNCTION_ARGS)
 	if (strcmp(machine, "payment") == 0)
 		check_payment(&row);
 	else if (strcmp(machine, "payment_order") == 0)
+	{
 		check_order(&row);
+		if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		{
+			Row			old = {trigger->tg_trigtuple, row.tupdesc};
+
+			check_order_identity(&old, &row);
+		}
+	}
 	else
 		check_request(&row);
 	return PointerGetDatum(NULL);

@@ -2,8 +2,8 @@
  * src/payment/work.c
  *		One unit of work: all that a command writes beside the rows it changes.
  *
- * Each kind of row (history, PSP requests, entries, postings, events) goes in
- * with one statement, however many payments the unit touched: the gateway
+ * Each kind of row (history, PSP requests, entries, postings, settlement items,
+ * events) goes in with one statement, however many payments the unit touched: the gateway
  * applies a whole batch of answers in one unit, a command is a unit of one.
  */
 #include "postgres.h"
@@ -25,6 +25,7 @@ pl_work_begin(const char *cause)
 	work->entries = pl_entries_new();
 	work->entries->opens_accounts = true;
 	work->entries->states_facts = true;
+	work->items = NIL;
 	work->events = pl_events_new();
 	pl_history_begin(cause);
 	return work;
@@ -51,6 +52,7 @@ pl_work_end(PlWork *work)
 	pl_requests_insert(work);
 	pl_history_end();
 	pl_entries_post(work->entries);
+	pl_items_insert(work);
 	pl_entries_add_events(work->entries, work->events);
 	pl_events_append(work->events);
 }

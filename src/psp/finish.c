@@ -27,6 +27,11 @@ static PlQuery lock_payments = {
 	" WHERE payment_id = ANY($1) FOR NO KEY UPDATE SKIP LOCKED", 1, {INT8ARRAYOID}
 };
 
+static PlQuery lock_payouts = {
+	"SELECT payout_id FROM payledger.payouts"
+	" WHERE payout_id = ANY($1) FOR NO KEY UPDATE SKIP LOCKED", 1, {INT8ARRAYOID}
+};
+
 static PlQuery find_intents = {
 	"SELECT payment_intent_id FROM payledger.payment_intents WHERE payment_intent_id = ANY($1)",
 	1, {INT8ARRAYOID}
@@ -34,6 +39,10 @@ static PlQuery find_intents = {
 
 static PlQuery find_payments = {
 	"SELECT payment_id FROM payledger.payments WHERE payment_id = ANY($1)", 1, {INT8ARRAYOID}
+};
+
+static PlQuery find_payouts = {
+	"SELECT payout_id FROM payledger.payouts WHERE payout_id = ANY($1)", 1, {INT8ARRAYOID}
 };
 
 /* the cast keeps the planner from the partial index on status, where the dead rows of this very queue are */
@@ -129,8 +138,12 @@ decide_retry(Decision *decision, TimestampTz now)
 		return;
 	}
 
-	/* a PSP that cannot be asked has not answered: what waits for it goes on waiting */
-	if (call->request.attempt >= call->gateway->max_attempts && !was_not_looked_at(call))
+	/*
+	 * A PSP that cannot be asked has not answered: what waits for it goes on
+	 * waiting.  Nor does a question that is not answered decide anything.
+	 */
+	if (call->request.attempt >= call->gateway->max_attempts && !was_not_looked_at(call) &&
+		call->request.operation != PL_OP_RETRIEVE)
 	{
 		decision->told.class = PL_OUTCOME_REFUSED;
 		decision->told.code = "attempts_exhausted";
@@ -153,6 +166,7 @@ decide(Decision *decision, PlCall *call, TimestampTz now)
 	switch (call->outcome.class)
 	{
 		case PL_OUTCOME_SUCCEEDED:
+		case PL_OUTCOME_PENDING:
 		case PL_OUTCOME_ACTION_REQUIRED:
 		case PL_OUTCOME_REVERSED:
 			decision->status = "SUCCEEDED";
@@ -171,12 +185,11 @@ decide(Decision *decision, PlCall *call, TimestampTz now)
 
 /* ---- locks ---- */
 
-/* Does the outcome change the intent?  Else it is about the payment. */
+/* Does the outcome change the intent? */
 static bool
 is_about_intent(const PlRequest *request)
 {
-	return request->operation == PL_OP_AUTHORIZE || request->operation == PL_OP_CONFIRM ||
-		(request->operation == PL_OP_RETRIEVE && request->target == request->payment_id);
+	return request->followed == PL_OP_AUTHORIZE || request->followed == PL_OP_CONFIRM;
 }
 
 static List *
@@ -338,6 +351,32 @@ store(const Decision *decisions, int n, TimestampTz now)
 }
 
 /*
+ * Ask again what became of a request, or of the one it asked about; questions
+ * are counted, for adapters whose PSP changes its mind.
+ */
+static void
+ask_later(PlWork *work, const Decision *decision)
+{
+	const PlRequest *request = &decision->call->request;
+	const char *asked = strstr(request->parameters, "\"questions\": ");
+	int			questions = request->follows != 0 && asked != NULL ? atoi(asked + strlen("\"questions\": ")) : 0;
+
+	pl_request_add(work, &(PlNewRequest) {
+		.payment_id = request->payment_id,
+		.gateway = request->gateway,
+		.operation = PL_OP_RETRIEVE,
+		.target = request->target,
+		.follows = request->follows != 0 ? request->follows : request->psp_request_id,
+		.amount = request->amount,
+		.currency = request->currency,
+		.payment_method = request->payment_method,
+		.psp_reference = decision->told.psp_reference,
+		.parameters = psprintf("{\"questions\": %d}", questions + 1),
+		.delay_ms = decision->told.recheck_ms
+	});
+}
+
+/*
  * Store the outcomes of calls with all that follows from them.  Returns those
  * that were left out because a session holds their payment: to be tried again
  * soon, so that nobody's open transaction stops the others.
@@ -350,6 +389,7 @@ pl_queue_finish(List *calls)
 {
 	List	   *intents = NIL;
 	List	   *payments = NIL;
+	List	   *payouts = NIL;
 	List	   *held = NIL;
 	Decision   *decisions;
 	PlWork	   *work;
@@ -362,11 +402,14 @@ pl_queue_finish(List *calls)
 
 		if (is_about_intent(&call->request))
 			intents = lappend(intents, call);
+		else if (call->request.followed == PL_OP_PAYOUT)
+			payouts = lappend(payouts, call);
 		else
 			payments = lappend(payments, call);
 	}
 	calls = list_concat(lock_rows(intents, &lock_intents, &find_intents, &held),
 						lock_rows(payments, &lock_payments, &find_payments, &held));
+	calls = list_concat(calls, lock_rows(payouts, &lock_payouts, &find_payouts, &held));
 	n = list_length(calls);
 	if (n == 0)
 		return held;
@@ -383,10 +426,7 @@ pl_queue_finish(List *calls)
 		request = &decision->call->request;
 		pl_apply_outcome(work, request, &decision->told);
 		if (decision->told.recheck_ms >= 0)
-			pl_request_add(work, request->payment_id, request->gateway, PL_OP_RETRIEVE,
-						   request->target, request->amount, request->currency,
-						   request->payment_method, decision->told.psp_reference, "{}",
-						   decision->told.recheck_ms);
+			ask_later(work, decision);
 	}
 	pl_history_cause("gateway worker");
 	store(decisions, n, work->now);

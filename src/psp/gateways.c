@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
@@ -184,6 +185,33 @@ text_column(HeapTuple tuple, TupleDesc tupdesc, const char *name)
 }
 
 /*
+ * The row with what the gateway can do, as adapter and options say; the
+ * payment room reads it there.
+ */
+static HeapTuple
+with_capabilities(Relation relation, HeapTuple row, const PlGateway *gateway)
+{
+	static const char *const columns[] = {
+		"multicapture", "keeps_remainder", "authorization_days", "pays_out", "fee_bps", "fee_fixed"
+	};
+	int			numbers[lengthof(columns)];
+	Datum		values[lengthof(columns)];
+	bool		nulls[lengthof(columns)] = {false};
+
+	for (int i = 0; i < (int) lengthof(columns); i++)
+		numbers[i] = SPI_fnumber(RelationGetDescr(relation), columns[i]);
+	values[0] = BoolGetDatum(pl_option_bool(gateway, "multicapture"));
+	values[1] = BoolGetDatum(pl_option_bool(gateway, "keeps_remainder"));
+	values[2] = Int32GetDatum(pl_option_int(gateway, "authorization_days"));
+	values[3] = BoolGetDatum(gateway->adapter->pays_out);
+	nulls[4] = pl_option_text(gateway, "fee_bps") == NULL;
+	values[4] = nulls[4] ? (Datum) 0 : Int32GetDatum(pl_option_int(gateway, "fee_bps"));
+	nulls[5] = pl_option_text(gateway, "fee_fixed") == NULL;
+	values[5] = nulls[5] ? (Datum) 0 : Int64GetDatum(pl_option_int(gateway, "fee_fixed"));
+	return heap_modify_tuple_by_cols(row, RelationGetDescr(relation), lengthof(columns), numbers, values, nulls);
+}
+
+/*
  * check_gateway(): BEFORE INSERT OR UPDATE row trigger of gateways.  Raises
  * 22023 for an unknown adapter or option, PL003 for a changed adapter.
  */
@@ -193,11 +221,10 @@ pl_sql_check_gateway(PG_FUNCTION_ARGS)
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	TupleDesc	tupdesc;
 	HeapTuple	row;
-	char	   *name;
+	PlGateway	gateway = {0};
 	char	   *adapter;
 	Datum		options;
 	bool		isnull;
-	int			noptions;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
 		!TRIGGER_FIRED_BEFORE(trigger->tg_event) || TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
@@ -207,23 +234,24 @@ pl_sql_check_gateway(PG_FUNCTION_ARGS)
 
 	tupdesc = RelationGetDescr(trigger->tg_relation);
 	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
-	name = text_column(row, tupdesc, "gateway");
+	gateway.name = text_column(row, tupdesc, "gateway");
 	adapter = text_column(row, tupdesc, "adapter");
 	options = SPI_getbinval(row, tupdesc, SPI_fnumber(tupdesc, "options"), &isnull);
-	if (name == NULL || adapter == NULL || isnull)
+	if (gateway.name == NULL || adapter == NULL || isnull)
 		return PointerGetDatum(row);	/* the column's NOT NULL says it better */
 
-	check_name(name);
+	check_name(gateway.name);
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) &&
 		(strcmp(text_column(trigger->tg_trigtuple, tupdesc, "adapter"), adapter) != 0 ||
-		 strcmp(text_column(trigger->tg_trigtuple, tupdesc, "gateway"), name) != 0))
+		 strcmp(text_column(trigger->tg_trigtuple, tupdesc, "gateway"), gateway.name) != 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_PL_IMMUTABLE_RECORD),
 				 errmsg("name and adapter of gateway \"%s\" must not change",
 						text_column(trigger->tg_trigtuple, tupdesc, "gateway")),
 				 errhint("Add another gateway and make it the default.")));
-	(void) pl_options_read(name, require_adapter(name, adapter), DatumGetJsonbP(options), &noptions);
-	return PointerGetDatum(row);
+	gateway.adapter = require_adapter(gateway.name, adapter);
+	gateway.options = pl_options_read(gateway.name, gateway.adapter, DatumGetJsonbP(options), &gateway.noptions);
+	return PointerGetDatum(with_capabilities(trigger->tg_relation, row, &gateway));
 }
 
 /*

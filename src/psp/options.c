@@ -35,6 +35,16 @@ static const PlOption shared_options[] = {
 	"milliseconds that no pause between attempts exceeds"},
 	{"lease_seconds", PL_OPTION_INT, 6, 3600, NULL, "120",
 	"seconds after which a request whose worker vanished is taken over"},
+	{"multicapture", PL_OPTION_BOOL, 0, 0, NULL, "true",
+	"whether an authorization may be captured more than once; else the captures of all sellers are planned onto one"},
+	{"keeps_remainder", PL_OPTION_BOOL, 0, 0, NULL, "true",
+	"whether the PSP goes on holding what captures leave of an authorization until it is cancelled"},
+	{"authorization_days", PL_OPTION_INT, 1, 365, NULL, "7",
+	"days after which the PSP lets an authorization expire"},
+	{"fee_bps", PL_OPTION_INT, 0, 10000, NULL, NULL,
+	"agreed fee of a capture in hundredths of a per cent, with which settlements are compared; none: not compared"},
+	{"fee_fixed", PL_OPTION_INT, 0, 1000000, NULL, NULL,
+	"fixed part of that fee, minor units"},
 	{NULL}
 };
 

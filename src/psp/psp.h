@@ -90,6 +90,7 @@ typedef struct PlAdapter
 	int			key_window;		/* how long the PSP keeps an idempotency key,
 								 * seconds */
 	bool		needs_reference;	/* captures need the PSP's id of the payment */
+	bool		pays_out;		/* it knows PL_OP_PAYOUT */
 
 	/* the bytes of a request, built once, committed, then sent as they are */
 	void		(*build) (const PlGateway *gateway, const PlRequest *request,

@@ -32,7 +32,9 @@
 static PlQuery select_due = {
 	"SELECT r.psp_request_id, r.payment_id, r.gateway, r.operation::text, r.target, r.amount,"
 	"  r.currency, r.payment_method, r.parameters::text, r.idempotency_key, r.attempt,"
-	"  r.first_sent_at, r.psp_reference, r.request_bytes, r.status = 'UNKNOWN', r.reply_status"
+	"  r.first_sent_at, r.psp_reference, r.request_bytes, r.status = 'UNKNOWN', r.reply_status, r.follows,"
+	"  CASE WHEN r.follows IS NOT NULL THEN (SELECT f.operation::text FROM payledger.psp_requests f"
+	"   WHERE f.payment_id = r.payment_id AND f.psp_request_id = r.follows) END"
 	" FROM unnest($1, $2) AS g(gateway, free), LATERAL"
 	"  (SELECT * FROM payledger.psp_requests q"
 	"    WHERE q.gateway = g.gateway AND q.status IN ('READY', 'UNKNOWN') AND q.next_attempt_at <= $3"
@@ -210,6 +212,8 @@ new_call(int row, PlGateway *gateway, TimestampTz now)
 	request->gateway = gateway->name;
 	request->operation = pl_operation_by_name(pl_get_text(row, 4));
 	request->target = pl_get_int64(row, 5);
+	request->follows = pl_isnull(row, 17) ? 0 : pl_get_int64(row, 17);
+	request->followed = pl_isnull(row, 18) ? request->operation : pl_operation_by_name(pl_get_text(row, 18));
 	request->amount = pl_isnull(row, 6) ? 0 : pl_get_int64(row, 6);
 	request->currency = pl_get_text(row, 7);
 	request->payment_method = pl_get_text(row, 8);

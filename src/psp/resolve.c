@@ -14,8 +14,9 @@
 static PlQuery select_request = {
 	"SELECT psp_request_id, payment_id, gateway, operation::text, target, amount, currency,"
 	"  payment_method, parameters::text, idempotency_key, attempt, first_sent_at, psp_reference,"
-	"  status::text"
-	" FROM payledger.psp_requests"
+	"  status::text, follows, (SELECT f.operation::text FROM payledger.psp_requests f"
+	"   WHERE f.payment_id = q.payment_id AND f.psp_request_id = q.follows)"
+	" FROM payledger.psp_requests q"
 	" WHERE psp_request_id = $1 AND status IN ('UNKNOWN', 'PARKED')", 1, {INT8OID}
 };
 
@@ -78,6 +79,8 @@ find_request(int64 id, const char *outcome)
 	request->gateway = pl_get_text(0, 3);
 	request->operation = pl_operation_by_name(pl_get_text(0, 4));
 	request->target = pl_get_int64(0, 5);
+	request->follows = pl_isnull(0, 15) ? 0 : pl_get_int64(0, 15);
+	request->followed = pl_isnull(0, 16) ? request->operation : pl_operation_by_name(pl_get_text(0, 16));
 	request->amount = pl_isnull(0, 6) ? 0 : pl_get_int64(0, 6);
 	request->currency = pl_get_text(0, 7);
 	request->payment_method = pl_get_text(0, 8);

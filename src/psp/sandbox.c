@@ -26,7 +26,9 @@ static const PlOption sandbox_options[] = {
 	{"profile", PL_OPTION_CHOICE, 0, 0, "none|normal|peak|degraded", "none",
 	"latencies and faults of a PSP on a normal, a busy, a bad day; replaces latency_ms, latency_max_ms and fault_rate"},
 	{"reversal_ms", PL_OPTION_INT, 0, 600000, NULL, "500",
-	"milliseconds from a capture of pm_capture_reversed to its reversal"},
+	"milliseconds from a capture or refund that is reported failed later to that report"},
+	{"payout_ms", PL_OPTION_INT, 0, 600000, NULL, "500",
+	"milliseconds that a payout or a pending refund is under way, and from a payout to its return"},
 	{NULL}
 };
 
@@ -72,7 +74,10 @@ static const Method methods[] = {
 	{"pm_lost_reply", PL_OUTCOME_SUCCEEDED},
 	{"pm_capture_fails", PL_OUTCOME_SUCCEEDED},
 	{"pm_refund_fails", PL_OUTCOME_SUCCEEDED},
-	{"pm_capture_reversed", PL_OUTCOME_SUCCEEDED}
+	{"pm_capture_reversed", PL_OUTCOME_SUCCEEDED},
+	{"pm_partial_capture", PL_OUTCOME_SUCCEEDED},
+	{"pm_refund_pending", PL_OUTCOME_SUCCEEDED},
+	{"pm_refund_reversed", PL_OUTCOME_SUCCEEDED}
 };
 
 static bool
@@ -183,27 +188,81 @@ authorize(const PlRequest *request, PlOutcome *outcome)
 }
 
 static void
+refuse(PlOutcome *outcome, PlOutcomeClass class, const char *code, const char *message)
+{
+	outcome->class = class;
+	outcome->code = code;
+	outcome->message = message;
+}
+
+static void
 capture(const PlGateway *gateway, const PlRequest *request, PlOutcome *outcome)
 {
 	if (is_method(request, "pm_capture_fails"))
-	{
-		outcome->class = PL_OUTCOME_REFUSED;
-		outcome->code = "capture_failed";
-		outcome->message = "the capture failed";
-	}
+		refuse(outcome, PL_OUTCOME_REFUSED, "capture_failed", "the capture failed");
 	else if (is_method(request, "pm_capture_reversed"))
 		outcome->recheck_ms = pl_option_int(gateway, "reversal_ms");
+	else if (is_method(request, "pm_partial_capture"))
+		outcome->amount = Max(request->amount / 2, 1);
 }
 
-/* Is this the first attempt of an authorization whose answer is to get lost? */
+static void
+refund(const PlGateway *gateway, const PlRequest *request, PlOutcome *outcome)
+{
+	if (is_method(request, "pm_refund_fails"))
+		refuse(outcome, PL_OUTCOME_REFUSED, "refund_failed", "the refund failed");
+	else if (is_method(request, "pm_capture_reversed"))
+		refuse(outcome, PL_OUTCOME_REFUSED, "not_captured", "there is no captured payment to refund");
+	else if (is_method(request, "pm_refund_reversed"))
+		outcome->recheck_ms = pl_option_int(gateway, "reversal_ms");
+	else if (is_method(request, "pm_refund_pending"))
+	{
+		outcome->class = PL_OUTCOME_PENDING;
+		outcome->recheck_ms = pl_option_int(gateway, "payout_ms");
+	}
+}
+
+/* The payment method of a payout is the token of the seller's account. */
+static void
+pay_out(const PlGateway *gateway, const PlRequest *request, PlOutcome *outcome)
+{
+	if (is_method(request, "ba_declined"))
+	{
+		refuse(outcome, PL_OUTCOME_REFUSED, "account_closed", "the account does not take payments");
+		return;
+	}
+	outcome->class = PL_OUTCOME_PENDING;
+	outcome->recheck_ms = pl_option_int(gateway, "payout_ms");
+}
+
+/* What became of an operation that is not over with its answer. */
+static void
+retrieve(const PlGateway *gateway, const PlRequest *request, PlOutcome *outcome)
+{
+	if (request->followed == PL_OP_CAPTURE && is_method(request, "pm_capture_reversed"))
+		refuse(outcome, PL_OUTCOME_REVERSED, "capture_reversed", "the capture was reversed");
+	else if (request->followed == PL_OP_REFUND && is_method(request, "pm_refund_reversed"))
+		refuse(outcome, PL_OUTCOME_REVERSED, "refund_returned", "the shopper's bank returned the refund");
+	else if (request->followed == PL_OP_PAYOUT && is_method(request, "ba_fails"))
+		refuse(outcome, PL_OUTCOME_REFUSED, "payout_failed", "the payout failed");
+	else if (request->followed == PL_OP_PAYOUT && is_method(request, "ba_returned"))
+	{
+		if (strcmp(request->parameters, "{\"questions\": 1}") == 0)
+			outcome->recheck_ms = pl_option_int(gateway, "payout_ms");
+		else
+			refuse(outcome, PL_OUTCOME_REVERSED, "payout_returned", "the seller's bank returned the payout");
+	}
+}
+
+/* Is this the first attempt of something whose answer is to get lost? */
 static bool
 loses_answer(const PlRequest *request, PlOutcome *outcome)
 {
-	if (request->operation != PL_OP_AUTHORIZE || request->attempt > 1)
+	if ((request->operation != PL_OP_AUTHORIZE && request->operation != PL_OP_PAYOUT) || request->attempt > 1)
 		return false;
-	if (is_method(request, "pm_timeout"))
+	if (is_method(request, "pm_timeout") || is_method(request, "ba_timeout"))
 		outcome->code = "timeout";
-	else if (is_method(request, "pm_lost_reply"))
+	else if (is_method(request, "pm_lost_reply") || is_method(request, "ba_lost_reply"))
 		outcome->code = "connection_lost";
 	else
 		return false;
@@ -236,12 +295,13 @@ sandbox_perform(const PlGateway *gateway, const PlRequest *request, PlOutcome *o
 			capture(gateway, request, outcome);
 			break;
 		case PL_OP_RETRIEVE:
-			if (is_method(request, "pm_capture_reversed") && request->target != request->payment_id)
-			{
-				outcome->class = PL_OUTCOME_REVERSED;
-				outcome->code = "capture_reversed";
-				outcome->message = "the capture was reversed";
-			}
+			retrieve(gateway, request, outcome);
+			break;
+		case PL_OP_REFUND:
+			refund(gateway, request, outcome);
+			break;
+		case PL_OP_PAYOUT:
+			pay_out(gateway, request, outcome);
 			break;
 		case PL_OP_CONFIRM:
 		case PL_OP_CANCEL:
@@ -255,5 +315,6 @@ const PlAdapter pl_sandbox_adapter = {
 	.name = "sandbox",
 	.options = sandbox_options,
 	.key_window = 24 * 3600,
+	.pays_out = true,
 	.perform = sandbox_perform
 };

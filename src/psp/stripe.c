@@ -2,10 +2,10 @@
  * src/psp/stripe.c
  *		Adapter for Stripe: PaymentIntents with manual capture.
  *
- * One PaymentIntent for each payment intent of ours; each payment order is
- * captured on it by its own request (multicapture).  Every capture leaves a
- * mark in the PaymentIntent's metadata in the same step, so that a capture of
- * unknown outcome can be looked up.
+ * One PaymentIntent for each payment intent of ours, captured by one request or
+ * by several (multicapture).  Every capture leaves a mark in the
+ * PaymentIntent's metadata in the same step, and every refund carries one, so
+ * that one of unknown outcome can be looked up.
  */
 #include "postgres.h"
 
@@ -27,7 +27,16 @@
 /* metadata of the PaymentIntent */
 #define PAYMENT_MARK "payment_id"
 #define ORDER_MARK "order_id"
-#define CAPTURE_MARK "captured_order_"
+#define CAPTURE_MARK "capture_"
+
+/* metadata of the refund */
+#define REFUND_MARK "refund_id"
+
+/* refunds of one PaymentIntent that a question returns, Stripe's maximum */
+#define LISTED_REFUNDS 100
+
+/* pause before a pending refund is asked for */
+#define REFUND_RECHECK_MS (60 * 1000)
 
 static const PlOption stripe_options[] = {
 	{"base_url", PL_OPTION_URL, 0, 0, NULL, "https://api.stripe.com",
@@ -161,8 +170,25 @@ build_capture(const PlGateway *gateway, const PlRequest *request)
 	if (pl_option_bool(gateway, "multicapture"))
 		pl_form_add(&form, "final_capture",
 					final != NULL && strcmp(final, "true") == 0 ? "true" : "false");
-	pl_form_add_int64(&form, psprintf("metadata[" CAPTURE_MARK INT64_FORMAT "]", request->target),
+	pl_form_add_int64(&form, psprintf("metadata[" CAPTURE_MARK INT64_FORMAT "]", request->psp_request_id),
 					  request->amount);
+	return form.data;
+}
+
+static char *
+build_refund(const PlRequest *request)
+{
+	StringInfoData form;
+
+	if (request->psp_reference == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("psp request " INT64_FORMAT " needs stripe's id of the payment",
+						request->psp_request_id)));
+	initStringInfo(&form);
+	pl_form_add(&form, "payment_intent", request->psp_reference);
+	pl_form_add_int64(&form, "amount", stripe_amount(request->amount, request->currency));
+	pl_form_add_int64(&form, "metadata[" REFUND_MARK "]", request->target);
 	return form.data;
 }
 
@@ -185,8 +211,24 @@ stripe_build(const PlGateway *gateway, const PlRequest *request, PlHttpRequest *
 			http->path = intent_path(request, "/cancel");
 			http->body = "";
 			break;
-		case PL_OP_CONFIRM:
+		case PL_OP_REFUND:
+			http->path = "/v1/refunds";
+			http->body = build_refund(request);
+			break;
+		case PL_OP_PAYOUT:
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("adapter stripe makes no payouts")));
 		case PL_OP_RETRIEVE:
+			if (request->followed == PL_OP_REFUND)
+			{
+				http->method = "GET";
+				http->path = psprintf("/v1/refunds/%s", pl_url_escape(request->psp_reference));
+				http->body = http->content_type = NULL;
+				break;
+			}
+			/* FALLTHROUGH */
+		case PL_OP_CONFIRM:
 			/* the shopper's action has confirmed it; see what came of it */
 			http->method = "GET";
 			http->path = intent_path(request, "");
@@ -196,14 +238,20 @@ stripe_build(const PlGateway *gateway, const PlRequest *request, PlHttpRequest *
 }
 
 /*
- * Ask for the PaymentIntent: by its id, or by our mark on it.
+ * Ask for the PaymentIntent, by its id or by our mark on it; for a refund, for
+ * those of its PaymentIntent.  A question needs no question.
  */
 static bool
 stripe_query(const PlGateway *gateway, const PlRequest *request, PlHttpRequest *http)
 {
 	memset(http, 0, sizeof(PlHttpRequest));
 	http->method = "GET";
-	if (request->psp_reference != NULL)
+	if (request->operation == PL_OP_REFUND)
+		http->path = psprintf("/v1/refunds?payment_intent=%s&limit=%d", pl_url_escape(request->psp_reference),
+							  LISTED_REFUNDS);
+	else if (request->operation == PL_OP_RETRIEVE)
+		return false;
+	else if (request->psp_reference != NULL)
 		http->path = intent_path(request, "");
 	else
 		http->path = psprintf("/v1/payment_intents/search?query=%s",
@@ -245,7 +293,7 @@ static bool
 has_capture_mark(const PlRequest *request, const PlDocument *document, const char *prefix)
 {
 	return field(document, prefix,
-				 psprintf("metadata." CAPTURE_MARK INT64_FORMAT, request->target)) != NULL;
+				 psprintf("metadata." CAPTURE_MARK INT64_FORMAT, request->psp_request_id)) != NULL;
 }
 
 /* Why the last attempt to pay failed. */
@@ -318,11 +366,66 @@ interpret_intent(const PlRequest *request, const PlHttpReply *reply,
 				outcome->class = PL_OUTCOME_SUCCEEDED;
 			break;
 		case PL_OP_RETRIEVE:
-			if (request->target == request->payment_id)
+			if (request->followed == PL_OP_AUTHORIZE || request->followed == PL_OP_CONFIRM)
 				interpret_authorization(document, prefix, status, outcome);
 			else
 				outcome->class = PL_OUTCOME_SUCCEEDED;
 			break;
+		case PL_OP_REFUND:
+		case PL_OP_PAYOUT:
+			outcome->code = "unexpected_reply";
+			break;
+	}
+}
+
+/*
+ * A refund, at a place in the document.  A pending one is asked for later.
+ */
+static void
+interpret_refund(const PlDocument *document, const char *prefix, PlOutcome *outcome)
+{
+	const char *status = field(document, prefix, "status");
+
+	outcome->psp_reference = field(document, prefix, "id");
+	outcome->code = status;
+	if (status == NULL || outcome->psp_reference == NULL)
+		outcome->code = "unexpected_reply";
+	else if (is_text(status, "succeeded"))
+		outcome->class = PL_OUTCOME_SUCCEEDED;
+	else if (is_text(status, "pending") || is_text(status, "requires_action"))
+	{
+		outcome->class = PL_OUTCOME_PENDING;
+		outcome->recheck_ms = REFUND_RECHECK_MS;
+	}
+	else if (is_text(status, "failed") || is_text(status, "canceled"))
+	{
+		outcome->class = PL_OUTCOME_REFUSED;
+		outcome->code = field(document, prefix, "failure_reason");
+		if (outcome->code == NULL)
+			outcome->code = status;
+	}
+}
+
+/*
+ * The refunds of a PaymentIntent: ours has our mark.  None proves nothing: it
+ * may come yet.
+ */
+static void
+interpret_refunds(const PlRequest *request, const PlDocument *document, PlOutcome *outcome)
+{
+	char	   *mark = psprintf(INT64_FORMAT, request->target);
+
+	outcome->code = "not_found_yet";
+	for (int i = 0; i < LISTED_REFUNDS; i++)
+	{
+		char	   *prefix = psprintf("data.%d.", i);
+
+		if (field(document, prefix, "id") == NULL)
+			break;
+		if (!is_text(field(document, prefix, "metadata." REFUND_MARK), mark))
+			continue;
+		interpret_refund(document, prefix, outcome);
+		break;
 	}
 }
 
@@ -407,8 +510,14 @@ stripe_interpret(const PlRequest *request, const PlHttpReply *reply, PlOutcome *
 	}
 	else if (reply->status >= 200 && reply->status < 300)
 	{
-		if (is_text(pl_document_text(document, "object"), "search_result"))
+		const char *object = pl_document_text(document, "object");
+
+		if (is_text(object, "search_result"))
 			interpret_search(request, reply, document, outcome);
+		else if (is_text(object, "list"))
+			interpret_refunds(request, document, outcome);
+		else if (is_text(object, "refund"))
+			interpret_refund(document, "", outcome);
 		else
 			interpret_intent(request, reply, document, "", outcome);
 	}

@@ -1,0 +1,110 @@
+/*
+ * src/payment/items.c
+ *		Open items of PSP_RECEIVABLES: one row for each posting that a
+ *		settlement report of the PSP has to clear, written with the entry.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "payment/payment.h"
+#include "utils/builtins.h"
+
+/* One row of settlement_items. */
+typedef struct OpenItem
+{
+	int64		payment_id;
+	int64		payment_order_id;
+	int64		object_id;
+	const char *kind;
+	const char *gateway;
+	const char *psp_reference;
+	const char *seller_id;
+	const char *currency;
+	int64		amount;
+} OpenItem;
+
+#define ITEM_COLUMNS 10
+
+static PlQuery insert_items = {
+	"INSERT INTO payledger.settlement_items"
+	" (settlement_item_id, payment_id, payment_order_id, object_id, kind, gateway, psp_reference,"
+	"  seller_id, currency, amount, occurred_at)"
+	" SELECT i, p, o, b, k::payledger.settlement_item_kind, g, r, s, c, a, $11"
+	" FROM (SELECT pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+	"  pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
+	"  pg_catalog.unnest($9), pg_catalog.unnest($10)) AS u(i, p, o, b, k, g, r, s, c, a)",
+	11, {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+		TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID}
+};
+
+/*
+ * Note what the PSP owes for an order of the payment (amount > 0) or takes
+ * back (< 0), minor units; zero is nothing.  kind is a label of
+ * settlement_item_kind; object_id what of that kind: the request of a capture,
+ * a refund, a dispute.  Belongs to every posting to PSP_RECEIVABLES.
+ */
+void
+pl_item_add(PlWork *work, const PlPayment *payment, const PlOrder *order,
+			const char *kind, int64 object_id, int64 amount)
+{
+	OpenItem   *item;
+
+	if (amount == 0)
+		return;
+	item = palloc(sizeof(OpenItem));
+	item->payment_id = payment->payment_id;
+	item->payment_order_id = order->payment_order_id;
+	item->object_id = object_id;
+	item->kind = kind;
+	item->gateway = payment->gateway;
+	item->psp_reference = payment->psp_reference;
+	item->seller_id = order->seller_id;
+	item->currency = payment->currency;
+	item->amount = amount;
+	work->items = lappend(work->items, item);
+}
+
+/*
+ * Write the items of the unit with one statement.  Needs an open SPI
+ * connection.
+ */
+void
+pl_items_insert(PlWork *work)
+{
+	static const Oid types[ITEM_COLUMNS] = {
+		INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID
+	};
+	int			n = list_length(work->items);
+	Datum	   *columns[ITEM_COLUMNS];
+	bool	   *reference_nulls;
+	PlArgs		args = {0};
+	ListCell   *cell;
+
+	if (n == 0)
+		return;
+	for (int c = 0; c < ITEM_COLUMNS; c++)
+		columns[c] = palloc0(sizeof(Datum) * n);
+	reference_nulls = palloc(sizeof(bool) * n);
+	foreach(cell, work->items)
+	{
+		const OpenItem *item = lfirst(cell);
+		int			i = foreach_current_index(cell);
+
+		columns[0][i] = Int64GetDatum(pl_next_id());
+		columns[1][i] = Int64GetDatum(item->payment_id);
+		columns[2][i] = Int64GetDatum(item->payment_order_id);
+		columns[3][i] = Int64GetDatum(item->object_id);
+		columns[4][i] = CStringGetTextDatum(item->kind);
+		columns[5][i] = CStringGetTextDatum(item->gateway);
+		reference_nulls[i] = item->psp_reference == NULL;
+		if (!reference_nulls[i])
+			columns[6][i] = CStringGetTextDatum(item->psp_reference);
+		columns[7][i] = CStringGetTextDatum(item->seller_id);
+		columns[8][i] = CStringGetTextDatum(item->currency);
+		columns[9][i] = Int64GetDatum(item->amount);
+	}
+	for (int c = 0; c < ITEM_COLUMNS; c++)
+		pl_arg_array(&args, columns[c], c == 6 ? reference_nulls : NULL, n, types[c]);
+	pl_arg_timestamp(&args, work->now);
+	pl_execute(&insert_items, &args);
+}
