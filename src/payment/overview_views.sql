@@ -58,7 +58,7 @@ CREATE OR REPLACE VIEW payledger.dispute_overview AS
 		   payledger.format_amount(d.fee, d.currency) AS fee,
 		   d.status::text AS status, d.round, CASE WHEN d.borne_by_seller THEN 'seller' ELSE 'platform' END AS borne_by,
 		   d.reason, d.evidence_due_at,
-		   d.status = 'NEEDS_RESPONSE' AND d.evidence_due_at < now() AS is_overdue,
+		   d.status = 'NEEDS_RESPONSE' AND coalesce(d.evidence_due_at < now(), false) AS is_overdue,
 		   payledger.format_amount(o.captured_amount, d.currency) AS captured,
 		   payledger.format_total(coalesce(r.before, 0), d.currency) AS refunded_before,
 		   payledger.format_total(greatest(0, least(d.amount, o.refunded_amount,
