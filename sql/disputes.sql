@@ -170,6 +170,14 @@ SELECT amount, status, failure_code FROM payledger.refunds WHERE payment_id = :w
 SELECT operation, status, reply_code FROM payledger.psp_requests WHERE payment_id = :waits AND operation = 'REFUND';
 SELECT captured, refunded, pending, disputed FROM orders WHERE payment_id = :waits;
 SELECT entry_type, account_code, debit, credit, takes_back FROM books WHERE payment_id = :waits ORDER BY journal_entry_id, leg;
+-- won, refunded, and lost after all before the refund was sent: withdrawn as well
+SELECT captured('D-AGAIN', 900) AS again \gset
+SELECT FROM payledger.open_dispute(sold_in(:again), 900, 'du_again');
+SELECT status FROM payledger.close_dispute(dispute_of(:again), 'WON');
+SELECT amount, status FROM payledger.refund(sold_in(:again), 900);
+SELECT status FROM payledger.close_dispute(dispute_of(:again), 'LOST');
+SELECT status, failure_code FROM payledger.refunds WHERE payment_id = :again;
+SELECT captured, refunded, pending, disputed FROM orders WHERE payment_id = :again;
 -- a refund of the other seller's order goes on
 SELECT captured('D-OTHER', 1000, 1000) AS other \gset
 SELECT amount, status FROM payledger.refund(sold_in(:other, 'DISPUTE-2'), 1000);

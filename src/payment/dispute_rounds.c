@@ -98,16 +98,18 @@ suspense(const PlPayment *payment, const PlOrder *order)
 
 /*
  * The PSP takes the amount in the present round: the first, or one that
- * overturned the win of the round before.  Decides who bears it: whom
- * borne_by_seller says, or the platform if the seller's account is closed, which
- * borne_by_seller says then.  Changes dispute and order in memory.
+ * overturned the win of the round before.  Withdraws the order's refunds that
+ * were not sent yet.  Decides who bears it: whom borne_by_seller says, or the
+ * platform if the seller's account is closed, which borne_by_seller says then.
+ * Changes payment, order and dispute in memory.
  */
 void
-pl_dispute_take(PlWork *work, const PlPayment *payment, PlOrder *order, PlDispute *dispute)
+pl_dispute_take(PlWork *work, PlPayment *payment, PlOrder *order, PlDispute *dispute)
 {
 	const char *reference = chargeback_reference(dispute, dispute->round);
 	PostedEntry win = {0};
 
+	pl_withdraw_refunds(work, payment, order);
 	if (dispute->round > 1)
 		win = posted(reversal_reference(dispute, dispute->round - 1));
 	if (win.entry_type != NULL && strcmp(win.entry_type, "CHARGEBACK_UNCLAIMED") == 0)

@@ -247,8 +247,6 @@ open_one(PlWork *work, PlPayment *payment, PlOrder *order, const Opening *openin
 	PlDispute	dispute = {0};
 	int64	   *id = palloc(sizeof(int64));
 
-	pl_withdraw_refunds(work, payment, order);
-
 	dispute.dispute_id = *id = pl_next_id();
 	dispute.psp_reference = opening->psp_reference;
 	dispute.reason = opening->reason;

@@ -299,7 +299,7 @@ extern void pl_dispute_event(PlWork *work, PlPayment *payment, const char *type,
 							 const PlDispute *dispute);
 
 /* dispute_rounds.c */
-extern void pl_dispute_take(PlWork *work, const PlPayment *payment, PlOrder *order, PlDispute *dispute);
+extern void pl_dispute_take(PlWork *work, PlPayment *payment, PlOrder *order, PlDispute *dispute);
 extern void pl_dispute_give_back(PlWork *work, const PlPayment *payment, PlOrder *order,
 								 const PlDispute *dispute, int taken_round);
 extern void pl_dispute_take_fee(PlWork *work, const PlPayment *payment, const PlOrder *order,
