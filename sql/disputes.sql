@@ -221,6 +221,16 @@ SELECT status FROM payledger.close_dispute(dispute_of(:refunded), 'WON');
 SELECT captured, refunded, disputed, status FROM orders WHERE payment_id = :refunded;
 SELECT outcome(format('SELECT payledger.refund(%s, 1)', sold_in(:refunded)));
 
+-- the capture itself is reported failed later: the dispute is decided all the same, and none is opened any more
+SELECT captured('D-REVERSED', 800) AS reversed \gset
+SELECT FROM payledger.open_dispute(sold_in(:reversed), 800, 'du_reversed');
+SELECT r.status FROM payledger.psp_requests q, payledger.resolve_request(q.psp_request_id, 'REVERSED', 'test') r
+ WHERE q.payment_id = :reversed AND q.operation = 'CAPTURE';
+SELECT captured, disputed, status FROM orders WHERE payment_id = :reversed;
+SELECT outcome(format('SELECT payledger.open_dispute(%s, 1, ''du_x'')', sold_in(:reversed)));
+SELECT status FROM payledger.close_dispute(dispute_of(:reversed), 'WON');
+SELECT captured, disputed, status FROM orders WHERE payment_id = :reversed;
+
 ---- gumroad #650: the seller's account is gone when the PSP decides ----
 
 SELECT FROM payledger.register_seller('DISPUTE-GONE', 'EUR');
@@ -360,6 +370,10 @@ SELECT outcome('SELECT payledger.open_dispute(1, 1, ''du_x'')');
 SELECT outcome('SELECT payledger.close_dispute(1, ''WON'')');
 RESET ROLE;
 DROP ROLE dispute_nobody;
+
+-- the refunds that wait are refused: nothing is left under way for other tests
+SELECT r.seller_id, answer(r.refund_id, 'REFUSED') FROM payledger.refunds r
+ WHERE r.seller_id LIKE 'DISPUTE-%' AND r.status = 'REQUESTED' ORDER BY r.refund_id;
 
 ---- every check passes, and each finds what it is for ----
 
