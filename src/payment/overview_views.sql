@@ -41,9 +41,9 @@ CREATE OR REPLACE VIEW payledger.payment_overview AS
 							  || ' ' || di.status, ', ' ORDER BY di.dispute_id) AS disputes
 			  FROM payledger.disputes di WHERE di.payment_id = i.payment_intent_id) d ON true
 	  LEFT JOIN LATERAL (
-			SELECT count(*) AS undecided_requests
-			  FROM payledger.psp_requests pr
-			 WHERE pr.payment_id = i.payment_intent_id AND pr.status IN ('UNKNOWN', 'PARKED')) q ON true;
+			/* a condition on status would tempt the planner to the index of all requests that are open */
+			SELECT count(*) FILTER (WHERE pr.status IN ('UNKNOWN', 'PARKED')) AS undecided_requests
+			  FROM payledger.psp_requests pr WHERE pr.payment_id = i.payment_intent_id) q ON true;
 COMMENT ON VIEW payledger.payment_overview IS
 'One row for each payment intent with everything that became of it; amounts with the decimal point of their currency; orders, refunds and disputes as seller, amount and status. disputed is charged back and not won; commission is less what refunds gave back; settled and unsettled is what the PSP has paid, and owes, for it: captures less refunds and chargebacks. undecided_requests: requests of unknown outcome, and those that wait for an operator. Everything in order: payledger.payment_timeline(payment_id).';
 
@@ -58,7 +58,7 @@ CREATE OR REPLACE VIEW payledger.dispute_overview AS
 		   payledger.format_amount(d.fee, d.currency) AS fee,
 		   d.status::text AS status, d.round, CASE WHEN d.borne_by_seller THEN 'seller' ELSE 'platform' END AS borne_by,
 		   d.reason, d.evidence_due_at,
-		   d.status = 'NEEDS_RESPONSE' AND d.evidence_due_at < now() AS is_overdue,
+		   d.status = 'NEEDS_RESPONSE' AND coalesce(d.evidence_due_at < now(), false) AS is_overdue,
 		   payledger.format_amount(o.captured_amount, d.currency) AS captured,
 		   payledger.format_total(coalesce(r.before, 0), d.currency) AS refunded_before,
 		   payledger.format_total(greatest(0, least(d.amount, o.refunded_amount,
