@@ -61,4 +61,28 @@ SELECT * FROM state_of(:shares);
 SELECT status FROM payledger.resolve_request(request(po(:shares, 2), 'CAPTURE', 200), 'REVERSED', 'came back');
 SELECT * FROM state_of(:shares);
 SELECT * FROM offences();
+
+-- an order of which nothing captured is left is over: what was still open of it is given back, and the PSP told
+SELECT payment('OPEN', '{1000}') AS open \gset
+SELECT status FROM payledger.capture(po(:open, 1), 400, final => false);
+SELECT answer(po(:open, 1), 'SUCCEEDED');
+SELECT status FROM payledger.resolve_request(request(po(:open, 1), 'CAPTURE', 400), 'REVERSED', 'came back');
+SELECT * FROM state_of(:open);
+SELECT operation, status FROM payledger.psp_requests WHERE payment_id = :open ORDER BY psp_request_id;
+SELECT outcome(format('SELECT payledger.capture(%s)', po(:open, 1)));
+-- one of which something is left stays open
+SELECT payment('LEFT', '{1000,500}') AS left \gset
+SELECT status FROM payledger.capture(po(:left, 1), 400, final => false);
+SELECT answer(po(:left, 1), 'SUCCEEDED');
+SELECT status FROM payledger.capture(po(:left, 1), 300, final => false);
+SELECT answer(po(:left, 1), 'SUCCEEDED');
+SELECT status FROM payledger.resolve_request(request(po(:left, 1), 'CAPTURE', 300), 'REVERSED', 'came back');
+SELECT * FROM state_of(:left);
+SELECT status FROM payledger.resolve_request(request(po(:left, 1), 'CAPTURE', 400), 'REVERSED', 'came back');
+SELECT * FROM state_of(:left);
+-- the PSP is told once nothing else of the payment is open
+SELECT operation, status FROM payledger.psp_requests WHERE payment_id = :left AND operation = 'CANCEL';
+SELECT payledger.cancel_payment_order(po(:left, 2));
+SELECT operation, status FROM payledger.psp_requests WHERE payment_id = :left AND operation = 'CANCEL';
+SELECT * FROM offences();
 DROP FUNCTION payment, po, request, state_of, offences;

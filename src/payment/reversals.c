@@ -115,10 +115,7 @@ reverse_order(PlWork *work, PlPayment *payment, const PlRequest *request, PlOrde
 	order->captured_amount -= amount;
 	payment->captured_amount -= amount;
 	order->failure_code = code ? pstrdup(code) : NULL;
-	if (order->captured_amount == 0)
-		order->status = "CAPTURE_FAILED";
-	else
-		pl_order_amounts_changed(order);
+	pl_order_amounts_changed(order);
 
 	pl_post_mirror(work, "CAPTURE", reference, payment->payment_id, order->seller_id, payment->currency, amount);
 	pl_item_add(work, payment, order, "CAPTURE_REVERSAL", request->follows, -amount);
@@ -126,6 +123,12 @@ reverse_order(PlWork *work, PlPayment *payment, const PlRequest *request, PlOrde
 	pl_release_reserve_of_capture(work, payment, order, request->follows);
 	/* the mirror brought the hold back, and the PSP no longer has it */
 	pl_release_order(work, payment, order, amount);
+	if (order->captured_amount == 0)
+	{
+		/* as after a refused capture, nothing of the order is kept open */
+		order->status = "CAPTURE_FAILED";
+		pl_release_order(work, payment, order, pl_capturable(order));
+	}
 
 	pl_order_event(work, payment, "payment_order_psp_result_updated", order, amount, "REVERSED");
 	pl_order_event(work, payment, "payment_order_finalized", order, amount, order->status);
@@ -191,6 +194,7 @@ pl_apply_capture_reversal(PlWork *work, const PlRequest *request, const PlOutcom
 	PlPayment	payment;
 	List	   *orders;
 	List	   *reversed = NIL;
+	bool		was_open = false;
 	ListCell   *cell;
 
 	pl_lock_payment(request->payment_id, &payment);
@@ -216,7 +220,12 @@ pl_apply_capture_reversal(PlWork *work, const PlRequest *request, const PlOutcom
 		return;
 
 	foreach(cell, reversed)
+	{
+		was_open = was_open || pl_capturable(lfirst(cell)) > 0;
 		reverse_order(work, &payment, request, lfirst(cell), captured_amount_of(request, lfirst(cell)), outcome->code);
+	}
+	if (was_open)
+		pl_release_at_psp(work, &payment, orders);
 	pl_store_payment(work, &payment);
 	pl_store_orders(work, &payment, reversed);
 }
