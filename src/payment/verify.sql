@@ -32,9 +32,7 @@ AS $$ VALUES
 				  o.amount, o.captured, o.refunded, o.voided)
 	  FROM payledger.payments p
 	  LEFT JOIN (SELECT payment_id, sum(amount) AS amount, sum(captured_amount) AS captured,
-						sum(refunded_amount) AS refunded,
-						coalesce(sum(amount - captured_amount) FILTER (
-							WHERE status NOT IN ('INITIATED_PENDING', 'CAPTURE_REQUESTED', 'PENDING_CAPTURE')), 0) AS voided
+						sum(refunded_amount) AS refunded, sum(voided_amount) AS voided
 				   FROM payledger.payment_orders GROUP BY payment_id) o USING (payment_id)
 	 WHERE (p.total_amount, p.captured_amount, p.refunded_amount, p.voided_amount)
 		   IS DISTINCT FROM (o.amount, o.captured, o.refunded, o.voided)
@@ -42,6 +40,14 @@ AS $$ VALUES
 	SELECT format('order %s belongs to payment %s, which does not exist', o.payment_order_id, o.payment_id)
 	  FROM payledger.payment_orders o
 	 WHERE NOT EXISTS (SELECT FROM payledger.payments p WHERE p.payment_id = o.payment_id)
+	$q$),
+	('orders_are_decided', false, 'an order that is over has nothing open: all of it is captured or given back', $q$
+	SELECT format('order %s is %s: of %s, %s are captured, %s pending, %s given back', payment_order_id, status, amount,
+				  captured_amount, capture_pending_amount, voided_amount)
+	  FROM payledger.payment_orders
+	 WHERE status IN ('CANCELLED', 'CAPTURE_FAILED') AND voided_amount <> amount
+		OR status = 'INITIATED_PENDING' AND (capture_pending_amount <> 0 OR voided_amount <> 0)
+		OR status IN ('CAPTURE_REQUESTED', 'PENDING_CAPTURE') AND capture_pending_amount = 0
 	$q$),
 	('status_matches_totals', false, 'the status of every payment is what its totals say', $q$
 	SELECT format('payment %s is %s: of %s it captured %s, refunded %s, voided %s', payment_id, status,
@@ -55,31 +61,82 @@ AS $$ VALUES
 			WHEN voided_amount = total_amount THEN 'VOIDED'
 			ELSE 'NOT_CAPTURED' END
 	$q$),
-	('captures_are_posted', false, 'every captured order, and no other, has its CAPTURE entry of that amount for its seller, and at most one commission', $q$
-	SELECT format('order %s is %s with %s captured: posted are %s captured, %s commission', o.payment_order_id, o.status,
-				  o.captured_amount, coalesce(e.captured, 0), coalesce(e.commission, 0))
+	('captures_are_posted', false, 'what is captured of every order, and the commission of it, is what its entries posted for its seller', $q$
+	WITH posted AS (
+		SELECT j.payment_id, split_part(j.reference, ':', 3) AS payment_order_id, a.entity_id AS seller_id, a.currency,
+			   coalesce(-sum(p.amount) FILTER (WHERE j.entry_type LIKE 'CAPTURE%'), 0) AS captured,
+			   coalesce(sum(p.amount) FILTER (WHERE j.entry_type LIKE 'COMMISSION%'), 0) AS commission
+		  FROM payledger.journal_entries j
+		  JOIN payledger.postings p ON p.journal_entry_id = j.journal_entry_id
+		  JOIN payledger.accounts a ON a.account_id = p.account_id AND a.account_type = 'MERCHANT_PAYABLE'
+		 WHERE j.entry_type IN ('CAPTURE', 'CAPTURE_REVERSAL', 'COMMISSION_FEE', 'COMMISSION_FEE_REVERSAL')
+		   AND j.payment_id IS NOT NULL
+		 GROUP BY 1, 2, 3, 4)
+	SELECT format('order %s is %s with %s captured, %s commission: posted are %s and %s',
+				  coalesce(o.payment_order_id::text, e.payment_order_id), coalesce(o.status::text, 'missing'),
+				  coalesce(o.captured_amount, 0), coalesce(o.commission_amount, 0),
+				  coalesce(e.captured, 0), coalesce(e.commission, 0))
 	  FROM payledger.payment_orders o
-	  LEFT JOIN (SELECT split_part(j.reference, ':', 2)::bigint AS payment_order_id, j.payment_id, a.entity_id AS seller_id, a.currency,
-						coalesce(-sum(p.amount) FILTER (WHERE j.entry_type LIKE 'CAPTURE%'), 0) AS captured,
-						coalesce(sum(p.amount) FILTER (WHERE j.entry_type LIKE 'COMMISSION%'), 0) AS commission
+	  FULL JOIN posted e
+		ON e.payment_id = o.payment_id AND e.payment_order_id = o.payment_order_id::text
+	   AND e.seller_id = o.seller_id AND e.currency = o.currency
+	 WHERE (coalesce(o.captured_amount, 0), coalesce(o.commission_amount, 0))
+		   <> (coalesce(e.captured, 0), coalesce(e.commission, 0))
+	$q$),
+	('captures_are_asked', false, 'what is asked to be captured of every payment is what its undecided requests ask for, or planned', $q$
+	SELECT format('payment %s waits for %s to be captured, its requests ask for %s', p.payment_id, o.pending, coalesce(r.asked, 0))
+	  FROM payledger.payments p
+	  JOIN (SELECT payment_id, sum(capture_pending_amount) AS pending,
+				   bool_or(amount - captured_amount - capture_pending_amount - voided_amount > 0) AS is_open
+			  FROM payledger.payment_orders GROUP BY payment_id) o ON o.payment_id = p.payment_id
+	  LEFT JOIN payledger.gateways g ON g.gateway = p.gateway
+	  LEFT JOIN (SELECT payment_id, sum(amount) AS asked FROM payledger.psp_requests
+				  WHERE operation = 'CAPTURE' AND status NOT IN ('SUCCEEDED', 'REFUSED')
+				  GROUP BY payment_id) r ON r.payment_id = p.payment_id
+	 WHERE o.pending <> coalesce(r.asked, 0)
+	   AND NOT (NOT g.multicapture AND o.is_open AND r.asked IS NULL)
+	$q$),
+	('refunds_are_posted', false, 'every refund has the entries that its status says', $q$
+	SELECT format('refund %s is %s of %s with %s commission: posted are %s asked, %s done, %s commission', r.refund_id,
+				  r.status, r.amount, r.commission_amount, coalesce(e.asked, 0), coalesce(e.done, 0), coalesce(e.commission, 0))
+	  FROM payledger.refunds r
+	  LEFT JOIN (SELECT j.payment_id, split_part(j.reference, ':', 2) AS refund_id,
+						coalesce(-sum(p.amount) FILTER (WHERE a.account_type = 'REFUND_CLEARING'
+															  AND j.entry_type LIKE 'REFUND_REQUESTED%'), 0) AS asked,
+						coalesce(sum(p.amount) FILTER (WHERE a.account_type = 'REFUND_CLEARING'
+															 AND j.entry_type LIKE 'REFUND_DONE%'), 0) AS done,
+						coalesce(-sum(p.amount) FILTER (WHERE a.account_type = 'MERCHANT_PAYABLE'
+															  AND j.entry_type LIKE 'COMMISSION_REFUND%'), 0) AS commission
 				   FROM payledger.journal_entries j
 				   JOIN payledger.postings p ON p.journal_entry_id = j.journal_entry_id
-				   JOIN payledger.accounts a ON a.account_id = p.account_id AND a.account_type = 'MERCHANT_PAYABLE'
-				  WHERE j.entry_type IN ('CAPTURE', 'CAPTURE_REVERSAL', 'COMMISSION_FEE', 'COMMISSION_FEE_REVERSAL')
-					AND j.reference ~ '^[A-Z_]+:[0-9]+$'
-				  GROUP BY 1, 2, 3, 4) e
-		ON e.payment_order_id = o.payment_order_id AND e.payment_id = o.payment_id
-	   AND e.seller_id = o.seller_id AND e.currency = o.currency
-	 WHERE o.captured_amount <> coalesce(e.captured, 0)
-		OR coalesce(e.commission, 0) NOT BETWEEN 0 AND o.captured_amount
+				   JOIN payledger.accounts a ON a.account_id = p.account_id
+				  WHERE j.payment_id IS NOT NULL
+					AND j.entry_type IN ('REFUND_REQUESTED', 'REFUND_REQUESTED_REVERSAL', 'REFUND_DONE',
+										 'REFUND_DONE_REVERSAL', 'COMMISSION_REFUND', 'COMMISSION_REFUND_REVERSAL')
+				  GROUP BY 1, 2) e ON e.payment_id = r.payment_id AND e.refund_id = r.refund_id::text
+	 WHERE (coalesce(e.asked, 0), coalesce(e.done, 0), coalesce(e.commission, 0))
+		   <> (CASE WHEN r.status = 'FAILED' THEN 0 ELSE r.amount END,
+			   CASE WHEN r.status = 'SUCCEEDED' THEN r.amount ELSE 0 END, r.commission_amount)
+	$q$),
+	('orders_match_refunds', false, 'what is refunded and asked to be refunded of every order is the sum of its refunds', $q$
+	SELECT format('order %s: refunded %s, pending %s, commission %s; its refunds %s, %s, %s', o.payment_order_id,
+				  o.refunded_amount, o.refund_pending_amount, o.commission_refunded_amount,
+				  coalesce(r.refunded, 0), coalesce(r.pending, 0), coalesce(r.commission, 0))
+	  FROM payledger.payment_orders o
+	  LEFT JOIN (SELECT payment_id, payment_order_id, seller_id, currency,
+						coalesce(sum(amount) FILTER (WHERE status = 'SUCCEEDED'), 0) AS refunded,
+						coalesce(sum(amount) FILTER (WHERE status IN ('REQUESTED', 'PENDING')), 0) AS pending,
+						sum(commission_amount) AS commission
+				   FROM payledger.refunds GROUP BY 1, 2, 3, 4) r
+		ON r.payment_id = o.payment_id AND r.payment_order_id = o.payment_order_id
+	   AND r.seller_id = o.seller_id AND r.currency = o.currency
+	 WHERE (o.refunded_amount, o.refund_pending_amount, o.commission_refunded_amount)
+		   <> (coalesce(r.refunded, 0), coalesce(r.pending, 0), coalesce(r.commission, 0))
 	 UNION ALL
-	SELECT format('entry %s, a %s with reference %s, belongs to no order', j.journal_entry_id, j.entry_type, j.reference)
-	  FROM payledger.journal_entries j
-	 WHERE j.entry_type IN ('CAPTURE', 'CAPTURE_REVERSAL', 'COMMISSION_FEE', 'COMMISSION_FEE_REVERSAL')
-	   AND j.payment_id IS NOT NULL
-	   AND NOT EXISTS (SELECT FROM payledger.payment_orders o
-						WHERE o.payment_id = j.payment_id
-						  AND j.reference = j.entry_type || ':' || o.payment_order_id)
+	SELECT format('refund %s is for order %s of payment %s, which does not exist', r.refund_id, r.payment_order_id, r.payment_id)
+	  FROM payledger.refunds r
+	 WHERE NOT EXISTS (SELECT FROM payledger.payment_orders o
+						WHERE o.payment_id = r.payment_id AND o.payment_order_id = r.payment_order_id)
 	$q$),
 	('holds_match_payments', false, 'what is held of every authorization is what is neither captured nor given back', $q$
 	SELECT format('payment %s holds %s, its totals leave %s', coalesce(p.payment_id, h.payment_id), coalesce(h.held, 0),
@@ -100,18 +157,25 @@ AS $$ VALUES
 						WHERE j.reference = 'AUTH_HOLD:' || p.payment_id AND j.payment_id = p.payment_id
 						  AND j.entry_type = 'AUTH_HOLD' AND s.amount = p.total_amount)
 	$q$),
-	('clearing_is_explained', false, 'the authorization accounts hold what open payments account for, and nothing else', $q$
+	('clearing_is_explained', false, 'the authorization and refund clearing accounts hold what open payments and refunds account for, and nothing else', $q$
 	SELECT format('%s is %s, open payments explain %s', b.account_code, b.balance, coalesce(o.open, 0))
 	  FROM payledger.account_balances b
 	  LEFT JOIN (SELECT currency, sum(total_amount - captured_amount - voided_amount) AS open
 				   FROM payledger.payments GROUP BY currency) o USING (currency)
 	 WHERE b.account_type IN ('AUTH_RECEIVABLE', 'AUTH_LIABILITY') AND b.balance <> coalesce(o.open, 0)
+	 UNION ALL
+	SELECT format('%s is %s, open refunds explain %s', b.account_code, b.balance, coalesce(r.open, 0))
+	  FROM payledger.account_balances b
+	  LEFT JOIN (SELECT currency, sum(amount) AS open
+				   FROM payledger.refunds WHERE status IN ('REQUESTED', 'PENDING') GROUP BY currency) r USING (currency)
+	 WHERE b.account_type = 'REFUND_CLEARING' AND b.balance <> coalesce(r.open, 0)
 	$q$),
 	('history_explains_states', false, 'the history of every object is a chain without a gap that ends in its status', $q$
 	WITH objects(machine, object_id, status) AS (
 		SELECT 'payment_intent', payment_intent_id, status::text FROM payledger.payment_intents
 		 UNION ALL SELECT 'payment', payment_id, status::text FROM payledger.payments
 		 UNION ALL SELECT 'payment_order', payment_order_id, status::text FROM payledger.payment_orders
+		 UNION ALL SELECT 'refund', refund_id, status::text FROM payledger.refunds
 		 UNION ALL SELECT 'psp_request', psp_request_id, status::text FROM payledger.psp_requests
 		 UNION ALL SELECT 'payout', payout_id, status::text FROM payledger.payouts),
 	steps AS (
@@ -146,16 +210,19 @@ AS $$ VALUES
 						  AND r.operation IN ('AUTHORIZE', 'CONFIRM', 'RETRIEVE', 'CANCEL')
 						  AND r.status NOT IN ('SUCCEEDED', 'REFUSED'))
 	 UNION ALL
-	SELECT format('order %s is %s and nothing asks the PSP', o.payment_order_id, o.status)
-	  FROM payledger.payment_orders o
-	 WHERE o.status IN ('CAPTURE_REQUESTED', 'PENDING_CAPTURE')
+	SELECT format('refund %s is %s and nothing asks the PSP', f.refund_id, f.status)
+	  FROM payledger.refunds f
+	 WHERE f.status IN ('REQUESTED', 'PENDING')
 	   AND NOT EXISTS (SELECT FROM payledger.psp_requests r
-						WHERE r.payment_id = o.payment_id AND r.target = o.payment_order_id
-						  AND r.operation IN ('CAPTURE', 'RETRIEVE') AND r.status NOT IN ('SUCCEEDED', 'REFUSED'))
+						WHERE r.payment_id = f.payment_id AND r.target = f.refund_id
+						  AND r.operation IN ('REFUND', 'RETRIEVE') AND r.status NOT IN ('SUCCEEDED', 'REFUSED'))
 	$q$),
-	('ids_are_unique', false, 'no two payment orders, requests or history rows have the same id', $q$
+	('ids_are_unique', false, 'no two payment orders, refunds, requests or history rows have the same id', $q$
 	SELECT format('%s payment orders have the id %s', count(*), payment_order_id)
 	  FROM payledger.payment_orders GROUP BY payment_order_id HAVING count(*) > 1
+	 UNION ALL
+	SELECT format('%s refunds have the id %s', count(*), refund_id)
+	  FROM payledger.refunds GROUP BY refund_id HAVING count(*) > 1
 	 UNION ALL
 	SELECT format('%s requests have the id %s', count(*), psp_request_id)
 	  FROM payledger.psp_requests GROUP BY psp_request_id HAVING count(*) > 1
@@ -197,7 +264,11 @@ AS $$ VALUES
 	SELECT payledger.missing_guards(ARRAY[
 			ARRAY[t, 'enforce_transition', 'AFTER INSERT OR UPDATE', 'enforce_transition'],
 			ARRAY[t, 'refuse_delete', 'BEFORE DELETE OR TRUNCATE', 'refuse_change']])
-	  FROM unnest('{payment_intents, payments, payment_orders, psp_requests}'::text[]) AS t
+	  FROM unnest('{payment_intents, payments, payment_orders, refunds, psp_requests}'::text[]) AS t
+	 UNION ALL
+	SELECT payledger.missing_guards('{{refunds, refuse_identity_change, AFTER UPDATE, refuse_change},
+									  {settlement_items, refuse_delete, BEFORE DELETE OR TRUNCATE, refuse_change},
+									  {commission_rules, refuse_change, BEFORE DELETE OR UPDATE OR TRUNCATE, refuse_change}}')
 	 UNION ALL
 	SELECT payledger.missing_guards(ARRAY[ARRAY[t, 'totals_agree', 'AFTER INSERT OR UPDATE', 'check_totals']])
 	  FROM unnest('{payments, payment_orders, psp_requests}'::text[]) AS t

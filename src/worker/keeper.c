@@ -12,6 +12,7 @@
 #include "ledger/ledger.h"
 #include "miscadmin.h"
 #include "outbox/outbox.h"
+#include "payment/payment.h"
 #include "psp/psp.h"
 #include "worker/worker.h"
 
@@ -82,6 +83,15 @@ expire_left_over_holds(void)
 }
 
 static bool
+expire_authorizations(void)
+{
+	int			expired = pl_expire_authorizations();
+
+	pl_worker_count(expired);
+	return expired > 0;
+}
+
+static bool
 run_payouts(void)
 {
 	int			done = pl_run_due_payouts();
@@ -124,6 +134,7 @@ static Duty duties[] = {
 	{"folding postings", fold_postings, 1000, pl_fold_is_due},
 	{"expiring holds", expire_holds, 1000},
 	{"left-over holds", expire_left_over_holds, 5000},
+	{"expiring authorizations", expire_authorizations, 60000},
 	{"releasing reserves", release_reserves, 5000},
 	{"negative balances", cover_negative_balances, 10000},
 	{"payouts", run_payouts, 1000},
