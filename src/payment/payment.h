@@ -202,9 +202,14 @@ typedef struct PlPayment
 	int64		voided_amount;
 	int64		event_version;	/* raised with each event */
 	char	   *traceparent;
-	bool		multicapture;	/* of the gateway */
-	bool		keeps_remainder;
 } PlPayment;
+
+/* What its gateway can do: the columns of payledger.gateways. */
+typedef struct PlCapabilities
+{
+	bool		multicapture;
+	bool		keeps_remainder;
+} PlCapabilities;
 
 /* A payment order; its payment's lock covers it. */
 typedef struct PlOrder
@@ -227,6 +232,7 @@ typedef struct PlOrder
 } PlOrder;
 
 extern void pl_lock_payment(int64 payment_id, PlPayment *payment);
+extern void pl_read_capabilities(const PlPayment *payment, PlCapabilities *capabilities);
 extern List *pl_read_orders(int64 payment_id);	/* of PlOrder, by id */
 extern PlOrder *pl_find_order(List *orders, int64 payment_order_id);
 extern void pl_lock_payment_of(int64 payment_order_id, PlPayment *payment);
