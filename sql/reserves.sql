@@ -78,12 +78,12 @@ SELECT * FROM kept;
 -- captured in three parts, a reserve for each; what was refunded meanwhile cannot be withheld
 SELECT * FROM payledger.set_reserve_terms('KEEP-1', 'ISK', reserve_bps => 5000);
 SELECT sell('{"KEEP-1": 1000}', 'manual') AS parts \gset
-SELECT status FROM payledger.capture(order_of(:parts), 100);
+SELECT status FROM payledger.capture(order_of(:parts), 600, final => false);
 SELECT answer(order_of(:parts), 'SUCCEEDED');
-SELECT status FROM payledger.capture(order_of(:parts), 100);
-SELECT status FROM payledger.capture(order_of(:parts), 600);
+SELECT status FROM payledger.capture(order_of(:parts), 100, final => false);
+SELECT status FROM payledger.capture(order_of(:parts), 100, final => false);
+SELECT refunded(order_of(:parts), 330);
 SELECT answer(order_of(:parts), 'SUCCEEDED');
-SELECT refunded(order_of(:parts), 400);
 SELECT answer(order_of(:parts), 'SUCCEEDED');
 SELECT amount, released_amount FROM payledger.reserves WHERE payment_id = :parts ORDER BY psp_request_id;
 SELECT net FROM payledger.unsettled_orders WHERE payment_order_id = order_of(:parts);
