@@ -318,8 +318,8 @@ SELECT seller_id, next_payout_at = :'cut_off'::timestamptz + interval '120 hours
 SELECT schedule FROM payledger.set_payout_terms('RUN-1', 'NOK', schedule => 'manual');
 SELECT next_payout_at > (SELECT max(scheduled_for) FROM payledger.payouts WHERE seller_id = 'RUN-1') AS after_the_last
   FROM payledger.set_payout_terms('RUN-1', 'NOK', schedule => 'daily');
-SELECT left(outcome($$INSERT INTO payledger.payouts (payout_id, seller_id, currency, amount, gateway, beneficiary, status, scheduled_for, event_version, created_at, updated_at)
-	SELECT 17, seller_id, currency, amount, gateway, beneficiary, 'REQUESTED', scheduled_for, 1, now(), now() FROM payledger.payouts WHERE scheduled_for IS NOT NULL LIMIT 1$$), 72);
+SELECT regexp_replace(outcome($$INSERT INTO payledger.payouts (payout_id, seller_id, currency, amount, gateway, beneficiary, status, scheduled_for, event_version, created_at, updated_at)
+	SELECT 17, seller_id, currency, amount, gateway, beneficiary, 'REQUESTED', scheduled_for, 1, now(), now() FROM payledger.payouts WHERE scheduled_for IS NOT NULL LIMIT 1$$), 60);
 
 -- hand-written changes are held to the same rules
 SELECT outcome(format('UPDATE payledger.payouts SET status = ''REQUESTED'' WHERE payout_id = %s', :payout));
@@ -346,11 +346,12 @@ DECLARE
 BEGIN
 	EXECUTE format('ALTER TABLE payledger.%I DISABLE TRIGGER USER', table_name);
 	EXECUTE damage;
-	SELECT json_agg(check_name || ': ' || detail ORDER BY check_name) INTO found
-	  FROM payledger.verify(true) WHERE NOT ok AND check_name !~ 'guarded';
+	SELECT json_agg(check_name || ': ' || offence ORDER BY check_name, offence COLLATE "C") INTO found
+	  FROM payledger.verify(true), regexp_split_to_table(regexp_replace(detail, '\d{15,}', '<id>', 'g'), '; ') offence
+	 WHERE NOT ok AND check_name !~ 'guarded';
 	RAISE EXCEPTION USING ERRCODE = 'UNDO1', MESSAGE = coalesce(found::text, '["nothing"]');
 EXCEPTION WHEN SQLSTATE 'UNDO1' THEN
-	RETURN QUERY SELECT regexp_replace(f, '\d{15,}', '<id>', 'g') FROM json_array_elements_text(SQLERRM::json) f;
+	RETURN QUERY SELECT json_array_elements_text(SQLERRM::json);
 END
 $$;
 SELECT finds('payouts', format('UPDATE payledger.payouts SET status = ''FAILED'' WHERE payout_id = %s', :payout));

@@ -218,11 +218,12 @@ DECLARE
 BEGIN
 	ALTER TABLE payledger.reserves DISABLE TRIGGER USER;
 	EXECUTE damage;
-	SELECT json_agg(check_name || ': ' || detail ORDER BY check_name) INTO found
-	  FROM payledger.verify(true) WHERE NOT ok AND check_name !~ 'guarded';
+	SELECT json_agg(check_name || ': ' || offence ORDER BY check_name, offence COLLATE "C") INTO found
+	  FROM payledger.verify(true), regexp_split_to_table(regexp_replace(detail, '\d{15,}', '<id>', 'g'), '; ') offence
+	 WHERE NOT ok AND check_name !~ 'guarded';
 	RAISE EXCEPTION USING ERRCODE = 'UNDO1', MESSAGE = coalesce(found::text, '["nothing"]');
 EXCEPTION WHEN SQLSTATE 'UNDO1' THEN
-	RETURN QUERY SELECT regexp_replace(f, '\d{15,}', '<id>', 'g') FROM json_array_elements_text(SQLERRM::json) f;
+	RETURN QUERY SELECT json_array_elements_text(SQLERRM::json);
 END
 $$;
 SELECT finds(format('UPDATE payledger.reserves SET released_amount = 0 WHERE payment_id = %s', :first));

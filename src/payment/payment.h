@@ -282,6 +282,37 @@ extern void pl_refund_failed(PlWork *work, PlPayment *payment, PlOrder *order, i
 extern void pl_refund_event(PlWork *work, PlPayment *payment, const char *type, int64 refund_id,
 							const PlOrder *order, int64 amount, const char *status, const char *code);
 
+/* disputes.c */
+
+/* A dispute; its payment's lock covers it.  Amounts in minor units. */
+typedef struct PlDispute
+{
+	int64		dispute_id;
+	int64		payment_order_id;
+	const char *psp_reference;
+	const char *reason;			/* NULL: none given */
+	int64		amount;
+	int64		fee;
+	bool		fee_returned;
+	bool		borne_by_seller;
+	const char *status;
+	int			round;
+	TimestampTz evidence_due_at;	/* 0: not known */
+} PlDispute;
+
+extern void pl_return_disputes(FunctionCallInfo fcinfo, int64 payment_id, List *ids);
+extern void pl_dispute_event(PlWork *work, PlPayment *payment, const char *type, const PlOrder *order,
+							 const PlDispute *dispute);
+
+/* dispute_rounds.c */
+extern void pl_dispute_take(PlWork *work, PlPayment *payment, PlOrder *order, PlDispute *dispute);
+extern void pl_dispute_give_back(PlWork *work, const PlPayment *payment, PlOrder *order,
+								 const PlDispute *dispute, int taken_round);
+extern void pl_dispute_take_fee(PlWork *work, const PlPayment *payment, const PlOrder *order,
+								const PlDispute *dispute);
+extern void pl_dispute_give_back_fee(PlWork *work, const PlPayment *payment, const PlOrder *order,
+									 PlDispute *dispute);
+
 /* seller_balances.c: what sellers may be paid, under lock */
 
 /* A seller's balances; minor units of currency. */
