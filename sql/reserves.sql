@@ -21,7 +21,7 @@ BEGIN
 	RETURN intent;
 END
 $$;
-CREATE FUNCTION order_of(payment bigint, seller text DEFAULT 'KEEP-1') RETURNS bigint LANGUAGE sql AS
+CREATE FUNCTION kept_order(payment bigint, seller text DEFAULT 'KEEP-1') RETURNS bigint LANGUAGE sql AS
 $$ SELECT payment_order_id FROM payledger.payment_orders WHERE payment_id = payment AND seller_id = seller $$;
 CREATE FUNCTION refunded(ordr bigint, amount bigint) RETURNS text LANGUAGE sql AS
 $$ SELECT answer(refund_id, 'SUCCEEDED') FROM payledger.refund(ordr, amount) $$;
@@ -78,15 +78,15 @@ SELECT * FROM kept;
 -- captured in three parts, a reserve for each; what was refunded meanwhile cannot be withheld
 SELECT * FROM payledger.set_reserve_terms('KEEP-1', 'ISK', reserve_bps => 5000);
 SELECT sell('{"KEEP-1": 1000}', 'manual') AS parts \gset
-SELECT status FROM payledger.capture(order_of(:parts), 600, final => false);
-SELECT answer(order_of(:parts), 'SUCCEEDED');
-SELECT status FROM payledger.capture(order_of(:parts), 100, final => false);
-SELECT status FROM payledger.capture(order_of(:parts), 100, final => false);
-SELECT refunded(order_of(:parts), 330);
-SELECT answer(order_of(:parts), 'SUCCEEDED');
-SELECT answer(order_of(:parts), 'SUCCEEDED');
+SELECT status FROM payledger.capture(kept_order(:parts), 600, final => false);
+SELECT answer(kept_order(:parts), 'SUCCEEDED');
+SELECT status FROM payledger.capture(kept_order(:parts), 100, final => false);
+SELECT status FROM payledger.capture(kept_order(:parts), 100, final => false);
+SELECT refunded(kept_order(:parts), 330);
+SELECT answer(kept_order(:parts), 'SUCCEEDED');
+SELECT answer(kept_order(:parts), 'SUCCEEDED');
 SELECT amount, released_amount FROM payledger.reserves WHERE payment_id = :parts ORDER BY psp_request_id;
-SELECT net FROM payledger.unsettled_orders WHERE payment_order_id = order_of(:parts);
+SELECT net FROM payledger.unsettled_orders WHERE payment_order_id = kept_order(:parts);
 SELECT * FROM payledger.set_reserve_terms('KEEP-1', 'ISK', reserve_bps => 1000);
 SELECT * FROM balances;
 
@@ -107,21 +107,21 @@ SELECT outcome('TRUNCATE payledger.reserves');
 -- a capture that failed after all: what is still withheld of it goes with it
 SELECT sell('{"KEEP-1": 2000}') AS failing \gset
 SELECT * FROM balances;
-SELECT reverse_capture(order_of(:failing));
+SELECT reverse_capture(kept_order(:failing));
 SELECT amount, released_amount FROM payledger.reserves WHERE payment_id = :failing;
 SELECT * FROM balances;
 -- also when a part was released before
 SELECT sell('{"KEEP-2": 1}') AS other \gset
 SELECT * FROM payledger.set_reserve_terms('KEEP-2', 'ISK', 2500, 7);
 SELECT sell('{"KEEP-2": 4000}') AS failing \gset
-SELECT refunded(order_of(:first, 'KEEP-2'), 995), refunded(order_of(:other, 'KEEP-2'), 1);
+SELECT refunded(kept_order(:first, 'KEEP-2'), 995), refunded(kept_order(:other, 'KEEP-2'), 1);
 SELECT status FROM payledger.set_payout_terms('KEEP-2', 'ISK', 'ba_ok', available_from => 'capture'), payledger.request_payout('KEEP-2', 'ISK');
 SELECT sell('{"KEEP-2": 100}') AS small \gset
-SELECT refunded(order_of(:small, 'KEEP-2'), 100);
+SELECT refunded(kept_order(:small, 'KEEP-2'), 100);
 SELECT * FROM balances;
 SELECT * FROM payledger.cover_negative_balance('KEEP-2', 'ISK', 'test');
 SELECT amount, released_amount FROM payledger.reserves WHERE payment_id = :failing;
-SELECT reverse_capture(order_of(:failing, 'KEEP-2'));
+SELECT reverse_capture(kept_order(:failing, 'KEEP-2'));
 SELECT amount, released_amount FROM payledger.reserves WHERE payment_id = :failing;
 SELECT count(DISTINCT journal_entry_id), sum(debit) FROM entries WHERE entry_type = 'RESERVE_RELEASE' AND account_code ~ 'KEEP-2';
 -- it was paid out, so the seller owes it
@@ -231,4 +231,4 @@ SELECT finds(format('UPDATE payledger.reserves SET seller_id = ''KEEP-2'' WHERE 
 SELECT finds(format('DELETE FROM payledger.reserves WHERE payment_id = %s', :first));
 SELECT finds($$SELECT payledger.post_entry('ADJUSTMENT', '[{"account":"MERCHANT_RESERVE.KEEP-1.ISK","amount":-5},{"account":"PLATFORM_CASH.GLOBAL.ISK","amount":5}]')$$);
 DROP VIEW balances, kept, entries;
-DROP FUNCTION sell, order_of, refunded, reverse_capture, terms, owe, cover, finds;
+DROP FUNCTION sell, kept_order, refunded, reverse_capture, terms, owe, cover, finds;
