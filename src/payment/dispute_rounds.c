@@ -74,28 +74,6 @@ seller_account_closed(const PlPayment *payment, const PlOrder *order)
 	return pl_execute_latest(&account_status, &args) > 0 && strcmp(pl_get_text(0, 1), "CLOSED") == 0;
 }
 
-/* From one account to another, as entry_type. */
-static void
-post_transfer(PlWork *work, const char *entry_type, int64 payment_id, const char *reference, int64 reverses,
-			  const char *debit, const char *credit, int64 amount)
-{
-	pl_entry_add(work->entries, entry_type, payment_id, reference, reverses);
-	pl_entry_leg(work->entries, debit, amount);
-	pl_entry_leg(work->entries, credit, -amount);
-}
-
-static const char *
-receivables(const PlPayment *payment)
-{
-	return pl_account_code("PSP_RECEIVABLES", PL_GLOBAL_ENTITY, payment->currency);
-}
-
-static const char *
-suspense(const PlPayment *payment, const PlOrder *order)
-{
-	return pl_account_code("SETTLEMENT_SUSPENSE", order->seller_id, payment->currency);
-}
-
 /*
  * The PSP takes the amount in the present round: the first, or one that
  * overturned the win of the round before.  Withdraws the order's refunds that
@@ -113,8 +91,8 @@ pl_dispute_take(PlWork *work, PlPayment *payment, PlOrder *order, PlDispute *dis
 	if (dispute->round > 1)
 		win = posted(reversal_reference(dispute, dispute->round - 1));
 	if (win.entry_type != NULL && strcmp(win.entry_type, "CHARGEBACK_UNCLAIMED") == 0)
-		post_transfer(work, "CHARGEBACK_UNCLAIMED_REVERSAL", payment->payment_id, reference,
-					  win.journal_entry_id, suspense(payment, order), receivables(payment), dispute->amount);
+		pl_post_template(work->entries, "CHARGEBACK_UNCLAIMED_REVERSAL", payment->payment_id, reference,
+						 win.journal_entry_id, order->seller_id, payment->currency, dispute->amount);
 	else
 	{
 		dispute->borne_by_seller = dispute->borne_by_seller && !seller_account_closed(payment, order);
@@ -143,8 +121,8 @@ pl_dispute_give_back(PlWork *work, const PlPayment *payment, PlOrder *order, con
 						 reference, loss.journal_entry_id, order->seller_id, payment->currency,
 						 dispute->amount);
 	else
-		post_transfer(work, "CHARGEBACK_UNCLAIMED", payment->payment_id, reference, 0,
-					  receivables(payment), suspense(payment, order), dispute->amount);
+		pl_post_template(work->entries, "CHARGEBACK_UNCLAIMED", payment->payment_id, reference, 0,
+						 order->seller_id, payment->currency, dispute->amount);
 	pl_item_add(work, payment, order, "CHARGEBACK_REVERSAL", dispute->dispute_id, dispute->amount);
 	order->disputed_amount -= dispute->amount;
 }
