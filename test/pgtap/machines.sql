@@ -27,6 +27,8 @@ INSERT INTO shape
 INSERT INTO shape
 	SELECT 'hold', s, CASE s WHEN 'COMMITTED' THEN 'committed_amount = 100' ELSE '' END
 	  FROM unnest(enum_range(NULL::payledger.hold_status)::text[]) s;
+INSERT INTO shape
+	SELECT 'payout', unnest(enum_range(NULL::payledger.payout_status))::text, '';
 
 CREATE TEMP TABLE place (machine text PRIMARY KEY, relation text, key text, makes text);
 INSERT INTO place VALUES
@@ -48,7 +50,11 @@ INSERT INTO place VALUES
 	   VALUES ($1, $1, 'g', 'CANCEL', 1, 'EUR', 'k' || $1, $2::payledger.psp_request_status, 'infinity', now(), now())$$),
 	('hold', 'payledger.holds', 'hold_id',
 	 $$INSERT INTO payledger.holds (hold_id, account_id, amount, status, created_at, updated_at)
-	   VALUES ($1, $1, 100, $2::payledger.hold_status, now(), now())$$);
+	   VALUES ($1, $1, 100, $2::payledger.hold_status, now(), now())$$),
+	('payout', 'payledger.payouts', 'payout_id',
+	 $$INSERT INTO payledger.payouts (payout_id, seller_id, currency, amount, gateway, beneficiary, status,
+		event_version, created_at, updated_at)
+	   VALUES ($1, 'S', 'EUR', 100, 'g', 'b', $2::payledger.payout_status, 1, now(), now())$$);
 
 CREATE FUNCTION pg_temp.move(m text, id bigint, target text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
