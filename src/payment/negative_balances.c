@@ -6,6 +6,9 @@
  * Nothing is paid out meanwhile, and what they are credited next makes it up:
  * the policy recoup.  With the others, reserve and write_off, what is withheld
  * from the seller covers it first, and what that does not cover is written off.
+ *
+ * The account is locked, then the reserve, and only then the balance read: who
+ * released a part of the reserve has credited the account with it.
  */
 #include "postgres.h"
 
@@ -30,6 +33,11 @@ static PlQuery select_negative = {
 	" ORDER BY t.seller_id, t.currency LIMIT $1", 1, {INT8OID}
 };
 
+static PlQuery has_reserve = {
+	"SELECT FROM payledger.reserves r"
+	" WHERE r.seller_id = $1 AND r.currency = $2 AND r.released_amount < r.amount LIMIT 1", 2, {TEXTOID, TEXTOID}
+};
+
 static PlQuery seller_exists = {
 	"SELECT FROM payledger.sellers WHERE seller_id = $1 AND currency = $2", 2, {TEXTOID, TEXTOID}
 };
@@ -41,6 +49,7 @@ static PlQuery show_covered = {
 /* What made up for a negative balance, minor units. */
 typedef struct Cover
 {
+	int64		balance;		/* before */
 	int64		released;		/* from the reserve */
 	int64		written_off;
 } Cover;
@@ -48,43 +57,70 @@ typedef struct Cover
 PG_FUNCTION_INFO_V1(pl_sql_cover_negative_balance);
 PG_FUNCTION_INFO_V1(pl_sql_cover_negative_balances);
 
-/* Release up to debt of the seller's reserve, the oldest first. */
+/* The balance of a locked account as of this moment; entries of the unit are not in it yet. */
 static int64
-release_up_to(PlWork *work, const PlSellerFunds *funds, int64 debt, const char *note)
+balance_of(const PlAccount *account)
 {
-	int64		released = 0;
-	int			n = RELEASE_AT_ONCE;
+	PlLimits	limits = {.account_id = account->account_id};
 
-	while (released < debt && n == RELEASE_AT_ONCE)
-	{
-		PlReserveRelease *reserves = pl_lock_reserves(funds->seller_id, funds->currency, RELEASE_AT_ONCE, &n);
-		int			used = 0;
-
-		for (; used < n && released < debt; used++)
-		{
-			reserves[used].amount = Min(reserves[used].amount, debt - released);
-			released += reserves[used].amount;
-		}
-		pl_release_reserves(work, reserves, used, note);
-	}
-	return released;
+	pl_limits_balances(&limits, 1);
+	return limits.balance;
 }
 
-/* Bring a negative balance to zero, as far as is allowed; the account is locked. */
+/*
+ * Release the seller's reserve, the oldest first, as far as its balance is
+ * negative.  Sets the balance, as of after the last lock, and what was released.
+ */
+static void
+release_reserve(PlWork *work, const PlSellerFunds *funds, bool waits, const char *note, Cover *result)
+{
+	int			n;
+	int			used;
+
+	do
+	{
+		PlReserveRelease *reserves = pl_lock_reserves(funds->seller_id, funds->currency, waits, RELEASE_AT_ONCE, &n);
+
+		result->balance = balance_of(funds->payable);
+		for (used = 0; used < n && result->balance + result->released < 0; used++)
+		{
+			reserves[used].amount = Min(reserves[used].amount, -result->balance - result->released);
+			result->released += reserves[used].amount;
+		}
+		pl_release_reserves(work, reserves, used, note);
+	} while (used == RELEASE_AT_ONCE);
+}
+
+/* Is there a part of the reserve left, which then somebody else releases? */
+static bool
+reserve_is_left(const PlSellerFunds *funds)
+{
+	PlArgs		args = {0};
+
+	pl_arg_text(&args, funds->seller_id);
+	pl_arg_text(&args, funds->currency);
+	return pl_execute_latest(&has_reserve, &args) > 0;
+}
+
+/*
+ * Bring a negative balance to zero, as far as is allowed; the account is locked.
+ * If not waits, nothing is written off while somebody else releases a part of
+ * the reserve.
+ */
 static Cover
-cover(PlWork *work, const PlSellerFunds *funds, bool writes_off, const char *note)
+cover(PlWork *work, const PlSellerFunds *funds, bool writes_off, bool waits, const char *note)
 {
 	Cover		result = {0};
+	int64		rest;
 
-	if (funds->balance >= 0)
-		return result;
-	result.released = release_up_to(work, funds, -funds->balance, note);
-	if (writes_off)
+	release_reserve(work, funds, waits, note, &result);
+	rest = -result.balance - result.released;
+	if (rest > 0 && writes_off && (waits || !reserve_is_left(funds)))
 	{
-		result.written_off = -funds->balance - result.released;
 		pl_note_entry(pl_post_template(work->entries, "WRITE_OFF", 0,
 									   psprintf("WRITE_OFF:" INT64_FORMAT, pl_next_id()), 0,
-									   funds->seller_id, funds->currency, result.written_off), note);
+									   funds->seller_id, funds->currency, rest), note);
+		result.written_off = rest;
 	}
 	return result;
 }
@@ -92,14 +128,15 @@ cover(PlWork *work, const PlSellerFunds *funds, bool writes_off, const char *not
 /*
  * For the keeper: cover the negative balances of sellers whose policy is not
  * recoup, up to COVER_AT_ONCE of them.  Returns how many were covered, in whole
- * or in part.  Locks their accounts by id, then their reserves.  Opens its own
- * SPI connection.
+ * or in part.  Locks their accounts by id, then their reserves, without waiting
+ * for those that somebody else has locked.  Opens its own SPI connection.
  */
 int
 pl_cover_negative_balances(void)
 {
 	PlSellerFunds *funds;
 	bool	   *writes_off;
+	PlWork	   *work;
 	int			covered = 0;
 	PlArgs		args = {0};
 	int			n;
@@ -115,20 +152,18 @@ pl_cover_negative_balances(void)
 		funds[i].currency = pl_get_text(i, 2);
 		writes_off[i] = pl_get_bool(i, 3);
 	}
-	pl_lock_seller_funds(funds, n);
-	if (n > 0)
+	pl_lock_sellers(funds, n, false);
+	work = pl_work_begin("cover_negative_balances");
+	for (int i = 0; i < n; i++)
 	{
-		PlWork	   *work = pl_work_begin("cover_negative_balances");
+		Cover		done = {0};
 
-		for (int i = 0; i < n; i++)
-		{
-			Cover		done = cover(work, &funds[i], writes_off[i],
-								writes_off[i] ? "policy write_off" : "policy reserve");
-
-			covered += done.released > 0 || done.written_off > 0 ? 1 : 0;
-		}
-		pl_work_end(work);
+		if (funds[i].account_status != NULL)
+			done = cover(work, &funds[i], writes_off[i], false,
+						 writes_off[i] ? "policy write_off" : "policy reserve");
+		covered += done.released > 0 || done.written_off > 0 ? 1 : 0;
 	}
+	pl_work_end(work);
 	pl_finish();
 	return covered;
 }
@@ -174,14 +209,14 @@ pl_sql_cover_negative_balance(PG_FUNCTION_ARGS)
 				 errmsg("seller %s is not registered in %s", seller_id, currency),
 				 errhint("Use payledger.register_seller.")));
 
-	pl_lock_seller_funds(&funds, 1);
+	pl_lock_sellers(&funds, 1, true);
 	work = pl_work_begin("cover_negative_balance");
-	done = cover(work, &funds, writes_off, note);
+	done = cover(work, &funds, writes_off, true, note);
 	pl_work_end(work);
 
 	pl_arg_text(&args, seller_id);
 	pl_arg_text(&args, currency);
-	pl_arg_int64(&args, funds.balance);
+	pl_arg_int64(&args, done.balance);
 	pl_arg_int64(&args, done.released);
 	pl_arg_int64(&args, done.written_off);
 	pl_execute(&show_covered, &args);

@@ -323,14 +323,15 @@ typedef struct PlSellerFunds
 	const char *seller_id;		/* given */
 	const char *currency;		/* given */
 	const PlAccount *payable;
-	const char *account_status; /* of it */
+	const char *account_status; /* of it; NULL: locked by somebody else */
 	int64		balance;		/* of it; negative: the seller owes the platform */
 	int64		pending;		/* captured, not settled */
 	int64		held;
 	int64		available;		/* may be below zero */
 } PlSellerFunds;
 
-extern void pl_lock_seller_funds(PlSellerFunds *funds, int n);
+extern void pl_lock_sellers(PlSellerFunds *funds, int n, bool waits);
+extern void pl_lock_seller_funds(PlSellerFunds *funds, int n, bool waits);
 
 /* payouts.c */
 
@@ -383,7 +384,7 @@ typedef struct PlReserveRelease
 	int64		amount;			/* now; when it was read, all that is held */
 } PlReserveRelease;
 
-extern PlReserveRelease *pl_lock_reserves(const char *seller_id, const char *currency, int limit, int *n);
+extern PlReserveRelease *pl_lock_reserves(const char *seller_id, const char *currency, bool waits, int limit, int *n);
 extern void pl_note_entry(PlEntry *entry, const char *note);
 extern void pl_release_reserves(PlWork *work, const PlReserveRelease *releases, int n, const char *note);
 extern void pl_reserve_of_capture(PlWork *work, const PlPayment *payment, const PlOrder *order,

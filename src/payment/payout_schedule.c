@@ -42,6 +42,7 @@ typedef struct Due
 	TimestampTz cut_off;
 	int64		minimum;		/* minor units */
 	const char *problem;		/* NULL: none */
+	bool		is_left;		/* its account is locked: for the next run */
 } Due;
 
 PG_FUNCTION_INFO_V1(pl_sql_run_payouts);
@@ -81,10 +82,11 @@ note_problem(Due *due, const ErrorData *obstacle)
 
 /*
  * Of n sellers, the payouts to those who have something available, at least
- * their minimum.  Locks their accounts.  *npayouts is their number.
+ * their minimum.  Locks their accounts; if not waits, sellers whose account
+ * somebody else has locked are left.  *npayouts is their number.
  */
 static PlNewPayout *
-choose_payouts(Due *due, int n, int *npayouts)
+choose_payouts(Due *due, int n, bool waits, int *npayouts)
 {
 	PlNewPayout *payouts = palloc0(sizeof(PlNewPayout) * Max(n, 1));
 	PlSellerFunds *funds = palloc0(sizeof(PlSellerFunds) * Max(n, 1));
@@ -104,13 +106,17 @@ choose_payouts(Due *due, int n, int *npayouts)
 		funds[npayable].currency = due[i].route.currency;
 		payable[npayable++] = &due[i];
 	}
-	pl_lock_seller_funds(funds, npayable);
+	pl_lock_seller_funds(funds, npayable, waits);
 
 	*npayouts = 0;
 	for (int i = 0; i < npayable; i++)
 	{
-		ErrorData  *obstacle = pl_account_obstacle(&funds[i]);
+		ErrorData  *obstacle;
 
+		payable[i]->is_left = funds[i].account_status == NULL;
+		if (payable[i]->is_left)
+			continue;
+		obstacle = pl_account_obstacle(&funds[i]);
 		if (obstacle != NULL)
 			note_problem(payable[i], obstacle);
 		else if (funds[i].available > 0 && funds[i].available >= payable[i]->minimum)
@@ -123,61 +129,69 @@ choose_payouts(Due *due, int n, int *npayouts)
 	return payouts;
 }
 
-static void
+/* The next cut-offs of those of n sellers that were dealt with.  Returns their number. */
+static int
 advance(const Due *due, int n, TimestampTz at)
 {
-	Datum	   *sellers = palloc(sizeof(Datum) * n);
-	Datum	   *currencies = palloc(sizeof(Datum) * n);
-	Datum	   *problems = palloc0(sizeof(Datum) * n);
-	bool	   *fine = palloc(sizeof(bool) * n);
+	Datum	   *sellers = palloc(sizeof(Datum) * Max(n, 1));
+	Datum	   *currencies = palloc(sizeof(Datum) * Max(n, 1));
+	Datum	   *problems = palloc0(sizeof(Datum) * Max(n, 1));
+	bool	   *is_fine = palloc(sizeof(bool) * Max(n, 1));
+	int			done = 0;
 	PlArgs		args = {0};
 
 	for (int i = 0; i < n; i++)
 	{
-		sellers[i] = CStringGetTextDatum(due[i].route.seller_id);
-		currencies[i] = CStringGetTextDatum(due[i].route.currency);
-		fine[i] = due[i].problem == NULL;
-		if (!fine[i])
-			problems[i] = CStringGetTextDatum(due[i].problem);
+		if (due[i].is_left)
+			continue;
+		sellers[done] = CStringGetTextDatum(due[i].route.seller_id);
+		currencies[done] = CStringGetTextDatum(due[i].route.currency);
+		is_fine[done] = due[i].problem == NULL;
+		if (!is_fine[done])
+			problems[done] = CStringGetTextDatum(due[i].problem);
+		done++;
 	}
-	pl_arg_array(&args, sellers, NULL, n, TEXTOID);
-	pl_arg_array(&args, currencies, NULL, n, TEXTOID);
-	pl_arg_array(&args, problems, fine, n, TEXTOID);
+	if (done == 0)
+		return 0;
+	pl_arg_array(&args, sellers, NULL, done, TEXTOID);
+	pl_arg_array(&args, currencies, NULL, done, TEXTOID);
+	pl_arg_array(&args, problems, is_fine, done, TEXTOID);
 	pl_arg_timestamp(&args, at);
 	pl_execute_latest(&advance_terms, &args);
+	return done;
 }
 
 /*
  * Pay out up to limit sellers whose cut-off is at or before at.  Leaves the
  * payouts as the last result.  Returns how many cut-offs were dealt with.
- * Locks the terms, skipping locked ones, then the sellers' accounts by id.
- * Needs an open SPI connection.
+ * Locks the terms, skipping locked ones, then the sellers' accounts by id,
+ * those that somebody else has locked only if waits.  Needs an open SPI
+ * connection.
  */
 static int
-run(TimestampTz at, int64 limit)
+run(TimestampTz at, int64 limit, bool waits)
 {
 	PlWork	   *work;
 	Due		   *due;
 	PlNewPayout *payouts;
 	int			n;
-	int			npayouts = 0;
+	int			npayouts;
+	int			done;
 
 	due = lock_due(at, limit, &n);
-	payouts = choose_payouts(due, n, &npayouts);
-	if (n > 0)
-	{
-		work = pl_work_begin("run_payouts");
-		pl_make_payouts(work, payouts, npayouts);
-		advance(due, n, at);
-		pl_work_end(work);
-	}
+	payouts = choose_payouts(due, n, waits, &npayouts);
+	work = pl_work_begin("run_payouts");
+	pl_make_payouts(work, payouts, npayouts);
+	done = advance(due, n, at);
+	pl_work_end(work);
 	pl_select_payouts(payouts, npayouts);
-	return n;
+	return done;
 }
 
 /*
  * For the keeper: pay out whose cut-off has come, a bounded number at once.
- * Returns how many were dealt with.  Opens its own SPI connection.
+ * Returns how many were dealt with.  Waits for nobody who keeps a seller's
+ * account locked.  Opens its own SPI connection.
  */
 int
 pl_run_due_payouts(void)
@@ -185,7 +199,7 @@ pl_run_due_payouts(void)
 	int			n;
 
 	pl_connect();
-	n = run(GetCurrentTimestamp(), PAY_OUT_AT_ONCE);
+	n = run(GetCurrentTimestamp(), PAY_OUT_AT_ONCE, false);
 	pl_finish();
 	return n;
 }
@@ -209,7 +223,7 @@ pl_sql_run_payouts(PG_FUNCTION_ARGS)
 				 errmsg("at must be a finite time")));
 	pl_connect();
 	pl_require_layout();
-	(void) run(at, PG_INT64_MAX);
+	(void) run(at, PG_INT64_MAX, true);
 	pl_return_rows(fcinfo);
 	pl_finish();
 	return (Datum) 0;

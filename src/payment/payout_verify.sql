@@ -57,9 +57,9 @@ AS $$ VALUES
 	 GROUP BY p.payout_id HAVING count(*) > 1
 	$q$),
 	('reserves_are_posted', false, 'every reserve was withheld and released by entries of its amounts for its seller', $q$
-	SELECT format('reserve of request %s for order %s: withheld %s, released %s of seller %s %s; posted are %s and %s of %s %s',
-				  psp_request_id, payment_order_id, coalesce(r.amount, 0), coalesce(r.released_amount, 0), r.seller_id, r.currency,
-				  coalesce(e.withheld, 0), coalesce(e.released, 0), e.seller_id, e.currency)
+	SELECT format('reserve of request %s for order %s: withheld %s, released %s of seller %s %s, posted are %s and %s of %s %s',
+				  psp_request_id, payment_order_id, coalesce(r.amount, 0), coalesce(r.released_amount, 0), coalesce(r.seller_id, 'none'), r.currency,
+				  coalesce(e.withheld, 0), coalesce(e.released, 0), coalesce(e.seller_id, 'none'), e.currency)
 	  FROM payledger.reserves r
 	  FULL JOIN (SELECT split_part(j.reference, ':', 2)::bigint AS psp_request_id, split_part(j.reference, ':', 3)::bigint AS payment_order_id,
 						j.payment_id, a.entity_id AS seller_id, a.currency,

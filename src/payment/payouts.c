@@ -265,7 +265,7 @@ request_payout(const char *seller_id, const char *currency, int64 amount)
 	obstacle = pl_payout_obstacle(&route);
 	if (obstacle == NULL)
 	{
-		pl_lock_seller_funds(&funds, 1);
+		pl_lock_seller_funds(&funds, 1, true);
 		obstacle = pl_account_obstacle(&funds);
 	}
 	if (obstacle != NULL)

@@ -42,12 +42,14 @@ static PlQuery lock_of_capture = {
 	"	AND r.released_amount < r.amount FOR NO KEY UPDATE", 3, {INT8OID, INT8OID, INT8OID}
 };
 
-static PlQuery lock_of_seller = {
-	"SELECT " RESERVE_COLUMNS " FROM payledger.reserves r"
-	" WHERE r.seller_id = $1 AND r.currency = $2 AND r.released_amount < r.amount"
-	" ORDER BY r.release_at, r.payment_id, r.psp_request_id, r.payment_order_id LIMIT $3 FOR NO KEY UPDATE",
-	3, {TEXTOID, TEXTOID, INT4OID}
-};
+#define LOCK_OF_SELLER \
+	"SELECT " RESERVE_COLUMNS " FROM payledger.reserves r" \
+	" WHERE r.seller_id = $1 AND r.currency = $2 AND r.released_amount < r.amount" \
+	" ORDER BY r.release_at, r.payment_id, r.psp_request_id, r.payment_order_id LIMIT $3 FOR NO KEY UPDATE"
+
+static PlQuery lock_of_seller = {LOCK_OF_SELLER, 3, {TEXTOID, TEXTOID, INT4OID}};
+
+static PlQuery lock_free_of_seller = {LOCK_OF_SELLER " SKIP LOCKED", 3, {TEXTOID, TEXTOID, INT4OID}};
 
 /* A closed account must not keep the reserves of all others. */
 static PlQuery lock_due = {
@@ -145,17 +147,18 @@ read_reserves(int n)
 /*
  * Lock up to limit rows of which something is held of the seller, the ones that
  * are due first before the others, and read them; palloc'd, *n is their number.
- * Waits for who releases them.  Needs an open SPI connection.
+ * Rows that somebody else releases are waited for or, if not waits, left.
+ * Needs an open SPI connection.
  */
 PlReserveRelease *
-pl_lock_reserves(const char *seller_id, const char *currency, int limit, int *n)
+pl_lock_reserves(const char *seller_id, const char *currency, bool waits, int limit, int *n)
 {
 	PlArgs		args = {0};
 
 	pl_arg_text(&args, seller_id);
 	pl_arg_text(&args, currency);
 	pl_arg_int32(&args, limit);
-	*n = pl_execute_latest(&lock_of_seller, &args);
+	*n = pl_execute_latest(waits ? &lock_of_seller : &lock_free_of_seller, &args);
 	return read_reserves(*n);
 }
 

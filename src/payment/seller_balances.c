@@ -14,6 +14,12 @@
 #include "payment/payment.h"
 #include "utils/builtins.h"
 
+/* Those that nobody else has locked. */
+static PlQuery lock_free_accounts = {
+	"SELECT a.account_id FROM payledger.accounts a"
+	" WHERE a.account_id = ANY ($1) ORDER BY a.account_id FOR NO KEY UPDATE SKIP LOCKED", 1, {INT8ARRAYOID}
+};
+
 /* OFFSET keeps the planner from joining all sellers first. */
 static PlQuery select_funds = {
 	"SELECT b.balance, b.pending, b.held, b.available"
@@ -24,14 +30,36 @@ static PlQuery select_funds = {
 	" ORDER BY u.n", 2, {TEXTARRAYOID, TEXTARRAYOID}
 };
 
-/* Lock the accounts in the order of their ids, and note their states. */
-static void
-lock_accounts(PlSellerFunds *funds, int n)
+/* Of n accounts, sorted, keep those that could be locked.  Returns their number. */
+static int
+lock_free(int64 *ids, int n)
 {
-	const char **codes = palloc(sizeof(char *) * n);
-	int64	   *ids = palloc(sizeof(int64) * n);
-	PlLimits   *limits;
+	PlArgs		args = {0};
 
+	pl_arg_ids(&args, ids, n);
+	n = pl_execute_latest(&lock_free_accounts, &args);
+	for (int i = 0; i < n; i++)
+		ids[i] = pl_get_int64(i, 1);
+	return n;
+}
+
+/*
+ * Lock the payable accounts of n distinct sellers, in the order of their ids,
+ * until the end of the transaction, and note their states.  An account that
+ * somebody else has locked is waited for or, if not waits, left: its
+ * account_status is NULL.  Locks: the journal ROW EXCLUSIVE, the accounts' rows.
+ * Needs an open SPI connection.
+ */
+void
+pl_lock_sellers(PlSellerFunds *funds, int n, bool waits)
+{
+	const char **codes = palloc(sizeof(char *) * Max(n, 1));
+	int64	   *ids = palloc(sizeof(int64) * Max(n, 1));
+	PlLimits   *limits;
+	int			nlocked = n;
+
+	if (n == 0)
+		return;
 	for (int i = 0; i < n; i++)
 		codes[i] = pl_account_code("MERCHANT_PAYABLE", funds[i].seller_id, funds[i].currency);
 	pl_open_accounts(codes, n);
@@ -44,19 +72,23 @@ lock_accounts(PlSellerFunds *funds, int n)
 
 	/* an operator who suspends an account waits for those who post to it */
 	(void) pl_lock_journal();
-	limits = pl_limits_lock(ids, n);
+	if (!waits)
+		nlocked = lock_free(ids, n);
+	limits = pl_limits_lock(ids, nlocked);
 	for (int i = 0; i < n; i++)
-		funds[i].account_status = pl_limits_find(limits, n, funds[i].payable->account_id)->status;
+	{
+		PlLimits   *found = pl_limits_find(limits, nlocked, funds[i].payable->account_id);
+
+		funds[i].account_status = found ? found->status : NULL;
+	}
 }
 
 /*
- * Lock the payable accounts of n distinct sellers, in the order of their ids,
- * until the end of the transaction, and read what they have as of this moment.
- * 22003 if a balance passes a bigint.  Locks: the journal ROW EXCLUSIVE, the
- * accounts' rows.  Needs an open SPI connection.
+ * The same, and read what they have as of this moment.  22003 if a balance
+ * passes a bigint.
  */
 void
-pl_lock_seller_funds(PlSellerFunds *funds, int n)
+pl_lock_seller_funds(PlSellerFunds *funds, int n, bool waits)
 {
 	Datum	   *sellers = palloc(sizeof(Datum) * Max(n, 1));
 	Datum	   *currencies = palloc(sizeof(Datum) * Max(n, 1));
@@ -64,7 +96,7 @@ pl_lock_seller_funds(PlSellerFunds *funds, int n)
 
 	if (n == 0)
 		return;
-	lock_accounts(funds, n);
+	pl_lock_sellers(funds, n, waits);
 	for (int i = 0; i < n; i++)
 	{
 		sellers[i] = CStringGetTextDatum(funds[i].seller_id);
