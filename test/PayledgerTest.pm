@@ -464,6 +464,7 @@ sub check_ledger
 					   FROM payledger.journal_entries e
 					   JOIN payledger.postings s USING (journal_entry_id)
 					   JOIN payledger.accounts a ON a.account_id = s.account_id AND a.account_type = 'PSP_RECEIVABLES'
+					  WHERE e.entry_type IN ('CAPTURE', 'CAPTURE_REVERSAL')
 					  GROUP BY 1) j USING (payment_id)
 		 WHERE p.captured_amount <> coalesce(j.captured, 0)
 		SQL

@@ -30,6 +30,7 @@ static PlQuery forget_expiry = {
 
 PG_FUNCTION_INFO_V1(pl_sql_cancel_payment_order);
 PG_FUNCTION_INFO_V1(pl_sql_void_payment);
+PG_FUNCTION_INFO_V1(pl_sql_expire_authorizations);
 
 static char *
 voided_data(const PlPayment *payment)
@@ -190,4 +191,19 @@ pl_expire_authorizations(void)
 		expire(work, ids[i]);
 	pl_work_end(work);
 	return n;
+}
+
+/*
+ * expire_authorizations() RETURNS int
+ */
+Datum
+pl_sql_expire_authorizations(PG_FUNCTION_ARGS)
+{
+	int			n;
+
+	pl_connect();
+	pl_require_layout();
+	n = pl_expire_authorizations();
+	pl_finish();
+	PG_RETURN_INT32(n);
 }

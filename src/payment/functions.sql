@@ -128,3 +128,11 @@ CREATE FUNCTION void_payment(payment_id bigint) RETURNS text
 REVOKE ALL ON FUNCTION void_payment(bigint) FROM PUBLIC;
 COMMENT ON FUNCTION void_payment(bigint) IS
 'Gives a whole payment back uncaptured and cancels it at the PSP. Returns VOIDED. Errors: PL001 something of it is captured or asked to be captured, PL007 no such payment. Example: SELECT payledger.void_payment(payment_id) FROM payledger.payments WHERE order_id = ''ORDER-1'';';
+
+CREATE FUNCTION expire_authorizations() RETURNS int
+	AS 'MODULE_PATHNAME', 'pl_sql_expire_authorizations'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+REVOKE ALL ON FUNCTION expire_authorizations() FROM PUBLIC;
+COMMENT ON FUNCTION expire_authorizations() IS
+'Gives back what nobody captured of authorizations that expire within the hour, at most 100 of them, and sends what is planned onto them. Returns their number. The keeper does this every minute. Errors: PL010 not set up. Example: SELECT payledger.expire_authorizations();';

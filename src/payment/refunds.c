@@ -57,6 +57,7 @@ check_amount(const char *object, int64 id, int64 amount, int64 refundable, int64
 	if (amount > refundable)
 		ereport(ERROR,
 				(errcode(ERRCODE_PL_AMOUNT_EXCEEDED),
+				 refundable == 0 ? errmsg("nothing is left to refund of %s " INT64_FORMAT, object, id) :
 				 errmsg("amount " INT64_FORMAT " is above what is left to refund of %s " INT64_FORMAT,
 						amount, object, id),
 				 errdetail("Of " INT64_FORMAT " captured, " INT64_FORMAT " are left; disputes took " INT64_FORMAT ".",

@@ -92,9 +92,19 @@ can_be_reversed(const PlOrder *order, int64 amount)
 	return false;
 }
 
+/*
+ * Ask the PSP again when what is under way may be decided.  An operator, whose
+ * word is about the capture's own request, has to come back.
+ */
 static void
-ask_again(PlWork *work, const PlRequest *request)
+put_off(PlWork *work, const PlRequest *request, const PlOrder *order)
 {
+	if (request->follows == request->psp_request_id)
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_ILLEGAL_TRANSITION),
+				 errmsg("capture of payment_order " INT64_FORMAT " cannot be reversed yet", order->payment_order_id),
+				 errdetail("A capture or refund of it is under way."),
+				 errhint("Try again when that is decided.")));
 	pl_request_add(work, &(PlNewRequest) {
 		.payment_id = request->payment_id,
 		.gateway = request->gateway,
@@ -137,7 +147,7 @@ pl_apply_capture_reversal(PlWork *work, const PlRequest *request, const PlOutcom
 			continue;
 		if (!can_be_reversed(order, amount))
 		{
-			ask_again(work, request);
+			put_off(work, request, order);
 			return;
 		}
 		reversed = lappend(reversed, order);

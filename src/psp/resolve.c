@@ -20,6 +20,15 @@ static PlQuery select_request = {
 	" WHERE psp_request_id = $1 AND status IN ('UNKNOWN', 'PARKED')", 1, {INT8OID}
 };
 
+/* One that succeeded may be reported failed later; no index leads to it. */
+static PlQuery select_succeeded = {
+	"SELECT psp_request_id, payment_id, gateway, operation::text, target, amount, currency,"
+	"  payment_method, parameters::text, idempotency_key, attempt, first_sent_at, psp_reference,"
+	"  status::text, NULL::bigint, NULL::text"
+	" FROM payledger.psp_requests"
+	" WHERE psp_request_id = $1 AND status = 'SUCCEEDED' AND operation IN ('CAPTURE', 'REFUND', 'PAYOUT')", 1, {INT8OID}
+};
+
 /* Only to say why there is none: no index leads here. */
 static PlQuery select_status = {
 	"SELECT status::text FROM payledger.psp_requests WHERE psp_request_id = $1", 1, {INT8OID}
@@ -33,9 +42,13 @@ static PlQuery resolve_row = {
 	"UPDATE payledger.psp_requests SET status = $3::payledger.psp_request_status,"
 	"  psp_reference = coalesce($4, psp_reference), reply_code = 'resolved', reply_message = $5,"
 	"  updated_at = $6"
-	" WHERE payment_id = $1 AND psp_request_id = $2 AND status IN ('UNKNOWN', 'PARKED')"
-	" RETURNING psp_request_id, status::text",
+	" WHERE payment_id = $1 AND psp_request_id = $2 AND status IN ('UNKNOWN', 'PARKED')",
 	6, {INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
+};
+
+static PlQuery return_row = {
+	"SELECT psp_request_id, status::text FROM payledger.psp_requests WHERE payment_id = $1 AND psp_request_id = $2",
+	2, {INT8OID, INT8OID}
 };
 
 PG_FUNCTION_INFO_V1(pl_sql_resolve_request);
@@ -45,23 +58,28 @@ outcome_by_name(int64 id, const char *name)
 {
 	if (strcmp(name, "SUCCEEDED") == 0)
 		return PL_OUTCOME_SUCCEEDED;
+	if (strcmp(name, "REVERSED") == 0)
+		return PL_OUTCOME_REVERSED;
 	if (strcmp(name, "REFUSED") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("outcome of psp_request " INT64_FORMAT " must be SUCCEEDED or REFUSED", id)));
+				 errmsg("outcome of psp_request " INT64_FORMAT " must be SUCCEEDED, REFUSED or REVERSED", id)));
 	return PL_OUTCOME_REFUSED;
 }
 
-/* The open request of that id; PL007 or PL001 if there is none. */
+/*
+ * The request of that id that waits for an operator, or, if it is reported
+ * failed later, that succeeded; PL007 or PL001 if there is none.
+ */
 static PlRequest *
-find_request(int64 id, const char *outcome)
+find_request(int64 id, const char *outcome, bool is_reversed)
 {
 	PlRequest  *request = palloc0(sizeof(PlRequest));
 	PlArgs		args = {0};
 	bool		isnull;
 
 	pl_arg_int64(&args, id);
-	if (pl_execute(&select_request, &args) == 0)
+	if (pl_execute(&select_request, &args) == 0 && (!is_reversed || pl_execute(&select_succeeded, &args) == 0))
 	{
 		if (pl_execute(&select_status, &args) == 0)
 			ereport(ERROR,
@@ -72,7 +90,7 @@ find_request(int64 id, const char *outcome)
 				 errmsg("psp_request " INT64_FORMAT " must not go from %s to %s by an operator",
 						id, pl_get_text(0, 1), outcome),
 				 errdetail("machine psp_request, from %s, to %s", pl_get_text(0, 1), outcome),
-				 errhint("Only a request that is UNKNOWN or PARKED waits for an operator.")));
+				 errhint("Only a request that is UNKNOWN or PARKED waits for an operator; a capture, refund or payout that SUCCEEDED may be REVERSED.")));
 	}
 	request->psp_request_id = id;
 	request->payment_id = pl_get_int64(0, 2);
@@ -89,7 +107,43 @@ find_request(int64 id, const char *outcome)
 	request->attempt = pl_get_int32(0, 11);
 	request->first_sent_at = pl_isnull(0, 12) ? 0 : DatumGetTimestampTz(pl_get_datum(0, 12, &isnull));
 	request->psp_reference = pl_get_text(0, 13);
+	if (strcmp(pl_get_text(0, 14), "SUCCEEDED") == 0)
+	{
+		request->follows = id;
+		request->operation = PL_OP_RETRIEVE;
+	}
 	return request;
+}
+
+/* The row of a request that an operator decided; one that succeeded stays as it is. */
+static void
+store_decision(const PlRequest *request, const PlOutcome *outcome, TimestampTz now)
+{
+	PlArgs		args = {0};
+
+	if (request->follows == request->psp_request_id)
+		return;
+	pl_arg_int64(&args, request->payment_id);
+	pl_arg_int64(&args, request->psp_request_id);
+	pl_arg_text(&args, outcome->class == PL_OUTCOME_REFUSED ? "REFUSED" : "SUCCEEDED");
+	pl_arg_text(&args, outcome->psp_reference);
+	pl_arg_text(&args, outcome->message);
+	pl_arg_timestamp(&args, now);
+	if (pl_execute(&resolve_row, &args) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_ILLEGAL_TRANSITION),
+				 errmsg("psp_request " INT64_FORMAT " was decided by somebody else meanwhile",
+						request->psp_request_id)));
+}
+
+/* Only what was done can be taken back, and that is asked about. */
+static void
+check_reversal(const PlRequest *request, PlOutcomeClass class)
+{
+	if (class == PL_OUTCOME_REVERSED && request->follows == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_ILLEGAL_TRANSITION),
+				 errmsg("psp_request " INT64_FORMAT " must not be REVERSED before it SUCCEEDED", request->psp_request_id)));
 }
 
 /* Captures name the PSP's payment, so an authorization must bring its id. */
@@ -133,7 +187,8 @@ pl_sql_resolve_request(PG_FUNCTION_ARGS)
 	pl_check_text("note", note, MAX_NOTE);
 	if (reference != NULL)
 		pl_check_text("psp_reference", reference, 255);
-	request = find_request(id, name);
+	request = find_request(id, name, outcome.class == PL_OUTCOME_REVERSED);
+	check_reversal(request, outcome.class);
 	if (reference == NULL)
 		reference = unconstify(char *, request->psp_reference);
 	if (outcome.class == PL_OUTCOME_SUCCEEDED)
@@ -146,18 +201,12 @@ pl_sql_resolve_request(PG_FUNCTION_ARGS)
 	work = pl_work_begin("resolve_request");
 	pl_apply_outcome(work, request, &outcome);
 	pl_history_cause(psprintf("resolve_request: %s", note));
+	store_decision(request, &outcome, work->now);
+	pl_work_end(work);
 	pl_arg_int64(&args, request->payment_id);
 	pl_arg_int64(&args, id);
-	pl_arg_text(&args, name);
-	pl_arg_text(&args, reference);
-	pl_arg_text(&args, note);
-	pl_arg_timestamp(&args, work->now);
-	if (pl_execute(&resolve_row, &args) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_PL_ILLEGAL_TRANSITION),
-				 errmsg("psp_request " INT64_FORMAT " was decided by somebody else meanwhile", id)));
+	pl_execute(&return_row, &args);
 	pl_return_rows(fcinfo);
-	pl_work_end(work);
 	pl_finish();
 	return (Datum) 0;
 }

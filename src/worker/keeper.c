@@ -12,6 +12,7 @@
 #include "ledger/ledger.h"
 #include "miscadmin.h"
 #include "outbox/outbox.h"
+#include "payment/payment.h"
 #include "psp/psp.h"
 #include "worker/worker.h"
 
@@ -81,6 +82,15 @@ expire_left_over_holds(void)
 	return false;
 }
 
+static bool
+expire_authorizations(void)
+{
+	int			expired = pl_expire_authorizations();
+
+	pl_worker_count(expired);
+	return expired > 0;
+}
+
 typedef struct Duty
 {
 	const char *name;
@@ -97,6 +107,7 @@ static Duty duties[] = {
 	{"folding postings", fold_postings, 1000, pl_fold_is_due},
 	{"expiring holds", expire_holds, 1000},
 	{"left-over holds", expire_left_over_holds, 5000},
+	{"expiring authorizations", expire_authorizations, 60000},
 	{"idempotency keys", forget_idempotency_keys, 60000},
 };
 
