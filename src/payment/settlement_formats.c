@@ -283,24 +283,17 @@ read_units(const Reader *reader, const char *name, const JsonbValue *value, int 
 	return DatumGetInt64(DirectFunctionCall1(numeric_int8, number));
 }
 
-/*
- * A time written year first, in UTC unless it says otherwise, so that its
- * meaning hangs on no setting of the session.  22023 for anything else.
- */
-static TimestampTz
-parse_time(const Reader *reader, const char *name, char *text)
+/* What PostgreSQL makes of a time; false if it is none. */
+static bool
+try_time(const char *text, TimestampTz *result)
 {
 	MemoryContext oldcontext = CurrentMemoryContext;
-	volatile Datum result = (Datum) 0;
-	volatile bool failed = strlen(text) < 10 || strspn(text, "0123456789") != 4 || text[4] != '-';
+	volatile bool is_time = true;
 
-	if (!failed && strpbrk(text + 10, "+-ABCDEFGHIJKLMNOPQRSUVWXYZabcdefghijklmnopqrstuvwxyz") == NULL)
-		text = psprintf("%s UTC", text);
 	PG_TRY();
 	{
-		if (!failed)
-			result = DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
-										 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+		*result = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
+														  ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 	}
 	PG_CATCH();
 	{
@@ -309,12 +302,27 @@ parse_time(const Reader *reader, const char *name, char *text)
 			PG_RE_THROW();
 		MemoryContextSwitchTo(oldcontext);
 		FlushErrorState();
-		failed = true;
+		is_time = false;
 	}
 	PG_END_TRY();
-	if (failed || TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(result)))
+	return is_time;
+}
+
+/*
+ * A time written year first, in UTC unless it says otherwise, so that its
+ * meaning hangs on no setting of the session.  22023 for anything else.
+ */
+static TimestampTz
+parse_time(const Reader *reader, const char *name, const char *text)
+{
+	static const char zone_marks[] = "+-ABCDEFGHIJKLMNOPQRSUVWXYZabcdefghijklmnopqrstuvwxyz";
+	TimestampTz result;
+
+	if (strlen(text) < 10 || strspn(text, "0123456789") != 4 || text[4] != '-' ||
+		!try_time(strpbrk(text + 10, zone_marks) == NULL ? psprintf("%s UTC", text) : text, &result) ||
+		TIMESTAMP_NOT_FINITE(result))
 		wrong_member(reader, name, "a time such as 2025-01-31 10:30:00");
-	return DatumGetTimestampTz(result);
+	return result;
 }
 
 static TimestampTz
