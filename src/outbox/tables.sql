@@ -24,6 +24,8 @@ CREATE TABLE payledger.outbox_events (
 	PRIMARY KEY (seq)
 ) PARTITION BY RANGE (seq);
 CREATE INDEX outbox_events_transaction ON payledger.outbox_events (transaction_no, seq);
+/* the ids of an aggregate's events are a range, and grow with time: its pages are written once */
+CREATE INDEX outbox_events_id ON payledger.outbox_events (id);
 COMMENT ON TABLE payledger.outbox_events IS
 'Transactional outbox: append-only, one row for each event, in the columns of Debezium''s Event Router (route by aggregatetype, key from event_key, payload as is). Partitions are dropped whole once published and older than payledger.outbox_retention.';
 COMMENT ON COLUMN payledger.outbox_events.aggregatetype IS 'payment, ledger or payout: the topic is payledger.topic_prefix, a dot and this';

@@ -35,10 +35,11 @@ check_positive(const char *object, int64 id, int64 amount)
 
 /* The order can be captured, and by that much.  Raises 22023, PL001, PL005, 0A000. */
 static void
-check_order(const PlPayment *payment, const PlOrder *order, const CaptureRequest *asked, int64 amount)
+check_order(const PlPayment *payment, bool multicapture, const PlOrder *order, const CaptureRequest *asked,
+			int64 amount)
 {
 	if (pl_capturable(order) == 0 ||
-		(!payment->multicapture && strcmp(order->status, "INITIATED_PENDING") != 0))
+		(!multicapture && strcmp(order->status, "INITIATED_PENDING") != 0))
 		pl_illegal_transition("payment_order", order->payment_order_id, order->status, "CAPTURE_REQUESTED");
 	check_positive("payment_order", order->payment_order_id, amount);
 	if (amount > pl_capturable(order))
@@ -48,7 +49,7 @@ check_order(const PlPayment *payment, const PlOrder *order, const CaptureRequest
 						amount, order->payment_order_id),
 				 errdetail("It authorized " INT64_FORMAT ", of which " INT64_FORMAT " can still be captured.",
 						   order->amount, pl_capturable(order))));
-	if (!payment->multicapture && !asked->is_final)
+	if (!multicapture && !asked->is_final)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("gateway %s captures an authorization once", payment->gateway),
@@ -100,9 +101,11 @@ void
 pl_send_planned_captures(PlWork *work, const PlPayment *payment, List *orders)
 {
 	int64		planned = 0;
+	PlCapabilities capabilities;
 	ListCell   *cell;
 
-	if (payment->multicapture)
+	pl_read_capabilities(payment, &capabilities);
+	if (capabilities.multicapture)
 		return;
 	foreach(cell, orders)
 	{
@@ -122,7 +125,8 @@ pl_send_planned_captures(PlWork *work, const PlPayment *payment, List *orders)
  * kept either.
  */
 static void
-ask_for_order(PlWork *work, PlPayment *payment, List *orders, PlOrder *order, int64 amount, bool is_final)
+ask_for_order(PlWork *work, PlPayment *payment, bool multicapture, List *orders, PlOrder *order, int64 amount,
+			  bool is_final)
 {
 	order->capture_pending_amount = pl_add_amount(order->capture_pending_amount, amount);
 	if (strcmp(order->status, "INITIATED_PENDING") == 0)
@@ -130,7 +134,7 @@ ask_for_order(PlWork *work, PlPayment *payment, List *orders, PlOrder *order, in
 	if (is_final)
 		pl_release_order(work, payment, order, pl_capturable(order));
 	pl_order_event(work, payment, "payment_order_capture_requested", order, amount, "CAPTURE_REQUESTED");
-	if (payment->multicapture)
+	if (multicapture)
 		add_request(work, payment, order->payment_order_id, amount, is_last_capture(orders, amount));
 }
 
@@ -158,6 +162,7 @@ pl_sql_capture(PG_FUNCTION_ARGS)
 	if (!pl_idempotency_replay(fcinfo, &claim, "capture", key, request_text))
 	{
 		PlPayment	payment;
+		PlCapabilities capabilities;
 		PlOrder    *order;
 		List	   *orders;
 		PlWork	   *work;
@@ -166,11 +171,12 @@ pl_sql_capture(PG_FUNCTION_ARGS)
 		pl_lock_payment_of(order_id, &payment);
 		orders = pl_read_orders(payment.payment_id);
 		order = pl_find_order(orders, order_id);
+		pl_read_capabilities(&payment, &capabilities);
 		amount = asked.is_whole ? pl_capturable(order) : asked.amount;
-		check_order(&payment, order, &asked, amount);
+		check_order(&payment, capabilities.multicapture, order, &asked, amount);
 
 		work = pl_work_begin("capture");
-		ask_for_order(work, &payment, orders, order, amount, asked.is_final);
+		ask_for_order(work, &payment, capabilities.multicapture, orders, order, amount, asked.is_final);
 		pl_send_planned_captures(work, &payment, orders);
 		pl_store_payment(work, &payment);
 		pl_store_orders(work, &payment, list_make1(order));
@@ -204,8 +210,10 @@ ask_for_payment(PlWork *work, PlPayment *payment, List *orders, List *open, int6
 	int			n = list_length(open);
 	int64	   *weights = palloc(sizeof(int64) * n);
 	int64	   *shares = palloc(sizeof(int64) * n);
+	PlCapabilities capabilities;
 	ListCell   *cell;
 
+	pl_read_capabilities(payment, &capabilities);
 	foreach(cell, open)
 		weights[foreach_current_index(cell)] = pl_capturable(lfirst(cell));
 	pl_allocate(amount, weights, n, shares);
@@ -224,7 +232,8 @@ ask_for_payment(PlWork *work, PlPayment *payment, List *orders, List *open, int6
 	}
 	foreach(cell, open)
 		if (shares[foreach_current_index(cell)] > 0)
-			ask_for_order(work, payment, orders, lfirst(cell), shares[foreach_current_index(cell)], true);
+			ask_for_order(work, payment, capabilities.multicapture, orders, lfirst(cell),
+						  shares[foreach_current_index(cell)], true);
 }
 
 static uint64

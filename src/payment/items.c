@@ -37,6 +37,15 @@ static PlQuery insert_items = {
 		TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID}
 };
 
+/* Most units note one, and arrays of one are dear. */
+static PlQuery insert_item = {
+	"INSERT INTO payledger.settlement_items"
+	" (settlement_item_id, payment_id, payment_order_id, object_id, kind, gateway, psp_reference,"
+	"  seller_id, currency, amount, occurred_at)"
+	" VALUES ($1, $2, $3, $4, $5::payledger.settlement_item_kind, $6, $7, $8, $9, $10, $11)",
+	11, {INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TIMESTAMPTZOID}
+};
+
 /*
  * Note what the PSP owes for an order of the payment (amount > 0) or takes
  * back (< 0), minor units; zero is nothing.  kind is a label of
@@ -64,6 +73,25 @@ pl_item_add(PlWork *work, const PlPayment *payment, const PlOrder *order,
 	work->items = lappend(work->items, item);
 }
 
+static void
+insert_one(const OpenItem *item, TimestampTz now)
+{
+	PlArgs		args = {0};
+
+	pl_arg_int64(&args, pl_next_id());
+	pl_arg_int64(&args, item->payment_id);
+	pl_arg_int64(&args, item->payment_order_id);
+	pl_arg_int64(&args, item->object_id);
+	pl_arg_text(&args, item->kind);
+	pl_arg_text(&args, item->gateway);
+	pl_arg_text(&args, item->psp_reference);
+	pl_arg_text(&args, item->seller_id);
+	pl_arg_text(&args, item->currency);
+	pl_arg_int64(&args, item->amount);
+	pl_arg_timestamp(&args, now);
+	pl_execute(&insert_item, &args);
+}
+
 /*
  * Write the items of the unit with one statement.  Needs an open SPI
  * connection.
@@ -82,6 +110,11 @@ pl_items_insert(PlWork *work)
 
 	if (n == 0)
 		return;
+	if (n == 1)
+	{
+		insert_one(linitial(work->items), work->now);
+		return;
+	}
 	for (int c = 0; c < ITEM_COLUMNS; c++)
 		columns[c] = palloc0(sizeof(Datum) * n);
 	reference_nulls = palloc(sizeof(bool) * n);

@@ -18,10 +18,12 @@ static PlQuery find_payment = {
 
 static PlQuery lock_payment = {
 	"SELECT p.gateway, p.psp_reference, p.event_version, p.traceparent, p.currency, p.status::text,"
-	" p.total_amount, p.order_id, p.captured_amount, p.refunded_amount, p.voided_amount,"
-	" coalesce(g.multicapture, true), coalesce(g.keeps_remainder, true)"
-	" FROM payledger.payments p LEFT JOIN payledger.gateways g ON g.gateway = p.gateway"
-	" WHERE p.payment_id = $1 FOR NO KEY UPDATE OF p", 1, {INT8OID}
+	" p.total_amount, p.order_id, p.captured_amount, p.refunded_amount, p.voided_amount"
+	" FROM payledger.payments p WHERE p.payment_id = $1 FOR NO KEY UPDATE", 1, {INT8OID}
+};
+
+static PlQuery find_gateway = {
+	"SELECT multicapture, keeps_remainder FROM payledger.gateways WHERE gateway = $1", 1, {TEXTOID}
 };
 
 static PlQuery select_orders = {
@@ -54,6 +56,17 @@ static PlQuery update_orders = {
 	15, {INT8OID, INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
 		INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID,
 	TIMESTAMPTZOID}
+};
+
+/* All orders but a few are changed alone, and arrays of one are dear. */
+static PlQuery update_order = {
+	"UPDATE payledger.payment_orders SET status = $3::payledger.payment_order_status,"
+	" captured_amount = $4, refunded_amount = $5, capture_pending_amount = $6, voided_amount = $7,"
+	" refund_pending_amount = $8, disputed_amount = $9, commission_amount = $10,"
+	" commission_refunded_amount = $11, commission_rule_id = nullif($12, 0), retry_count = $13,"
+	" failure_code = $14, updated_at = $15 WHERE payment_id = $1 AND payment_order_id = $2",
+	15, {INT8OID, INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
+		INT8OID, INT4OID, TEXTOID, TIMESTAMPTZOID}
 };
 
 static PlQuery return_order = {
@@ -91,8 +104,23 @@ pl_lock_payment(int64 payment_id, PlPayment *payment)
 	payment->captured_amount = pl_get_int64(0, 9);
 	payment->refunded_amount = pl_get_int64(0, 10);
 	payment->voided_amount = pl_get_int64(0, 11);
-	payment->multicapture = pl_get_bool(0, 12);
-	payment->keeps_remainder = pl_get_bool(0, 13);
+}
+
+/*
+ * What the gateway of a payment can do.
+ */
+void
+pl_read_capabilities(const PlPayment *payment, PlCapabilities *capabilities)
+{
+	PlArgs		args = {0};
+
+	pl_arg_text(&args, payment->gateway);
+	if (pl_execute(&find_gateway, &args) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_NOT_FOUND),
+				 errmsg("gateway %s of payment " INT64_FORMAT " does not exist", payment->gateway, payment->payment_id)));
+	capabilities->multicapture = pl_get_bool(0, 1);
+	capabilities->keeps_remainder = pl_get_bool(0, 2);
 }
 
 /*
@@ -228,6 +256,31 @@ pl_store_payment(PlWork *work, const PlPayment *payment)
 	pl_execute(&update_payment, &args);
 }
 
+static void
+store_order(PlWork *work, const PlPayment *payment, const PlOrder *order)
+{
+	PlArgs		args = {0};
+
+	pl_arg_int64(&args, payment->payment_id);
+	pl_arg_int64(&args, order->payment_order_id);
+	pl_arg_text(&args, order->status);
+	pl_arg_int64(&args, order->captured_amount);
+	pl_arg_int64(&args, order->refunded_amount);
+	pl_arg_int64(&args, order->capture_pending_amount);
+	pl_arg_int64(&args, order->voided_amount);
+	pl_arg_int64(&args, order->refund_pending_amount);
+	pl_arg_int64(&args, order->disputed_amount);
+	pl_arg_int64(&args, order->commission_amount);
+	pl_arg_int64(&args, order->commission_refunded_amount);
+	pl_arg_int64(&args, order->commission_rule_id);
+	pl_arg_int32(&args, order->retry_count);
+	pl_arg_text(&args, order->failure_code);
+	pl_arg_timestamp(&args, work->now);
+	if (pl_execute(&update_order, &args) != 1)
+		elog(ERROR, "could not find order " INT64_FORMAT " of payment " INT64_FORMAT,
+			 order->payment_order_id, payment->payment_id);
+}
+
 /*
  * Store these orders of a locked payment.
  */
@@ -244,6 +297,11 @@ pl_store_orders(PlWork *work, const PlPayment *payment, List *orders)
 	PlArgs		args = {0};
 	ListCell   *cell;
 
+	if (n == 1)
+	{
+		store_order(work, payment, linitial(orders));
+		return;
+	}
 	for (int c = 0; c < ORDER_COLUMNS; c++)
 		columns[c] = palloc0(sizeof(Datum) * n);
 	foreach(cell, orders)

@@ -202,9 +202,14 @@ typedef struct PlPayment
 	int64		voided_amount;
 	int64		event_version;	/* raised with each event */
 	char	   *traceparent;
-	bool		multicapture;	/* of the gateway */
-	bool		keeps_remainder;
 } PlPayment;
+
+/* What its gateway can do: the columns of payledger.gateways. */
+typedef struct PlCapabilities
+{
+	bool		multicapture;
+	bool		keeps_remainder;
+} PlCapabilities;
 
 /* A payment order; its payment's lock covers it. */
 typedef struct PlOrder
@@ -227,6 +232,7 @@ typedef struct PlOrder
 } PlOrder;
 
 extern void pl_lock_payment(int64 payment_id, PlPayment *payment);
+extern void pl_read_capabilities(const PlPayment *payment, PlCapabilities *capabilities);
 extern List *pl_read_orders(int64 payment_id);	/* of PlOrder, by id */
 extern PlOrder *pl_find_order(List *orders, int64 payment_order_id);
 extern void pl_lock_payment_of(int64 payment_order_id, PlPayment *payment);
@@ -275,6 +281,37 @@ extern void pl_apply_refund(PlWork *work, const PlRequest *request, const PlOutc
 extern void pl_refund_failed(PlWork *work, PlPayment *payment, PlOrder *order, int64 refund_id, const char *code);
 extern void pl_refund_event(PlWork *work, PlPayment *payment, const char *type, int64 refund_id,
 							const PlOrder *order, int64 amount, const char *status, const char *code);
+
+/* disputes.c */
+
+/* A dispute; its payment's lock covers it.  Amounts in minor units. */
+typedef struct PlDispute
+{
+	int64		dispute_id;
+	int64		payment_order_id;
+	const char *psp_reference;
+	const char *reason;			/* NULL: none given */
+	int64		amount;
+	int64		fee;
+	bool		fee_returned;
+	bool		borne_by_seller;
+	const char *status;
+	int			round;
+	TimestampTz evidence_due_at;	/* 0: not known */
+} PlDispute;
+
+extern void pl_return_disputes(FunctionCallInfo fcinfo, int64 payment_id, List *ids);
+extern void pl_dispute_event(PlWork *work, PlPayment *payment, const char *type, const PlOrder *order,
+							 const PlDispute *dispute);
+
+/* dispute_rounds.c */
+extern void pl_dispute_take(PlWork *work, PlPayment *payment, PlOrder *order, PlDispute *dispute);
+extern void pl_dispute_give_back(PlWork *work, const PlPayment *payment, PlOrder *order,
+								 const PlDispute *dispute, int taken_round);
+extern void pl_dispute_take_fee(PlWork *work, const PlPayment *payment, const PlOrder *order,
+								const PlDispute *dispute);
+extern void pl_dispute_give_back_fee(PlWork *work, const PlPayment *payment, const PlOrder *order,
+									 PlDispute *dispute);
 
 /* payouts.c */
 extern void pl_apply_payout(PlWork *work, const PlRequest *request, const PlOutcome *outcome);

@@ -35,9 +35,10 @@ pl_release_order(PlWork *work, PlPayment *payment, PlOrder *order, int64 amount)
 void
 pl_release_at_psp(PlWork *work, const PlPayment *payment, List *orders)
 {
+	PlCapabilities capabilities;
 	ListCell   *cell;
 
-	if (payment->voided_amount == 0 || (payment->captured_amount > 0 && !payment->keeps_remainder))
+	if (payment->voided_amount == 0)
 		return;
 	foreach(cell, orders)
 	{
@@ -46,6 +47,9 @@ pl_release_at_psp(PlWork *work, const PlPayment *payment, List *orders)
 		if (order->capture_pending_amount > 0 || pl_capturable(order) > 0)
 			return;
 	}
+	pl_read_capabilities(payment, &capabilities);
+	if (payment->captured_amount > 0 && !capabilities.keeps_remainder)
+		return;
 	pl_request_add(work, &(PlNewRequest) {
 		.payment_id = payment->payment_id,
 		.gateway = payment->gateway,

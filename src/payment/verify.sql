@@ -176,6 +176,7 @@ AS $$ VALUES
 		 UNION ALL SELECT 'payment', payment_id, status::text FROM payledger.payments
 		 UNION ALL SELECT 'payment_order', payment_order_id, status::text FROM payledger.payment_orders
 		 UNION ALL SELECT 'refund', refund_id, status::text FROM payledger.refunds
+		 UNION ALL SELECT 'dispute', dispute_id, status::text FROM payledger.disputes
 		 UNION ALL SELECT 'psp_request', psp_request_id, status::text FROM payledger.psp_requests),
 	steps AS (
 		SELECT machine, object_id, from_status, to_status,

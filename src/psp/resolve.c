@@ -42,11 +42,12 @@ static PlQuery resolve_row = {
 	"UPDATE payledger.psp_requests SET status = $3::payledger.psp_request_status,"
 	"  psp_reference = coalesce($4, psp_reference), reply_code = 'resolved', reply_message = $5,"
 	"  updated_at = $6"
-	" WHERE payment_id = $1 AND psp_request_id = $2 AND status IN ('UNKNOWN', 'PARKED')",
+	" WHERE payment_id = $1 AND psp_request_id = $2 AND status IN ('UNKNOWN', 'PARKED')"
+	" RETURNING psp_request_id, status::text",
 	6, {INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
 };
 
-static PlQuery return_row = {
+static PlQuery select_row = {
 	"SELECT psp_request_id, status::text FROM payledger.psp_requests WHERE payment_id = $1 AND psp_request_id = $2",
 	2, {INT8OID, INT8OID}
 };
@@ -115,16 +116,22 @@ find_request(int64 id, const char *outcome, bool is_reversed)
 	return request;
 }
 
-/* The row of a request that an operator decided; one that succeeded stays as it is. */
+/*
+ * Store what an operator decided about a request; one that succeeded stays as
+ * it is.  Its id and status are the last result.
+ */
 static void
 store_decision(const PlRequest *request, const PlOutcome *outcome, TimestampTz now)
 {
 	PlArgs		args = {0};
 
-	if (request->follows == request->psp_request_id)
-		return;
 	pl_arg_int64(&args, request->payment_id);
 	pl_arg_int64(&args, request->psp_request_id);
+	if (request->follows == request->psp_request_id)
+	{
+		pl_execute(&select_row, &args);
+		return;
+	}
 	pl_arg_text(&args, outcome->class == PL_OUTCOME_REFUSED ? "REFUSED" : "SUCCEEDED");
 	pl_arg_text(&args, outcome->psp_reference);
 	pl_arg_text(&args, outcome->message);
@@ -178,7 +185,6 @@ pl_sql_resolve_request(PG_FUNCTION_ARGS)
 	char	   *reference = pl_optional_text_arg(fcinfo, 3);
 	PlRequest  *request;
 	PlOutcome	outcome = {0};
-	PlArgs		args = {0};
 	PlWork	   *work;
 
 	pl_connect();
@@ -202,11 +208,8 @@ pl_sql_resolve_request(PG_FUNCTION_ARGS)
 	pl_apply_outcome(work, request, &outcome);
 	pl_history_cause(psprintf("resolve_request: %s", note));
 	store_decision(request, &outcome, work->now);
-	pl_work_end(work);
-	pl_arg_int64(&args, request->payment_id);
-	pl_arg_int64(&args, id);
-	pl_execute(&return_row, &args);
 	pl_return_rows(fcinfo);
+	pl_work_end(work);
 	pl_finish();
 	return (Datum) 0;
 }

@@ -18,8 +18,8 @@ BEGIN
 			   pg_get_expr(c.relpartbound, c.oid) AS bound
 		  FROM pg_class c
 		 WHERE c.relnamespace = 'payledger'::regnamespace AND c.relkind IN ('r', 'p')
-		   AND (c.relname IN ('sellers', 'payments', 'payment_orders', 'psp_requests', 'state_history', 'accounts',
-							  'journal_entries', 'postings') OR c.relname LIKE 'outbox\_events%')
+		   AND (c.relname IN ('commission_rules', 'payments', 'payment_orders', 'psp_requests', 'state_history', 'accounts',
+							  'journal_entries', 'postings', 'settlement_items') OR c.relname LIKE 'outbox\_events%')
 		 ORDER BY c.relispartition, c.relname
 	LOOP
 		options := ' WITH (' || array_to_string(source.reloptions, ', ') || ')';
@@ -48,6 +48,7 @@ DECLARE
 	o record;
 	p record;
 	fee bigint;
+	rule bigint;
 	hold_id bigint;
 	held_id bigint;
 	psp_id bigint;
@@ -65,11 +66,17 @@ BEGIN
 	UPDATE baseline.psp_requests
 	   SET status = 'SUCCEEDED', reply_code = 'resolved', reply_message = note, updated_at = now()
 	 WHERE psp_request_id = request AND status = 'UNKNOWN'
-	RETURNING payment_id, target, amount, currency, attempt INTO r;
+	RETURNING payment_id, target, amount, currency, attempt, gateway, psp_reference INTO r;
 
-	UPDATE baseline.payment_orders SET status = 'CAPTURED', captured_amount = r.amount, updated_at = now()
-	 WHERE payment_id = r.payment_id AND payment_order_id = r.target
-	RETURNING seller_id INTO o;
+	SELECT seller_id INTO o FROM baseline.payment_orders WHERE payment_id = r.payment_id AND payment_order_id = r.target;
+	SELECT round(r.amount * commission_bps / 10000.0)::bigint + commission_fixed, commission_rule_id INTO fee, rule
+	  FROM baseline.commission_rules WHERE seller_id = o.seller_id AND currency = r.currency AND valid_from <= now()
+	 ORDER BY valid_from DESC LIMIT 1;
+
+	UPDATE baseline.payment_orders
+	   SET status = 'CAPTURED', captured_amount = r.amount, capture_pending_amount = 0, commission_amount = fee,
+		   commission_rule_id = rule, updated_at = now()
+	 WHERE payment_id = r.payment_id AND payment_order_id = r.target;
 
 	UPDATE baseline.payments
 	   SET captured_amount = captured_amount + r.amount, event_version = event_version + 2, updated_at = now(),
@@ -77,9 +84,6 @@ BEGIN
 						 ELSE 'PARTIALLY_CAPTURED' END
 	 WHERE payment_id = r.payment_id
 	RETURNING captured_amount = r.amount AS first, status, event_version INTO p;
-
-	SELECT round(r.amount * commission_bps / 10000.0)::bigint + commission_fixed INTO fee
-	  FROM baseline.sellers WHERE seller_id = o.seller_id AND currency = r.currency;
 
 	INSERT INTO baseline.state_history (history_id, payment_id, machine, object_id, from_status, to_status, at, actor, cause)
 	VALUES (nextval('baseline.ids'), r.payment_id, 'payment', r.payment_id,
@@ -89,9 +93,14 @@ BEGIN
 		   (nextval('baseline.ids'), r.payment_id, 'psp_request', request, 'UNKNOWN', 'SUCCEEDED',
 			now(), session_user, 'resolve_request: ' || note);
 
-	INSERT INTO baseline.journal_entries (journal_entry_id, entry_type, payment_id, reference, recorded_at, effective_at, transaction_no)
-	VALUES (capture_id, 'CAPTURE', r.payment_id, 'CAPTURE:' || r.target, now(), now(), xid),
-		   (fee_id, 'COMMISSION_FEE', r.payment_id, 'COMMISSION_FEE:' || r.target, now(), now(), xid);
+	INSERT INTO baseline.journal_entries (journal_entry_id, entry_type, payment_id, reference, recorded_at, effective_at, metadata)
+	VALUES (capture_id, 'CAPTURE', r.payment_id, format('CAPTURE:%s:%s', request, r.target), now(), now(), NULL),
+		   (fee_id, 'COMMISSION_FEE', r.payment_id, format('COMMISSION_FEE:%s:%s', request, r.target), now(), now(),
+			jsonb_build_object('commission_rule_id', rule::text));
+	INSERT INTO baseline.settlement_items (settlement_item_id, payment_id, payment_order_id, object_id, kind, gateway,
+										   psp_reference, seller_id, currency, amount, occurred_at)
+	VALUES (nextval('baseline.ids'), r.payment_id, r.target, request, 'CAPTURE', r.gateway, r.psp_reference, o.seller_id,
+			r.currency, r.amount, now());
 
 	/* single look-ups: joined to the six legs, the planner would read the whole table */
 	SELECT account_id INTO STRICT hold_id FROM baseline.accounts WHERE account_code = 'AUTH_LIABILITY.GLOBAL.' || r.currency;
@@ -120,13 +129,13 @@ BEGIN
 				event[2], r.payment_id, r.target, o.seller_id, r.currency, r.amount, time, event[1], p.event_version)::json,
 		 utc, p.event_version, r.payment_id, '/payledger/payledger', time, r.payment_id, xid),
 		(event[3], 'ledger', capture_id, 'ledger_entries_recorded',
-		 format('{"eventId":"%s","eventType":"ledger_entries_recorded","aggregateId":"%s","data":{"journalEntryId":"%s","entryType":"CAPTURE","paymentId":"%s","reference":"CAPTURE:%s","postings":[{"account":"AUTH_LIABILITY.GLOBAL.%s","amount":%s},{"account":"PSP_RECEIVABLES.GLOBAL.%s","amount":%s},{"account":"AUTH_RECEIVABLE.GLOBAL.%s","amount":%s},{"account":"MERCHANT_PAYABLE.%s.%s","amount":%s}]},"timestamp":"%s","traceId":null,"parentEventId":"%s","version":1}',
-				event[3], capture_id, capture_id, r.payment_id, r.target, r.currency, r.amount, r.currency, r.amount,
+		 format('{"eventId":"%s","eventType":"ledger_entries_recorded","aggregateId":"%s","data":{"journalEntryId":"%s","entryType":"CAPTURE","paymentId":"%s","reference":"CAPTURE:%s:%s","postings":[{"account":"AUTH_LIABILITY.GLOBAL.%s","amount":%s},{"account":"PSP_RECEIVABLES.GLOBAL.%s","amount":%s},{"account":"AUTH_RECEIVABLE.GLOBAL.%s","amount":%s},{"account":"MERCHANT_PAYABLE.%s.%s","amount":%s}]},"timestamp":"%s","traceId":null,"parentEventId":"%s","version":1}',
+				event[3], capture_id, capture_id, r.payment_id, request, r.target, r.currency, r.amount, r.currency, r.amount,
 				r.currency, -r.amount, o.seller_id, r.currency, -r.amount, time, event[3])::json,
 		 utc, 1, o.seller_id, '/payledger/payledger', time, capture_id, xid),
 		(event[4], 'ledger', fee_id, 'ledger_entries_recorded',
-		 format('{"eventId":"%s","eventType":"ledger_entries_recorded","aggregateId":"%s","data":{"journalEntryId":"%s","entryType":"COMMISSION_FEE","paymentId":"%s","reference":"COMMISSION_FEE:%s","postings":[{"account":"MERCHANT_PAYABLE.%s.%s","amount":%s},{"account":"PLATFORM_COMMISSION_REVENUE.GLOBAL.%s","amount":%s}]},"timestamp":"%s","traceId":null,"parentEventId":"%s","version":1}',
-				event[4], fee_id, fee_id, r.payment_id, r.target, o.seller_id, r.currency, fee, r.currency, -fee, time, event[4])::json,
+		 format('{"eventId":"%s","eventType":"ledger_entries_recorded","aggregateId":"%s","data":{"journalEntryId":"%s","entryType":"COMMISSION_FEE","paymentId":"%s","reference":"COMMISSION_FEE:%s:%s","postings":[{"account":"MERCHANT_PAYABLE.%s.%s","amount":%s},{"account":"PLATFORM_COMMISSION_REVENUE.GLOBAL.%s","amount":%s}]},"timestamp":"%s","traceId":null,"parentEventId":"%s","version":1}',
+				event[4], fee_id, fee_id, r.payment_id, request, r.target, o.seller_id, r.currency, fee, r.currency, -fee, time, event[4])::json,
 		 utc, 1, o.seller_id, '/payledger/payledger', time, fee_id, xid);
 END
 $$;

@@ -146,12 +146,16 @@ cmp_ok($kafka->summary->{duplicates}, '>', $before->{duplicates}, 'these came tw
 
 kill_at(
 	'relay', 'while the broker is killed, too',
+	before => sub { hold('SELECT FROM payledger.relay_cursors FOR UPDATE') },
 	until => sub {
 		return 0 unless sql($node, "SELECT published_events > 0 AND waiting_events > 0 FROM payledger.stat_outbox") eq 't';
 		$kafka->kill9;
 		return 1;
 	},
-	after => sub { $kafka->up });
+	after => sub {
+		forget_holder();
+		$kafka->up;
+	});
 
 kill_at('relay', 'in the middle of its work',
 	until => "SELECT count(*) > 0 FROM payledger.payments p JOIN payledger.payment_intents i ON i.payment_intent_id = p.payment_id"

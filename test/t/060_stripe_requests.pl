@@ -64,7 +64,14 @@ $psp->control('POST', '/_test/intents/' . sql($node, "SELECT psp_reference FROM 
 sql($node, "SELECT payledger.request_authorization($id{action}, NULL)");
 settle($node);
 
+# refunds, one of which is asked about while it is pending
+sql($node, "SELECT payledger.refund(payment_order_id, amount / 3) FROM payledger.payment_orders WHERE payment_id = $id{automatic}");
+settle($node);
+
 # errors that bring questions by id and by mark
+$psp->fault(fault => 'error_500_stored', execute => JSON::PP::true, times => 1, match => { operation => 'refund' });
+sql($node, "SELECT payledger.refund_payment($id{single})");
+settle($node);
 for my $operation (qw(create capture))
 {
 	$psp->fault(fault => 'error_500_stored', execute => JSON::PP::true, times => 1, match => { operation => $operation });
@@ -72,7 +79,7 @@ for my $operation (qw(create capture))
 	settle($node);
 }
 check_books($node, 'all is paid');
-is($psp->truth->{captures}{count}, sql($node, "SELECT count(*) FROM payledger.payment_orders WHERE status = 'CAPTURED'"),
+is($psp->truth->{captures}{count}, sql($node, 'SELECT count(*) FROM payledger.payment_orders WHERE captured_amount > 0'),
 	'as many captures at the PSP');
 
 # ---- what was sent ----
@@ -86,7 +93,7 @@ for my $request (@requests)
 	$count{ $request->{path} =~ m{/search\?} ? 'search' : $request->{operation} }++;
 }
 close($file);
-cmp_ok($count{$_} // 0, '>=', 1, "there is a request: $_") for qw(create capture cancel retrieve search);
+cmp_ok($count{$_} // 0, '>=', 1, "there is a request: $_") for qw(create capture cancel refund retrieve search);
 
 sub headers_of
 {
@@ -117,6 +124,14 @@ subtest 'headers' => sub {
 		'acct_1234567890', 'the connected account');
 };
 
+# The form of a request.
+sub decoded
+{
+	my ($request) = @_;
+
+	return { map { s/%([0-9A-Fa-f]{2})/chr(hex($1))/egr } map { split /=/, $_, 2 } split /&/, $request->{body} };
+}
+
 # The first request of an operation for a payment, its form decoded.
 sub form_of
 {
@@ -125,7 +140,7 @@ sub form_of
 	my ($request) = (grep { $_->{operation} && $_->{operation} eq $operation
 		  && ($operation eq 'create' ? $_->{body} =~ /payment_id\]=$id\b/ : $_->{path} =~ /\Q$reference\E/) } @requests)[ $n // 0 ];
 
-	return { map { s/%([0-9A-Fa-f]{2})/chr(hex($1))/egr } map { split /=/, $_, 2 } split /&/, $request->{body} };
+	return decoded($request);
 }
 
 subtest 'forms' => sub {
@@ -148,14 +163,26 @@ subtest 'forms' => sub {
 	{
 		my $form = form_of($id{automatic}, 'capture', $n);
 		my ($mark) = grep { /^metadata/ } keys %$form;
-		my ($order_id) = $mark =~ /^metadata\[captured_order_(\d+)\]$/;
+		my ($request_id) = $mark =~ /^metadata\[capture_(\d+)\]$/;
+		my $order_id = sql($node, "SELECT target FROM payledger.psp_requests WHERE psp_request_id = $request_id");
 
 		is_deeply($form, { amount_to_capture => 1450, final_capture => 'false', $mark => 1450 }, "capture $n of two");
-		is(delete $orders{$order_id}, 1450, "marks an order of its own");
+		is(delete $orders{$order_id}, 1450, "is marked as one of its own order");
 	}
 	is(form_of($id{single}, 'capture')->{final_capture}, 'true', 'the only capture is final');
 	is(form_of($id{last}, 'capture')->{amount_to_capture}, 350, 'a partial one says how much');
 	is_deeply(form_of($id{void}, 'cancel'), {}, 'a cancellation says nothing');
+	for my $refund (rows($node, "SELECT refund_id::text AS id, amount, status FROM payledger.refunds WHERE payment_id = $id{automatic}"))
+	{
+		my ($form) = grep { $_->{'metadata[refund_id]'} eq $refund->{id} } map { decoded($_) }
+		  grep { $_->{operation} && $_->{operation} eq 'refund' && $_->{method} eq 'POST' } @requests;
+
+		is($refund->{status}, 'SUCCEEDED', 'a refund is done');
+		is_deeply($form, {
+				payment_intent => sql($node, "SELECT psp_reference FROM payledger.payments WHERE payment_id = $id{automatic}"),
+				amount => $refund->{amount},
+				'metadata[refund_id]' => $refund->{id} }, 'it names the payment, the amount and itself');
+	}
 
 	my $escaped = form_of($id{escaped}, 'create');
 	is($escaped->{'metadata[order_id]'}, $order, 'text comes through as it is');
