@@ -179,20 +179,28 @@ wrong_member(const Reader *reader, const char *name, const char *expected)
 
 /*
  * The member of that name: of the object itself, or after a dot of an object in
- * it.  False if there is none, it is null or an empty string.
+ * it.  False if there is none.
  */
 static bool
-find_member(JsonbContainer *object, const char *name, JsonbValue *value)
+has_member(JsonbContainer *object, const char *name, JsonbValue *value)
 {
 	const char *dot;
 
 	if (getKeyJsonValueFromContainer(object, name, strlen(name), value) != NULL)
-		return value->type != jbvNull && !(value->type == jbvString && value->val.string.len == 0);
+		return true;
 	dot = strchr(name, '.');
 	return dot != NULL &&
 		getKeyJsonValueFromContainer(object, name, dot - name, value) != NULL &&
 		value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data) &&
-		find_member(value->val.binary.data, dot + 1, value);
+		has_member(value->val.binary.data, dot + 1, value);
+}
+
+/* The same, and it is neither null nor an empty string. */
+static bool
+find_member(JsonbContainer *object, const char *name, JsonbValue *value)
+{
+	return has_member(object, name, value) && value->type != jbvNull &&
+		!(value->type == jbvString && value->val.string.len == 0);
 }
 
 /* A string, or a number as text; palloc'd. */
@@ -410,6 +418,22 @@ column_number(const Reader *reader, int column, int64 *result)
 	return sources != NIL;
 }
 
+/* Has the line a member of that column, perhaps an empty one? */
+static bool
+column_exists(const Reader *reader, int column)
+{
+	ListCell   *cell;
+
+	foreach(cell, reader->format->columns[column])
+	{
+		JsonbValue	value;
+
+		if (has_member(reader->object, ((Source *) lfirst(cell))->name, &value))
+			return true;
+	}
+	return false;
+}
+
 static bool
 column_time(const Reader *reader, int column, TimestampTz *result)
 {
@@ -514,7 +538,10 @@ read_line_type(const Reader *reader)
 			 errhint("A row in payledger.settlement_line_types says what it means, or that such lines are left out.")));
 }
 
-/* Of gross, fee and net one may be missing. */
+/*
+ * Of gross, fee and net one may be missing, and one that is there and empty, as
+ * CSV has it, is then zero.
+ */
 static void
 read_amounts(const Reader *reader, PlSettlementLine *line)
 {
@@ -525,6 +552,9 @@ read_amounts(const Reader *reader, PlSettlementLine *line)
 
 	for (int i = 0; i < (int) lengthof(columns); i++)
 		npresent += present[i] = column_number(reader, columns[i], amounts[i]);
+	for (int i = 0; i < (int) lengthof(columns) && npresent < 2; i++)
+		if (!present[i] && column_exists(reader, columns[i]))
+			npresent += present[i] = true;
 	for (int i = 0; i < (int) lengthof(columns) && npresent < 2; i++)
 		if (!present[i] && (reader->format->columns[columns[i]] != NIL || columns[i] == COLUMN_FEE))
 			missing_column(reader, columns[i]);

@@ -201,6 +201,8 @@ append_totals(StringInfo out, const PlMatching *matching)
 	{
 		const PlCurrencyTotal *total = lfirst(cell);
 
+		if (total->matched == 0)
+			continue;
 		begin_object(out, total->currency);
 		pl_json_amount(out, "lines", total->matched);
 		pl_json_amount(out, "gross", total->gross);
