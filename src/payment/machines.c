@@ -137,6 +137,21 @@ static const PlEdge request_edges[] = {
 	{"PARKED", "REFUSED"},
 };
 
+static const char *const report_states[] = {"IMPORTED", "RECONCILED"};
+
+static const PlEdge report_edges[] = {
+	{NULL, "IMPORTED"},
+	{"IMPORTED", "RECONCILED"},
+};
+
+static const char *const exception_states[] = {"OPEN", "ACCEPTED", "DISMISSED"};
+
+static const PlEdge exception_edges[] = {
+	{NULL, "OPEN"},
+	{"OPEN", "ACCEPTED"},
+	{"OPEN", "DISMISSED"},
+};
+
 #define MACHINE(name, states, edges) {name, states, lengthof(states), edges, lengthof(edges)}
 
 static const PlMachine machines[] = {
@@ -147,6 +162,8 @@ static const PlMachine machines[] = {
 	MACHINE("dispute", dispute_states, dispute_edges),
 	MACHINE("payout", payout_states, payout_edges),
 	MACHINE("psp_request", request_states, request_edges),
+	MACHINE("settlement_report", report_states, report_edges),
+	MACHINE("settlement_exception", exception_states, exception_edges),
 };
 
 /*

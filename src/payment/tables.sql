@@ -202,6 +202,7 @@ CREATE TABLE payledger.settlement_items (
 	PRIMARY KEY (payment_id, settlement_item_id)
 ) WITH (fillfactor = 80);
 CREATE INDEX settlement_items_open ON payledger.settlement_items (seller_id, currency) WHERE settlement_report_id IS NULL;
+CREATE INDEX settlement_items_settled ON payledger.settlement_items USING hash (psp_reference) WHERE settlement_report_id IS NOT NULL;
 COMMENT ON TABLE payledger.settlement_items IS
 'Open items of the accounts PSP_RECEIVABLES: what the PSP owes us (amount > 0) or takes back (< 0), minor units, one row for each CAPTURE, REFUND_DONE, CHARGEBACK, CHARGEBACK_FEE and their reversals, written with the entry. A settlement report closes it.';
 COMMENT ON COLUMN payledger.settlement_items.object_id IS 'psp_request of a capture, refund, or dispute';

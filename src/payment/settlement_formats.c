@@ -1,0 +1,625 @@
+/*
+ * src/payment/settlement_formats.c
+ *		How the lines of PSPs' reports are read: column maps that are rows of
+ *		settlement_formats, settlement_columns and settlement_line_types.
+ *
+ * A refusal names the path of the member at fault.
+ */
+#include "postgres.h"
+
+#include "payment/settlement.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/formatting.h"
+#include "utils/numeric.h"
+
+#define MAX_TEXT_LENGTH 255
+
+/* Columns of settlement_lines, in the order of settlement_line_column. */
+enum
+{
+	COLUMN_LINE_NO,
+	COLUMN_LINE_TYPE,
+	COLUMN_PSP_REFERENCE,
+	COLUMN_REFERENCE,
+	COLUMN_CURRENCY,
+	COLUMN_GROSS,
+	COLUMN_FEE,
+	COLUMN_NET,
+	COLUMN_OCCURRED_AT,
+	COLUMNS
+};
+
+static const char *const column_names[COLUMNS] = {
+	"line_no", "line_type", "psp_reference", "reference", "currency", "gross", "fee", "net", "occurred_at"
+};
+
+static const char *const readings[] = {"text", "whole", "decimal", "seconds", "time"};
+
+typedef enum Reading
+{
+	READ_TEXT,
+	READ_WHOLE,
+	READ_DECIMAL,
+	READ_SECONDS,
+	READ_TIME
+} Reading;
+
+/* One row of settlement_columns; those of a column are sorted by choice and part. */
+typedef struct Source
+{
+	int32		choice;
+	const char *name;
+	Reading		reading;
+	bool		is_subtracted;
+} Source;
+
+/* One row of settlement_line_types. */
+typedef struct LineType
+{
+	const char *source_type;
+	const char *line_type;		/* NULL: left out */
+	bool		is_part;
+} LineType;
+
+struct PlFormat
+{
+	const char *name;
+	bool		reads_all;
+	List	   *columns[COLUMNS];	/* of Source */
+	List	   *types;			/* of LineType */
+};
+
+/* A line that is being read. */
+typedef struct Reader
+{
+	const PlFormat *format;
+	JsonbContainer *object;
+	int			index;			/* from 0 */
+	const PlCurrency *currency;
+} Reader;
+
+static PlQuery select_format = {
+	"SELECT reads_all FROM payledger.settlement_formats WHERE format = $1", 1, {TEXTOID}
+};
+
+static PlQuery list_formats = {
+	"SELECT string_agg(format, ', ' ORDER BY format) FROM payledger.settlement_formats"
+};
+
+static PlQuery select_columns = {
+	"SELECT line_column::text, choice, source, reading::text, is_subtracted FROM payledger.settlement_columns"
+	" WHERE format = $1 ORDER BY line_column, choice, part", 1, {TEXTOID}
+};
+
+static PlQuery select_types = {
+	"SELECT source_type, line_type::text, is_part FROM payledger.settlement_line_types WHERE format = $1",
+	1, {TEXTOID}
+};
+
+/* ---- the map ---- */
+
+static int
+index_of(const char *name, const char *const *names, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (strcmp(names[i], name) == 0)
+			return i;
+	elog(ERROR, "unknown label \"%s\"", name);
+}
+
+static void
+no_such_format(const char *name)
+{
+	pl_execute_latest(&list_formats, NULL);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("settlement format \"%s\" does not exist", name),
+			 errhint("Formats are %s; rows in payledger.settlement_formats add others.", pl_get_text(0, 1))));
+}
+
+/* The map of a format, in the current memory context; 22023 if there is none. */
+PlFormat *
+pl_read_format(const char *name)
+{
+	PlFormat   *format = palloc0(sizeof(PlFormat));
+	PlArgs		args = {0};
+	int			n;
+
+	pl_arg_text(&args, name);
+	if (pl_execute_latest(&select_format, &args) == 0)
+		no_such_format(name);
+	format->name = name;
+	format->reads_all = pl_get_bool(0, 1);
+
+	n = pl_execute_latest(&select_columns, &args);
+	for (int i = 0; i < n; i++)
+	{
+		Source	   *source = palloc(sizeof(Source));
+		int			column = index_of(pl_get_text(i, 1), column_names, COLUMNS);
+
+		source->choice = pl_get_int32(i, 2);
+		source->name = pl_get_text(i, 3);
+		source->reading = (Reading) index_of(pl_get_text(i, 4), readings, lengthof(readings));
+		source->is_subtracted = pl_get_bool(i, 5);
+		format->columns[column] = lappend(format->columns[column], source);
+	}
+	n = pl_execute_latest(&select_types, &args);
+	for (int i = 0; i < n; i++)
+	{
+		LineType   *type = palloc(sizeof(LineType));
+
+		type->source_type = pl_get_text(i, 1);
+		type->line_type = pl_get_text(i, 2);
+		type->is_part = pl_get_bool(i, 3);
+		format->types = lappend(format->types, type);
+	}
+	return format;
+}
+
+/* ---- members ---- */
+
+/* lines[3].amount, palloc'd */
+static char *
+path_of(const Reader *reader, const char *name)
+{
+	return psprintf("lines[%d].%s", reader->index, name);
+}
+
+pg_noreturn static void wrong_member(const Reader *reader, const char *name, const char *expected);
+
+static void
+wrong_member(const Reader *reader, const char *name, const char *expected)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s must be %s", path_of(reader, name), expected),
+			 errhint("payledger.settlement_columns says how format %s is read.", reader->format->name)));
+}
+
+/*
+ * The member of that name: of the object itself, or after a dot of an object in
+ * it.  False if there is none.
+ */
+static bool
+has_member(JsonbContainer *object, const char *name, JsonbValue *value)
+{
+	const char *dot;
+
+	if (getKeyJsonValueFromContainer(object, name, strlen(name), value) != NULL)
+		return true;
+	dot = strchr(name, '.');
+	return dot != NULL &&
+		getKeyJsonValueFromContainer(object, name, dot - name, value) != NULL &&
+		value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data) &&
+		has_member(value->val.binary.data, dot + 1, value);
+}
+
+/* The same, and it is neither null nor an empty string. */
+static bool
+find_member(JsonbContainer *object, const char *name, JsonbValue *value)
+{
+	return has_member(object, name, value) && value->type != jbvNull &&
+		!(value->type == jbvString && value->val.string.len == 0);
+}
+
+/* A string, or a number as text; palloc'd. */
+static char *
+read_text(const Reader *reader, const char *name, const JsonbValue *value)
+{
+	char	   *result;
+
+	if (value->type == jbvNumeric)
+		return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+	if (value->type != jbvString)
+		wrong_member(reader, name, "a string");
+	result = pnstrdup(value->val.string.val, value->val.string.len);
+	pl_check_text(path_of(reader, name), result, MAX_TEXT_LENGTH);
+	return result;
+}
+
+static bool
+looks_like_number(const char *text)
+{
+	size_t		whole;
+	size_t		fraction = 0;
+
+	if (*text == '-' || *text == '+')
+		text++;
+	whole = strspn(text, "0123456789");
+	text += whole;
+	if (*text == '.')
+	{
+		fraction = strspn(text + 1, "0123456789");
+		text += 1 + fraction;
+	}
+	return *text == '\0' && whole + fraction > 0;
+}
+
+/* A number, or a string that is one, as CSV has it. */
+static Datum
+read_numeric(const Reader *reader, const char *name, const JsonbValue *value)
+{
+	char	   *text;
+
+	if (value->type == jbvNumeric && !numeric_is_nan(value->val.numeric) && !numeric_is_inf(value->val.numeric))
+		return NumericGetDatum(value->val.numeric);
+	if (value->type != jbvString)
+		wrong_member(reader, name, "a number");
+	text = pnstrdup(value->val.string.val, value->val.string.len);
+	if (!looks_like_number(text))
+		wrong_member(reader, name, "a number");
+	return DirectFunctionCall3(numeric_in, CStringGetDatum(text), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+}
+
+static int
+compare_numeric(Datum a, Datum b)
+{
+	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, a, b));
+}
+
+static Datum
+numeric_of(int64 value)
+{
+	return NumericGetDatum(int64_to_numeric(value));
+}
+
+/*
+ * A number of units 10^-exponent as their number: 22023 if it has a fraction of
+ * them, 22003 if it does not fit.
+ */
+static int64
+read_units(const Reader *reader, const char *name, const JsonbValue *value, int exponent)
+{
+	Datum		number = read_numeric(reader, name, value);
+	int64		unit = 1;
+
+	for (int i = 0; i < exponent; i++)
+		unit *= 10;
+	if (unit > 1)
+		number = DirectFunctionCall2(numeric_mul, number, numeric_of(unit));
+	if (DatumGetInt32(DirectFunctionCall1(numeric_scale, number)) > 0 &&
+		compare_numeric(number, DirectFunctionCall2(numeric_trunc, number, Int32GetDatum(0))) != 0)
+		wrong_member(reader, name, exponent == 0 ? "a whole number" :
+					 psprintf("a number with at most %d digits after the point", exponent));
+	if (compare_numeric(number, numeric_of(PG_INT64_MAX)) > 0 || compare_numeric(number, numeric_of(-PG_INT64_MAX)) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("%s is out of range", path_of(reader, name)),
+				 errdetail("Amounts are from " INT64_FORMAT " to " INT64_FORMAT " minor units.",
+						   -PG_INT64_MAX, PG_INT64_MAX)));
+	return DatumGetInt64(DirectFunctionCall1(numeric_int8, number));
+}
+
+/* What PostgreSQL makes of a time; false if it is none. */
+static bool
+try_time(const char *text, TimestampTz *result)
+{
+	MemoryContext oldcontext = CurrentMemoryContext;
+	volatile bool is_time = true;
+
+	PG_TRY();
+	{
+		*result = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
+														  ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	}
+	PG_CATCH();
+	{
+		/* it holds no lock and no resource, so there is nothing to roll back */
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(oldcontext);
+		FlushErrorState();
+		is_time = false;
+	}
+	PG_END_TRY();
+	return is_time;
+}
+
+/*
+ * A time written year first, in UTC unless it says otherwise, so that its
+ * meaning hangs on no setting of the session.  22023 for anything else.
+ */
+static TimestampTz
+parse_time(const Reader *reader, const char *name, const char *text)
+{
+	static const char zone_marks[] = "+-ABCDEFGHIJKLMNOPQRSUVWXYZabcdefghijklmnopqrstuvwxyz";
+	TimestampTz result;
+
+	if (strlen(text) < 10 || strspn(text, "0123456789") != 4 || text[4] != '-' ||
+		!try_time(strpbrk(text + 10, zone_marks) == NULL ? psprintf("%s UTC", text) : text, &result) ||
+		TIMESTAMP_NOT_FINITE(result))
+		wrong_member(reader, name, "a time such as 2025-01-31 10:30:00");
+	return result;
+}
+
+static TimestampTz
+parse_seconds(const Reader *reader, const char *name, const JsonbValue *value)
+{
+	int64		seconds = read_units(reader, name, value, 0);
+	const int64 epoch = (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
+
+	/* up to the year 9999 */
+	if (seconds < 0 || seconds > INT64CONST(253402300799))
+		wrong_member(reader, name, "seconds since 1970");
+	return (seconds - epoch) * USECS_PER_SEC;
+}
+
+/* ---- columns ---- */
+
+/*
+ * The sources of the first choice that has one present, and which of them are;
+ * NIL if there is none.
+ */
+static List *
+chosen_sources(const Reader *reader, int column)
+{
+	List	   *chosen = NIL;
+	ListCell   *cell;
+
+	foreach(cell, reader->format->columns[column])
+	{
+		Source	   *source = lfirst(cell);
+		JsonbValue	value;
+
+		if (chosen != NIL && ((Source *) linitial(chosen))->choice != source->choice)
+			break;
+		if (find_member(reader->object, source->name, &value))
+			chosen = lappend(chosen, source);
+	}
+	return chosen;
+}
+
+/* A text, its parts joined by spaces; NULL if there is none.  Sets *name to the first source. */
+static char *
+column_text(const Reader *reader, int column, const char **name)
+{
+	StringInfoData out;
+	List	   *sources = chosen_sources(reader, column);
+	ListCell   *cell;
+
+	if (sources == NIL)
+		return NULL;
+	initStringInfo(&out);
+	foreach(cell, sources)
+	{
+		const Source *source = lfirst(cell);
+		JsonbValue	value;
+
+		if (out.len == 0)
+			*name = source->name;
+		else
+			appendStringInfoChar(&out, ' ');
+		(void) find_member(reader->object, source->name, &value);
+		appendStringInfoString(&out, read_text(reader, source->name, &value));
+	}
+	return out.data;
+}
+
+/* A number, its parts added up; false if there is none. */
+static bool
+column_number(const Reader *reader, int column, int64 *result)
+{
+	List	   *sources = chosen_sources(reader, column);
+	ListCell   *cell;
+
+	*result = 0;
+	foreach(cell, sources)
+	{
+		const Source *source = lfirst(cell);
+		JsonbValue	value;
+		int64		units;
+
+		(void) find_member(reader->object, source->name, &value);
+		units = read_units(reader, source->name, &value,
+						   source->reading == READ_DECIMAL ? reader->currency->exponent : 0);
+		*result = pl_add_amount(*result, source->is_subtracted ? -units : units);
+	}
+	return sources != NIL;
+}
+
+/* Has the line a member of that column, perhaps an empty one? */
+static bool
+column_exists(const Reader *reader, int column)
+{
+	ListCell   *cell;
+
+	foreach(cell, reader->format->columns[column])
+	{
+		JsonbValue	value;
+
+		if (has_member(reader->object, ((Source *) lfirst(cell))->name, &value))
+			return true;
+	}
+	return false;
+}
+
+static bool
+column_time(const Reader *reader, int column, TimestampTz *result)
+{
+	List	   *sources = chosen_sources(reader, column);
+	const char *name;
+	const Source *first;
+
+	if (sources == NIL)
+		return false;
+	first = linitial(sources);
+	if (first->reading == READ_SECONDS)
+	{
+		JsonbValue	value;
+
+		(void) find_member(reader->object, first->name, &value);
+		*result = parse_seconds(reader, first->name, &value);
+	}
+	else
+	{
+		char	   *text = column_text(reader, column, &name);
+
+		*result = parse_time(reader, name, text);
+	}
+	return true;
+}
+
+/* Where a column may come from, for a message: "payment_intent or source.payment_intent". */
+static char *
+names_of(const PlFormat *format, int column)
+{
+	StringInfoData out;
+	ListCell   *cell;
+
+	initStringInfo(&out);
+	foreach(cell, format->columns[column])
+	{
+		if (out.len > 0)
+			appendStringInfoString(&out, " or ");
+		appendStringInfoString(&out, ((Source *) lfirst(cell))->name);
+	}
+	return out.len > 0 ? out.data : pstrdup("(nothing)");
+}
+
+pg_noreturn static void missing_column(const Reader *reader, int column);
+
+static void
+missing_column(const Reader *reader, int column)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("lines[%d] has no %s", reader->index, names_of(reader->format, column)),
+			 errdetail("It is the %s of a settlement line.", column_names[column]),
+			 errhint("payledger.settlement_columns says how format %s is read.", reader->format->name)));
+}
+
+/* Refuse members that would silently mean nothing. */
+static void
+refuse_unread_members(const Reader *reader)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(reader->object);
+	JsonbIteratorToken token;
+	JsonbValue	key;
+
+	while ((token = JsonbIteratorNext(&iterator, &key, true)) != WJB_DONE)
+	{
+		bool		is_read = token != WJB_KEY;
+		ListCell   *cell;
+
+		for (int c = 0; c < COLUMNS && !is_read; c++)
+			foreach(cell, reader->format->columns[c])
+			{
+				const char *name = ((Source *) lfirst(cell))->name;
+
+				is_read |= (int) strlen(name) == key.val.string.len &&
+					memcmp(name, key.val.string.val, key.val.string.len) == 0;
+			}
+		if (!is_read)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("lines[%d] has a member that format %s does not read", reader->index, reader->format->name),
+					 errdetail("It is \"%s\".", pnstrdup(key.val.string.val, Min(key.val.string.len, NAMEDATALEN))),
+					 errhint("payledger.settlement_columns lists those that it reads.")));
+	}
+}
+
+static const LineType *
+read_line_type(const Reader *reader)
+{
+	const char *name;
+	char	   *source_type = column_text(reader, COLUMN_LINE_TYPE, &name);
+	ListCell   *cell;
+
+	if (source_type == NULL)
+		missing_column(reader, COLUMN_LINE_TYPE);
+	foreach(cell, reader->format->types)
+		if (strcmp(((LineType *) lfirst(cell))->source_type, source_type) == 0)
+			return lfirst(cell);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s is \"%s\", which format %s does not know", path_of(reader, name), source_type,
+					reader->format->name),
+			 errhint("A row in payledger.settlement_line_types says what it means, or that such lines are left out.")));
+}
+
+/*
+ * Of gross, fee and net one may be missing, and one that is there and empty, as
+ * CSV has it, is then zero.
+ */
+static void
+read_amounts(const Reader *reader, PlSettlementLine *line)
+{
+	static const int columns[] = {COLUMN_GROSS, COLUMN_NET, COLUMN_FEE};
+	int64	   *amounts[] = {&line->gross, &line->net, &line->fee};
+	bool		present[lengthof(columns)];
+	int			npresent = 0;
+
+	for (int i = 0; i < (int) lengthof(columns); i++)
+		npresent += present[i] = column_number(reader, columns[i], amounts[i]);
+	for (int i = 0; i < (int) lengthof(columns) && npresent < 2; i++)
+		if (!present[i] && column_exists(reader, columns[i]))
+			npresent += present[i] = true;
+	for (int i = 0; i < (int) lengthof(columns) && npresent < 2; i++)
+		if (!present[i] && (reader->format->columns[columns[i]] != NIL || columns[i] == COLUMN_FEE))
+			missing_column(reader, columns[i]);
+
+	if (!present[0])
+		line->gross = pl_add_amount(line->net, line->fee);
+	else if (!present[1])
+		line->net = pl_add_amount(line->gross, -line->fee);
+	else if (!present[2])
+		line->fee = pl_add_amount(line->gross, -line->net);
+	else if (pl_add_amount(line->gross, -line->fee) != line->net)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("lines[%d] does not add up", reader->index),
+				 errdetail("Gross %s less fee %s is not net %s.", pl_format_amount(line->gross, reader->currency),
+						   pl_format_amount(line->fee, reader->currency),
+						   pl_format_amount(line->net, reader->currency))));
+}
+
+/*
+ * Read element number index, from 0, of a report's lines.  False: its type is
+ * one that is left out.  Raises 22023 naming the path at fault, 22003 for an
+ * amount that does not fit, PL011 for card data.
+ */
+bool
+pl_read_settlement_line(const PlFormat *format, const JsonbValue *element, int index, PlSettlementLine *line)
+{
+	Reader		reader = {format, NULL, index, NULL};
+	const LineType *type;
+	const char *name;
+	char	   *currency;
+	int64		line_no;
+
+	if (element->type != jbvBinary || !JsonContainerIsObject(element->val.binary.data))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("lines[%d] must be an object", index)));
+	reader.object = element->val.binary.data;
+	if (format->reads_all)
+		refuse_unread_members(&reader);
+
+	type = read_line_type(&reader);
+	if (type->line_type == NULL)
+		return false;
+	line->line_type = type->line_type;
+	line->is_part = type->is_part;
+
+	if (!column_number(&reader, COLUMN_LINE_NO, &line_no))
+		line_no = (int64) index + 1;
+	if (line_no < 1 || line_no > PG_INT32_MAX)
+		wrong_member(&reader, names_of(format, COLUMN_LINE_NO), "a number from 1 on");
+	line->line_no = (int32) line_no;
+
+	currency = column_text(&reader, COLUMN_CURRENCY, &name);
+	if (currency == NULL)
+		missing_column(&reader, COLUMN_CURRENCY);
+	reader.currency = line->currency = pl_find_currency(asc_toupper(currency, strlen(currency)));
+	if (line->currency == NULL)
+		wrong_member(&reader, name, "the ISO 4217 code of a currency");
+	read_amounts(&reader, line);
+
+	line->psp_reference = column_text(&reader, COLUMN_PSP_REFERENCE, &name);
+	if (line->psp_reference == NULL && strcmp(line->line_type, "fee") != 0 && strcmp(line->line_type, "payout") != 0)
+		missing_column(&reader, COLUMN_PSP_REFERENCE);
+	line->reference = column_text(&reader, COLUMN_REFERENCE, &name);
+	line->has_time = column_time(&reader, COLUMN_OCCURRED_AT, &line->occurred_at);
+	return true;
+}
