@@ -178,7 +178,7 @@ if ($payments >= 5000)
 		(map { "$_ 00000" } qw(create shared authorize cancel_intent capture capture_payment cancel_order void expire refund refund_payment
 			open_dispute open_payment_dispute submit_evidence close_dispute payout run_payouts update_seller add_rule reserve_terms
 			payout_terms suspend cover cover_all release_reserves resolve reverse replay fold import reconcile resolve_exception), 'dispute again'),
-		'create PL008', 'capture PL001', 'capture PL005', 'capture 0A000', 'capture too much PL005', 'capture nothing 22023', 'refund PL005',
+		'create PL008', 'capture PL001', 'capture 0A000', 'capture too much PL005', 'capture nothing 22023', 'refund PL005',
 		'refund too much PL005', 'refund nothing 22023', 'dispute of another amount PL006', 'close_dispute PL001', 'close_dispute 22023',
 		'payout PL004', 'payout PL008', 'payout 55000', 'payout too much PL004', 'reverse PL001', 'key reused PL006', 'void PL001',
 		'cancel_order PL001', 'authorize PL001', 'cancel_intent PL001', 'resolve_exception PL001', 'resolve_exception 22023');
