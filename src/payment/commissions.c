@@ -26,6 +26,11 @@ static PlQuery find_rule = {
 	3, {TEXTOID, TEXTOID, TIMESTAMPTZOID}
 };
 
+/* one change of a seller's terms at a time */
+static PlQuery lock_seller = {
+	"SELECT FROM payledger.sellers WHERE seller_id = $1 AND currency = $2 FOR NO KEY UPDATE", 2, {TEXTOID, TEXTOID}
+};
+
 static PlQuery insert_rule = {
 	"INSERT INTO payledger.commission_rules"
 	" (commission_rule_id, seller_id, currency, valid_from, commission_bps, commission_fixed, minimum, maximum,"
@@ -264,9 +269,21 @@ pl_add_first_rule(const char *seller_id, const char *currency, int32 bps, int64 
 	pl_execute(&insert_rule, &args);
 }
 
+/* Wait for who else changes the seller's terms. */
+static void
+lock_terms(const char *seller_id, const char *currency)
+{
+	PlArgs		args = {0};
+
+	pl_arg_text(&args, seller_id);
+	pl_arg_text(&args, currency);
+	pl_execute(&lock_seller, &args);
+}
+
 /*
  * Add a rule from this moment on that differs from the one in force in its
- * percentage and fixed part only; what is not given stays.  Raises 22023.
+ * percentage and fixed part only; what is not given stays.  Locks the seller.
+ * Raises 22023.
  */
 void
 pl_change_rule(const char *seller_id, const char *currency, bool has_bps, int32 bps,
@@ -277,10 +294,11 @@ pl_change_rule(const char *seller_id, const char *currency, bool has_bps, int32 
 	bool		isnull;
 	Datum		tiers;
 
+	lock_terms(seller_id, currency);
 	pl_arg_text(&key, seller_id);
 	pl_arg_text(&key, currency);
 	pl_arg_timestamp(&key, GetCurrentTimestamp());
-	if (pl_execute(&find_rule, &key) == 0)
+	if (pl_execute_latest(&find_rule, &key) == 0)
 		elog(ERROR, "seller %s has no commission rule in %s", seller_id, currency);
 	if (!has_bps)
 		bps = pl_get_int32(0, 2);
@@ -342,6 +360,7 @@ pl_sql_add_commission_rule(PG_FUNCTION_ARGS)
 		check_tiers(PG_GETARG_JSONB_P(6));
 	check_valid_from(fcinfo, 9);
 	(void) pl_seller_status(seller_id, currency);
+	lock_terms(seller_id, currency);
 
 	pl_arg_int64(&args, pl_next_id());
 	pl_arg_text(&args, seller_id);
