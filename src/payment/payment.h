@@ -263,6 +263,8 @@ extern void pl_items_insert(PlWork *work);
 /* mirrors.c */
 extern int64 pl_post_mirror(PlWork *work, const char *entry_type, const char *object, int64 payment_id,
 							const char *seller_id, const char *currency, int64 most);
+extern int64 pl_post_part_mirror(PlWork *work, const char *entry_type, const char *object, const char *part,
+								 int64 payment_id, const char *seller_id, const char *currency, int64 most);
 
 /* capture_requests.c */
 extern void pl_send_planned_captures(PlWork *work, const PlPayment *payment, List *orders);
