@@ -49,6 +49,35 @@ CALL payledger.authorize(:payment_intent_id, 'pm_lost_reply');
 CALL payledger.wait_until_idle('30 s');
 SELECT order_id, total, intent_status, payment_status, captured, decline_code FROM payledger.payment_overview ORDER BY payment_id;
 
+\echo '-- A part of the first order comes back damaged: a refund reserves the seller''s funds at once, the worker pays it.'
+SELECT r.seller_id, r.amount, r.status, r.reason
+  FROM payledger.payment_orders o JOIN payledger.payments p USING (payment_id), payledger.refund(o.payment_order_id, 450, 'damaged') r
+ WHERE p.order_id = 'ORDER-1' AND o.seller_id = 'SELLER-111';
+CALL payledger.wait_until_idle('20 s');
+SELECT order_id, payment_status, captured, refunded, commission, refunds FROM payledger.payment_overview WHERE order_id = 'ORDER-1';
+
+\echo '-- Before the PSP settles, what was captured is pending and nothing can be paid out:'
+SELECT seller_id, currency, balance, pending, available FROM payledger.seller_balances ORDER BY seller_id;
+
+\echo '-- The PSP settles: its report is imported, matched line by line with what it owes, and posted.'
+SELECT report_id, status, lines FROM payledger.import_settlement('sandbox', 'REPORT-1',
+	payledger.sandbox_settlement('sandbox', fee_bps => 200));
+SELECT status, lines, matched, exceptions, totals FROM payledger.reconcile_settlement('REPORT-1');
+SELECT seller_id, currency, balance, pending, available FROM payledger.seller_balances ORDER BY seller_id;
+
+\echo '-- A payout: every Monday by schedule, or now on request.'
+SELECT seller_id, schedule, payout_day, beneficiary FROM payledger.set_payout_terms('SELLER-111', 'EUR', beneficiary => 'ba_ok', schedule => 'weekly', payout_day => 1);
+SELECT seller_id, amount, status FROM payledger.request_payout('SELLER-111', 'EUR');
+CALL payledger.wait_until_idle('20 s');
+SELECT seller_id, amount, status FROM payledger.payouts;
+
+\echo '-- What the seller sees, and what an operator sees of the whole life of that payment:'
+SELECT kind, entry_type, order_id, debit_formatted AS debit, credit_formatted AS credit, balance_formatted AS balance
+  FROM payledger.seller_statement('SELLER-111', 'EUR');
+SELECT to_char(t.at, 'HH24:MI:SS.MS') AS at, t.source, t.what
+  FROM payledger.payments p, payledger.payment_timeline(p.payment_id) t WHERE p.order_id = 'ORDER-1' AND t.source <> 'event';
+SELECT account_code, debit, credit FROM payledger.trial_balance WHERE debit <> credit;
+
 \echo '-- Everything agrees with everything:'
 SELECT check_name, ok FROM payledger.verify();
 \echo '-- The workers:'

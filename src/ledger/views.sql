@@ -64,13 +64,6 @@ CREATE OR REPLACE VIEW payledger.journal AS
 COMMENT ON VIEW payledger.journal IS
 'One row for each posting: what was debited or credited, in minor units of currency and formatted. Order by journal_entry_id, leg for the order of booking. Balances with every row: payledger.general_ledger(), payledger.account_statement().';
 
-CREATE OR REPLACE VIEW payledger.seller_balances AS
-	SELECT b.entity_id AS seller_id, b.currency, b.balance, b.formatted, b.held, b.available, b.available_formatted
-	  FROM payledger.account_balances b
-	 WHERE b.account_type = 'MERCHANT_PAYABLE';
-COMMENT ON VIEW payledger.seller_balances IS
-'What the platform owes each seller, in minor units of currency and formatted; negative when the seller owes the platform. available is the balance less what active holds reserve. Since when: payledger.aged_payables().';
-
 /* ---- statements ---- */
 
 /*

@@ -24,6 +24,17 @@ int64
 pl_post_mirror(PlWork *work, const char *entry_type, const char *object, int64 payment_id,
 			   const char *seller_id, const char *currency, int64 most)
 {
+	return pl_post_part_mirror(work, entry_type, object, NULL, payment_id, seller_id, currency, most);
+}
+
+/*
+ * The same of an entry that may be taken back in several parts: part tells
+ * their references "entry_type_REVERSAL:object:part" apart.
+ */
+int64
+pl_post_part_mirror(PlWork *work, const char *entry_type, const char *object, const char *part, int64 payment_id,
+					const char *seller_id, const char *currency, int64 most)
+{
 	PlArgs		args = {0};
 	int64		amount;
 
@@ -32,7 +43,8 @@ pl_post_mirror(PlWork *work, const char *entry_type, const char *object, int64 p
 		return 0;
 	amount = Min(pl_get_int64(0, 2), most);
 	pl_post_template(work->entries, psprintf("%s_REVERSAL", entry_type), payment_id,
-					 psprintf("%s_REVERSAL:%s", entry_type, object),
+					 part == NULL ? psprintf("%s_REVERSAL:%s", entry_type, object) :
+					 psprintf("%s_REVERSAL:%s:%s", entry_type, object, part),
 					 pl_get_int64(0, 1), seller_id, currency, amount);
 	return amount;
 }

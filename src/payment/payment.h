@@ -263,6 +263,8 @@ extern void pl_items_insert(PlWork *work);
 /* mirrors.c */
 extern int64 pl_post_mirror(PlWork *work, const char *entry_type, const char *object, int64 payment_id,
 							const char *seller_id, const char *currency, int64 most);
+extern int64 pl_post_part_mirror(PlWork *work, const char *entry_type, const char *object, const char *part,
+								 int64 payment_id, const char *seller_id, const char *currency, int64 most);
 
 /* capture_requests.c */
 extern void pl_send_planned_captures(PlWork *work, const PlPayment *payment, List *orders);
@@ -313,10 +315,78 @@ extern void pl_dispute_take_fee(PlWork *work, const PlPayment *payment, const Pl
 extern void pl_dispute_give_back_fee(PlWork *work, const PlPayment *payment, const PlOrder *order,
 									 PlDispute *dispute);
 
+/* seller_balances.c: what sellers may be paid, under lock */
+
+/* A seller's balances; minor units of currency. */
+typedef struct PlSellerFunds
+{
+	const char *seller_id;		/* given */
+	const char *currency;		/* given */
+	const PlAccount *payable;
+	const char *account_status; /* of it; NULL: locked by somebody else */
+	int64		balance;		/* of it; negative: the seller owes the platform */
+	int64		pending;		/* captured, not settled */
+	int64		held;
+	int64		available;		/* may be below zero */
+} PlSellerFunds;
+
+extern void pl_lock_sellers(PlSellerFunds *funds, int n, bool waits);
+extern void pl_lock_seller_funds(PlSellerFunds *funds, int n, bool waits);
+
 /* payouts.c */
+
+/* How a seller is paid out; from the row of a query with PL_ROUTE_COLUMNS. */
+typedef struct PlPayoutRoute
+{
+	const char *seller_id;
+	const char *currency;
+	const char *seller_status;	/* NULL: not registered in the currency */
+	const char *beneficiary;	/* NULL: none */
+	const char *wanted_gateway; /* of the terms; NULL: the default one */
+	const char *gateway;		/* NULL: does not exist */
+	bool		pays_out;		/* that gateway */
+} PlPayoutRoute;
+
+/* key and t are the aliases of what names the seller, and of its payout_terms */
+#define PL_ROUTE_COLUMNS(key) \
+	key ".seller_id, " key ".currency, s.status::text, t.beneficiary, t.gateway, g.gateway, coalesce(g.pays_out, false)"
+#define PL_ROUTE_JOINS(key) \
+	" LEFT JOIN payledger.sellers s ON s.seller_id = " key ".seller_id AND s.currency = " key ".currency" \
+	" LEFT JOIN payledger.gateways g ON CASE WHEN t.gateway IS NULL THEN g.is_default ELSE g.gateway = t.gateway END"
+
+/* A payout to be made. */
+typedef struct PlNewPayout
+{
+	int64		payout_id;		/* set by pl_make_payouts() */
+	const PlPayoutRoute *route;
+	int64		amount;			/* minor units */
+	TimestampTz scheduled_for;	/* 0: on request */
+} PlNewPayout;
+
+extern void pl_read_route(int row, PlPayoutRoute *route);
+extern ErrorData *pl_payout_obstacle(const PlPayoutRoute *route);
+extern ErrorData *pl_account_obstacle(const PlSellerFunds *funds);
+extern void pl_make_payouts(PlWork *work, PlNewPayout *payouts, int n);
+extern void pl_select_payouts(const PlNewPayout *payouts, int n);
 extern void pl_apply_payout(PlWork *work, const PlRequest *request, const PlOutcome *outcome);
 
 /* reserves.c */
+
+/* What is released of a row of reserves, which is locked. */
+typedef struct PlReserveRelease
+{
+	int64		payment_id;
+	int64		psp_request_id;
+	int64		payment_order_id;
+	const char *seller_id;
+	const char *currency;
+	int64		released_before;	/* minor units */
+	int64		amount;			/* now; when it was read, all that is held */
+} PlReserveRelease;
+
+extern PlReserveRelease *pl_lock_reserves(const char *seller_id, const char *currency, bool waits, int limit, int *n);
+extern void pl_note_entry(PlEntry *entry, const char *note);
+extern void pl_release_reserves(PlWork *work, const PlReserveRelease *releases, int n, const char *note);
 extern void pl_reserve_of_capture(PlWork *work, const PlPayment *payment, const PlOrder *order,
 								  int64 psp_request_id, int64 amount);
 extern void pl_release_reserve_of_capture(PlWork *work, const PlPayment *payment, const PlOrder *order,

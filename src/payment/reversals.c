@@ -22,6 +22,18 @@ static PlQuery is_reversed = {
 	"SELECT 1 FROM payledger.journal_entries WHERE reference = $1", 1, {TEXTOID}
 };
 
+/* Refunds of an order that gave commission back, the newest first. */
+static PlQuery find_given_back = {
+	"SELECT refund_id, commission_amount FROM payledger.refunds"
+	" WHERE payment_id = $1 AND payment_order_id = $2 AND commission_amount > 0 ORDER BY refund_id DESC",
+	2, {INT8OID, INT8OID}
+};
+
+static PlQuery reduce_given_back = {
+	"UPDATE payledger.refunds SET commission_amount = commission_amount - $3, updated_at = $4"
+	" WHERE payment_id = $1 AND refund_id = $2", 4, {INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID}
+};
+
 /* What tells the entries of a capture for an order. */
 static char *
 reference_of(const PlRequest *request, const PlOrder *order)
@@ -43,6 +55,57 @@ captured_amount_of(const PlRequest *request, const PlOrder *order)
 	return pl_execute(&captured_by, &args) > 0 ? pl_get_int64(0, 1) : 0;
 }
 
+/* Take part (minor units) of the commission back that a refund gave. */
+static void
+take_back(PlWork *work, const PlPayment *payment, const PlRequest *request, PlOrder *order, int64 refund_id, int64 part)
+{
+	PlArgs		args = {0};
+
+	pl_post_part_mirror(work, "COMMISSION_REFUND", psprintf(INT64_FORMAT, refund_id),
+						psprintf(INT64_FORMAT, request->follows), payment->payment_id, order->seller_id,
+						payment->currency, part);
+	pl_arg_int64(&args, payment->payment_id);
+	pl_arg_int64(&args, refund_id);
+	pl_arg_int64(&args, part);
+	pl_arg_timestamp(&args, work->now);
+	pl_execute(&reduce_given_back, &args);
+	order->commission_refunded_amount -= part;
+}
+
+/*
+ * The commission of the capture goes back to the seller; what refunds gave
+ * back of it before must not go back twice.
+ */
+static void
+reverse_commission(PlWork *work, const PlPayment *payment, const PlRequest *request, PlOrder *order,
+				   const char *reference)
+{
+	PlArgs		args = {0};
+	int64	   *ids;
+	int64	   *given;
+	int			n;
+
+	order->commission_amount -=
+		pl_post_mirror(work, "COMMISSION_FEE", reference, payment->payment_id, order->seller_id, payment->currency,
+					   order->commission_amount);
+	if (order->commission_refunded_amount <= order->commission_amount)
+		return;
+
+	pl_arg_int64(&args, payment->payment_id);
+	pl_arg_int64(&args, order->payment_order_id);
+	n = (int) pl_execute(&find_given_back, &args);
+	ids = palloc(sizeof(int64) * Max(n, 1));
+	given = palloc(sizeof(int64) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		ids[i] = pl_get_int64(i, 1);
+		given[i] = pl_get_int64(i, 2);
+	}
+	for (int i = 0; i < n && order->commission_refunded_amount > order->commission_amount; i++)
+		take_back(work, payment, request, order, ids[i],
+				  Min(given[i], order->commission_refunded_amount - order->commission_amount));
+}
+
 static void
 reverse_order(PlWork *work, PlPayment *payment, const PlRequest *request, PlOrder *order, int64 amount,
 			  const char *code)
@@ -52,20 +115,20 @@ reverse_order(PlWork *work, PlPayment *payment, const PlRequest *request, PlOrde
 	order->captured_amount -= amount;
 	payment->captured_amount -= amount;
 	order->failure_code = code ? pstrdup(code) : NULL;
-	if (order->captured_amount == 0)
-		order->status = "CAPTURE_FAILED";
-	else
-		pl_order_amounts_changed(order);
+	pl_order_amounts_changed(order);
 
 	pl_post_mirror(work, "CAPTURE", reference, payment->payment_id, order->seller_id, payment->currency, amount);
 	pl_item_add(work, payment, order, "CAPTURE_REVERSAL", request->follows, -amount);
-	/* what refunds gave back of the commission cannot be given back twice */
-	order->commission_amount -=
-		pl_post_mirror(work, "COMMISSION_FEE", reference, payment->payment_id, order->seller_id, payment->currency,
-					   order->commission_amount - order->commission_refunded_amount);
+	reverse_commission(work, payment, request, order, reference);
 	pl_release_reserve_of_capture(work, payment, order, request->follows);
 	/* the mirror brought the hold back, and the PSP no longer has it */
 	pl_release_order(work, payment, order, amount);
+	if (order->captured_amount == 0)
+	{
+		/* as after a refused capture, nothing of the order is kept open */
+		order->status = "CAPTURE_FAILED";
+		pl_release_order(work, payment, order, pl_capturable(order));
+	}
 
 	pl_order_event(work, payment, "payment_order_psp_result_updated", order, amount, "REVERSED");
 	pl_order_event(work, payment, "payment_order_finalized", order, amount, order->status);
@@ -131,6 +194,7 @@ pl_apply_capture_reversal(PlWork *work, const PlRequest *request, const PlOutcom
 	PlPayment	payment;
 	List	   *orders;
 	List	   *reversed = NIL;
+	bool		was_open = false;
 	ListCell   *cell;
 
 	pl_lock_payment(request->payment_id, &payment);
@@ -156,7 +220,12 @@ pl_apply_capture_reversal(PlWork *work, const PlRequest *request, const PlOutcom
 		return;
 
 	foreach(cell, reversed)
+	{
+		was_open = was_open || pl_capturable(lfirst(cell)) > 0;
 		reverse_order(work, &payment, request, lfirst(cell), captured_amount_of(request, lfirst(cell)), outcome->code);
+	}
+	if (was_open)
+		pl_release_at_psp(work, &payment, orders);
 	pl_store_payment(work, &payment);
 	pl_store_orders(work, &payment, reversed);
 }

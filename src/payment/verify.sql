@@ -177,7 +177,8 @@ AS $$ VALUES
 		 UNION ALL SELECT 'payment_order', payment_order_id, status::text FROM payledger.payment_orders
 		 UNION ALL SELECT 'refund', refund_id, status::text FROM payledger.refunds
 		 UNION ALL SELECT 'dispute', dispute_id, status::text FROM payledger.disputes
-		 UNION ALL SELECT 'psp_request', psp_request_id, status::text FROM payledger.psp_requests),
+		 UNION ALL SELECT 'psp_request', psp_request_id, status::text FROM payledger.psp_requests
+		 UNION ALL SELECT 'payout', payout_id, status::text FROM payledger.payouts),
 	steps AS (
 		SELECT machine, object_id, from_status, to_status,
 			   lag(to_status) OVER (PARTITION BY machine, object_id ORDER BY history_id) AS previous,

@@ -91,6 +91,33 @@ expire_authorizations(void)
 	return expired > 0;
 }
 
+static bool
+run_payouts(void)
+{
+	int			done = pl_run_due_payouts();
+
+	pl_worker_count(done);
+	return done > 0;
+}
+
+static bool
+release_reserves(void)
+{
+	int			released = pl_release_due_reserves();
+
+	pl_worker_count(released);
+	return released > 0;
+}
+
+static bool
+cover_negative_balances(void)
+{
+	int			covered = pl_cover_negative_balances();
+
+	pl_worker_count(covered);
+	return covered > 0;
+}
+
 typedef struct Duty
 {
 	const char *name;
@@ -108,6 +135,9 @@ static Duty duties[] = {
 	{"expiring holds", expire_holds, 1000},
 	{"left-over holds", expire_left_over_holds, 5000},
 	{"expiring authorizations", expire_authorizations, 60000},
+	{"releasing reserves", release_reserves, 5000},
+	{"negative balances", cover_negative_balances, 10000},
+	{"payouts", run_payouts, 1000},
 	{"idempotency keys", forget_idempotency_keys, 60000},
 };
 
