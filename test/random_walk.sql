@@ -17,7 +17,8 @@ DECLARE
 	common jsonb := jsonb_build_object('fault_rate', fault_rate, 'latency_max_ms', 15, 'timeout_ms', 50, 'reversal_ms', 150,
 									   'payout_ms', 100, 'retry_base_ms', 10, 'retry_max_ms', 200, 'concurrency', 200);
 BEGIN
-	PERFORM payledger.add_gateway('several', 'sandbox', common || jsonb_build_object('seed', seed), is_default => true);
+	PERFORM payledger.add_gateway('several', 'sandbox', common || jsonb_build_object('seed', seed, 'fee_bps', 150, 'fee_fixed', 10),
+								 is_default => true);
 	PERFORM payledger.add_gateway('once', 'sandbox', common || jsonb_build_object('seed', seed + 1, 'multicapture', false));
 	PERFORM payledger.add_gateway('frees', 'sandbox', common || jsonb_build_object('seed', seed + 2, 'keeps_remainder', false));
 	PERFORM payledger.add_gateway('once_frees', 'sandbox',
@@ -219,7 +220,7 @@ BEGIN
 		END LOOP;
 		EXIT WHEN k > moments;
 		COMMIT;
-		SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
+		SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
 		began := clock_timestamp();
 		found := walk.offences();
 		began_verify := clock_timestamp();

@@ -7,12 +7,14 @@
  * Each query returns a text for each offence.
  */
 
-/* Every posting of the flow with its account, amounts debit positive. */
-CREATE VIEW walk.legs AS
-	SELECT e.entry_type, e.payment_id, a.account_type, a.entity_id, a.currency, p.amount
-	  FROM payledger.postings p
-	  JOIN payledger.journal_entries e USING (journal_entry_id)
-	  JOIN payledger.accounts a USING (account_id);
+/* What was posted to each account by each type of entry, debit positive: made anew for each moment. */
+CREATE UNLOGGED TABLE walk.sums (
+	entry_type	text,
+	account_type text,
+	entity_id	text,
+	currency	text,
+	amount		numeric
+);
 
 CREATE TABLE walk.checks (name text PRIMARY KEY, query text NOT NULL);
 
@@ -49,7 +51,11 @@ INSERT INTO walk.checks VALUES
 	  FROM payledger.payments p
 	  LEFT JOIN (SELECT payment_id, sum(amount) FILTER (WHERE entry_type LIKE 'CAPTURE%') AS captured,
 						-coalesce(sum(amount) FILTER (WHERE entry_type LIKE 'REFUND_DONE%'), 0) AS refunded
-				   FROM walk.legs WHERE account_type = 'PSP_RECEIVABLES' GROUP BY payment_id) j ON j.payment_id = p.payment_id
+				   FROM payledger.postings
+				   JOIN payledger.journal_entries USING (journal_entry_id)
+				   JOIN payledger.accounts USING (account_id)
+				  WHERE account_type = 'PSP_RECEIVABLES' AND payment_id IS NOT NULL
+				  GROUP BY payment_id) j ON j.payment_id = p.payment_id
 	 WHERE (p.captured_amount, p.refunded_amount) <> (coalesce(j.captured, 0), coalesce(j.refunded, 0))
 	$q$),
 	('refunds are never above what was captured', $q$
@@ -62,7 +68,7 @@ INSERT INTO walk.checks VALUES
 	('clearing accounts hold what is under way', $q$
 	SELECT format('%s %s is %s, under way are %s', coalesce(b.account_type, u.account_type), coalesce(b.currency, u.currency),
 				  coalesce(b.amount, 0), coalesce(u.amount, 0))
-	  FROM (SELECT account_type, currency, sum(amount) AS amount FROM walk.legs
+	  FROM (SELECT account_type, currency, sum(amount) AS amount FROM walk.sums
 			 WHERE account_type IN ('AUTH_RECEIVABLE', 'AUTH_LIABILITY', 'REFUND_CLEARING', 'PAYOUT_CLEARING', 'PSP_RECEIVABLES')
 			 GROUP BY 1, 2) b
 	  FULL JOIN (
@@ -80,7 +86,7 @@ INSERT INTO walk.checks VALUES
 	('sellers are owed what happened to their orders', $q$
 	SELECT format('seller %s is owed %s %s, its orders and payouts make it %s', coalesce(b.seller_id, d.seller_id),
 				  coalesce(b.amount, 0), coalesce(b.currency, d.currency), coalesce(d.amount, 0))
-	  FROM (SELECT entity_id AS seller_id, currency, -sum(amount) AS amount FROM walk.legs
+	  FROM (SELECT entity_id AS seller_id, currency, -sum(amount) AS amount FROM walk.sums
 			 WHERE account_type = 'MERCHANT_PAYABLE' GROUP BY 1, 2) b
 	  FULL JOIN (
 			SELECT seller_id, currency, sum(amount) AS amount
@@ -95,7 +101,7 @@ INSERT INTO walk.checks VALUES
 					SELECT seller_id, currency, -amount FROM payledger.payouts WHERE status IN ('REQUESTED', 'IN_TRANSIT', 'PAID')
 					 UNION ALL
 					/* these are rows of the journal alone */
-					SELECT entity_id, currency, -amount FROM walk.legs
+					SELECT entity_id, currency, -amount FROM walk.sums
 					 WHERE account_type = 'MERCHANT_PAYABLE' AND entry_type IN ('WRITE_OFF', 'PSP_FEE_RECHARGE', 'PSP_FEE_RECHARGE_REVERSAL')) o
 			 GROUP BY seller_id, currency) d USING (seller_id, currency)
 	 WHERE coalesce(b.amount, 0) <> coalesce(d.amount, 0)
@@ -109,14 +115,14 @@ INSERT INTO walk.checks VALUES
 						-coalesce(sum(amount) FILTER (WHERE account_type = 'MERCHANT_RESERVE'), 0) AS reserved,
 						coalesce(sum(amount) FILTER (WHERE account_type = 'MERCHANT_PAYABLE' AND entry_type LIKE 'PAYOUT_REQUESTED%'), 0)
 						AS requested
-				   FROM walk.legs WHERE account_type IN ('MERCHANT_PAYABLE', 'MERCHANT_RESERVE') GROUP BY 1, 2) l USING (seller_id, currency)
+				   FROM walk.sums WHERE account_type IN ('MERCHANT_PAYABLE', 'MERCHANT_RESERVE') GROUP BY 1, 2) l USING (seller_id, currency)
 	  LEFT JOIN (SELECT seller_id, currency, sum(amount) AS paid FROM payledger.payouts WHERE status = 'PAID' GROUP BY 1, 2) p USING (seller_id, currency)
 	 CROSS JOIN LATERAL (SELECT l.owed, l.reserved, l.requested - coalesce(p.paid, 0) AS in_payout) j
 	 WHERE (v.balance, v.reserved, v.in_payout) <> (coalesce(j.owed, 0), coalesce(j.reserved, 0), coalesce(j.in_payout, 0))
 	$q$),
 	('the platform earned its commissions and paid what was paid', $q$
 	SELECT format('%s %s is %s, should be %s', coalesce(b.account_type, u.account_type), currency, coalesce(b.amount, 0), coalesce(u.amount, 0))
-	  FROM (SELECT account_type, currency, sum(amount) AS amount FROM walk.legs
+	  FROM (SELECT account_type, currency, sum(amount) AS amount FROM walk.sums
 			 WHERE account_type = 'PLATFORM_COMMISSION_REVENUE' OR account_type = 'PLATFORM_CASH' AND entry_type NOT LIKE 'SETTLEMENT%'
 			 GROUP BY 1, 2) b
 	  FULL JOIN (
@@ -130,7 +136,7 @@ INSERT INTO walk.checks VALUES
 	SELECT format('debits %s, credits %s %s', sum(debit), sum(credit), currency) FROM payledger.trial_balance
 	 GROUP BY currency HAVING sum(debit) <> sum(credit)
 	 UNION ALL
-	SELECT format('%s %s in all', sum(amount), currency) FROM walk.legs GROUP BY currency HAVING sum(amount) <> 0
+	SELECT format('%s %s in all', sum(amount), currency) FROM walk.sums GROUP BY currency HAVING sum(amount) <> 0
 	$q$),
 	('every step of the history is an edge', $q$
 	SELECT format('%s went from %s to %s, %s times', h.machine, coalesce(h.from_status, 'nothing'), h.to_status, h.n)
@@ -152,14 +158,21 @@ INSERT INTO walk.checks VALUES
 	SELECT format('%s intents have the order %s', count(*), order_id) FROM payledger.payment_intents GROUP BY order_id HAVING count(*) > 1
 	$q$);
 
-/* What is wrong in the present snapshot. */
-CREATE FUNCTION walk.offences() RETURNS text[] LANGUAGE plpgsql STABLE SET jit = off AS $$
+/* What is wrong in the snapshot of a REPEATABLE READ transaction. */
+CREATE FUNCTION walk.offences() RETURNS text[] LANGUAGE plpgsql VOLATILE SET jit = off AS $$
 DECLARE
 	todo record;
 	n bigint;
 	first text;
 	found text[] := '{}';
 BEGIN
+	DELETE FROM walk.sums;
+	INSERT INTO walk.sums
+	SELECT e.entry_type, a.account_type, a.entity_id, a.currency, sum(e.amount)
+	  FROM (SELECT j.entry_type, p.account_id, sum(p.amount) AS amount
+			  FROM payledger.postings p JOIN payledger.journal_entries j USING (journal_entry_id) GROUP BY 1, 2) e
+	  JOIN payledger.accounts a USING (account_id)
+	 GROUP BY 1, 2, 3, 4;
 	FOR todo IN SELECT * FROM walk.checks ORDER BY name LOOP
 		EXECUTE format('SELECT count(*), min(offence) FROM (%s) AS q(offence)', todo.query) INTO n, first;
 		IF n > 0 THEN

@@ -344,13 +344,74 @@ BEGIN
 	END CASE;
 END $$;
 
+/* ---- settlement ---- */
+
+/*
+ * What the PSP reports now, with a fee for no payment at all.  Of a wrong
+ * report every tenth line is left out, comes twice, or says something else.
+ */
+CREATE FUNCTION walk.report(gateway text, wrong boolean) RETURNS jsonb LANGUAGE sql VOLATILE AS $$
+	SELECT jsonb_agg(c.line || CASE
+				WHEN NOT wrong OR l.line ->> 'line_type' = 'payout' THEN '{}'
+				WHEN l.dice BETWEEN 0.02 AND 0.04 THEN
+					jsonb_build_object('gross', (l.line ->> 'gross')::bigint + 1, 'net', (l.line ->> 'net')::bigint + 1)
+				WHEN l.dice BETWEEN 0.04 AND 0.06 AND abs((l.line ->> 'gross')::bigint) > 1 THEN
+					jsonb_build_object('gross', (l.line ->> 'gross')::bigint - 1, 'net', (l.line ->> 'net')::bigint - 1)
+				WHEN l.dice BETWEEN 0.06 AND 0.08 THEN
+					jsonb_build_object('fee', (l.line ->> 'fee')::bigint + 1, 'net', (l.line ->> 'net')::bigint - 1)
+				WHEN l.dice BETWEEN 0.08 AND 0.085 THEN '{"currency": "GBP"}'
+				WHEN l.dice BETWEEN 0.085 AND 0.09 THEN '{"psp_reference": "sbx_0"}'
+				ELSE '{}' END)
+	  FROM (SELECT line, random() AS dice
+			  FROM jsonb_array_elements(payledger.sandbox_settlement(gateway)
+										|| '[{"line_type": "fee", "currency": "EUR", "gross": 0, "fee": 25, "net": -25},
+											 {"line_type": "payout", "currency": "EUR", "gross": 25, "fee": 0, "net": 25}]') line OFFSET 0) l
+	 CROSS JOIN LATERAL (SELECT l.line FROM generate_series(1, CASE WHEN NOT wrong OR l.dice > 0.09 + 0.02 THEN 1
+																	WHEN l.dice > 0.09 THEN 2 WHEN l.dice < 0.02 THEN 0 ELSE 1 END)) c
+$$;
+
+CREATE FUNCTION walk.prepare_settlement(name text) RETURNS jsonb LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+	gateway text := (ARRAY['several', 'once', 'frees', 'once_frees'])[1 + walk.pick(4)];
+BEGIN
+	/* PL007: the import was rolled back */
+	RETURN jsonb_build_array(
+		walk.request('import', format('SELECT * FROM payledger.import_settlement(%L, %L, walk.report(%1$L, %3$L), settled_through => now())',
+									  gateway, name, random() < 0.7)),
+		walk.request('reconcile', format('SELECT * FROM payledger.reconcile_settlement(%L)', name), '{PL007}'));
+END $$;
+
+CREATE FUNCTION walk.prepare_exception() RETURNS jsonb LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+	id bigint;
+BEGIN
+	SELECT e.settlement_exception_id INTO id
+	  FROM (SELECT min(settlement_exception_id)
+				   + (random() * (max(settlement_exception_id) - min(settlement_exception_id)))::bigint AS place
+			  FROM payledger.settlement_exceptions OFFSET 0) p
+	 CROSS JOIN LATERAL (SELECT * FROM payledger.settlement_exceptions n WHERE n.settlement_exception_id >= p.place
+						  ORDER BY n.settlement_exception_id LIMIT 30) e
+	 WHERE status = 'OPEN' OR random() < 0.02
+	 ORDER BY random() LIMIT 1;
+	RETURN CASE WHEN id IS NOT NULL THEN
+		walk.request('resolve_exception', format('SELECT * FROM payledger.resolve_exception(%s, %L, ''walk'')', id,
+												 CASE WHEN random() < 0.6 THEN 'ACCEPTED' ELSE 'DISMISSED' END), '{PL001,22023}') END;
+END $$;
+
 /* ---- operators ---- */
 
-CREATE FUNCTION walk.prepare_resolve() RETURNS jsonb LANGUAGE sql VOLATILE AS $$
-	SELECT walk.request('resolve', format('SELECT * FROM payledger.resolve_request(%s, %L, ''walk'')', psp_request_id,
-										  CASE WHEN random() < 0.7 THEN 'SUCCEEDED' ELSE 'REFUSED' END), '{PL001}')
-	  FROM (SELECT psp_request_id FROM payledger.psp_requests WHERE status IN ('UNKNOWN', 'PARKED') LIMIT 20) r ORDER BY random() LIMIT 1
-$$;
+CREATE FUNCTION walk.prepare_resolve() RETURNS jsonb LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+	id bigint;
+	payment bigint;
+BEGIN
+	SELECT psp_request_id, payment_id INTO id, payment
+	  FROM (SELECT psp_request_id, payment_id FROM payledger.psp_requests WHERE status IN ('UNKNOWN', 'PARKED') LIMIT 20) r
+	 ORDER BY random() LIMIT 1;
+	RETURN CASE WHEN id IS NOT NULL THEN
+		walk.request('resolve', format('SELECT * FROM payledger.resolve_request(%s, %L, ''walk'', ''sbx_%s'')', id,
+									   CASE WHEN random() < 0.7 THEN 'SUCCEEDED' ELSE 'REFUSED' END, payment), '{PL001}') END;
+END $$;
 
 /* What succeeded is reported failed late. */
 CREATE FUNCTION walk.prepare_reversal(payment bigint) RETURNS jsonb LANGUAGE sql VOLATILE AS $$
@@ -416,8 +477,10 @@ BEGIN
 		WHEN dice < 865 THEN walk.prepare_terms()
 		WHEN dice < 875 THEN walk.prepare_resolve()
 		WHEN dice < 900 THEN walk.prepare_reversal(payment)
-		WHEN dice < 950 THEN walk.prepare_key()
-		WHEN dice < 975 THEN walk.prepare_shared(operation)
+		WHEN dice < 945 THEN walk.prepare_key()
+		WHEN dice < 960 THEN walk.prepare_shared(operation)
+		WHEN dice < 966 THEN walk.prepare_settlement(name)
+		WHEN dice < 990 THEN walk.prepare_exception()
 		ELSE walk.request('fold', 'SELECT payledger.fold_postings()') END;
 	/* nothing there yet for it to be about */
 	IF request IS NULL THEN
@@ -432,13 +495,13 @@ END $$;
 /* In the end an operator decides what is parked, in the way that does not contradict what was decided. */
 CREATE FUNCTION walk.decide_parked() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-	id bigint;
+	r record;
 	outcome text;
 BEGIN
-	FOR id IN SELECT psp_request_id FROM payledger.psp_requests WHERE status = 'PARKED' ORDER BY 1 LOOP
+	FOR r IN SELECT psp_request_id, payment_id FROM payledger.psp_requests WHERE status = 'PARKED' ORDER BY 1 LOOP
 		FOREACH outcome IN ARRAY '{REFUSED,SUCCEEDED}'::text[] LOOP
 			BEGIN
-				PERFORM payledger.resolve_request(id, outcome, 'the end of the walk');
+				PERFORM payledger.resolve_request(r.psp_request_id, outcome, 'the end of the walk', 'sbx_' || r.payment_id);
 				EXIT;
 			EXCEPTION WHEN SQLSTATE 'PL001' THEN
 				IF outcome = 'SUCCEEDED' THEN

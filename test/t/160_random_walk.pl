@@ -1,5 +1,5 @@
 # Eight sessions walk at random over every command on payments, refunds,
-# disputes, payouts and sellers' terms, while three workers work off what they
+# disputes, payouts, settlements and sellers' terms, while three workers work off what they
 # ask of PSPs that do everything a PSP can do, now and then with answers lost.
 # A hundred moments meanwhile, and the end, must add up.
 #
@@ -27,7 +27,7 @@ diag($again);
 # SQLSTATEs in the log tell which errors of the workers belong to the walk
 my $node = new_node('walk',
 	'fsync' => 'off', 'shared_buffers' => '256MB', 'max_wal_size' => '4GB', 'work_mem' => '32MB',
-	'autovacuum_naptime' => '5s',
+	'autovacuum_naptime' => '5s', 'max_parallel_workers_per_gather' => 0,
 	'log_line_prefix' => '%m [%p] %b %e ');
 
 my $clock = time();
@@ -129,13 +129,18 @@ sql($node, 'UPDATE payledger.payments SET authorization_expires_at = now() WHERE
 1 while sql($node, 'SELECT payledger.expire_authorizations()') > 0;
 wait_sql($node, 'SELECT NOT EXISTS (SELECT FROM payledger.payments WHERE authorization_expires_at IS NOT NULL)', 'all that expires has expired');
 decide();
-lap('everything is decided');
+# and the PSPs settle all of it
+sql($node, "SELECT payledger.import_settlement(gateway, 'the end', walk.report(gateway, false)) FROM payledger.gateways ORDER BY gateway");
+sql($node, "SELECT payledger.reconcile_settlement('the end', gateway) FROM payledger.gateways ORDER BY gateway");
+is(sql($node, "SELECT gateway, exceptions FROM payledger.settlement_reports WHERE report_id = 'the end' AND exceptions > 0"), '',
+	'what is settled in the end agrees');
+lap('everything is decided and settled');
 
-is(join("\n", sql($node, 'SELECT unnest(walk.offences())')), '', "the end adds up ($again)");
+is(sql($node, 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT unnest(walk.offences()); COMMIT'), '', "the end adds up ($again)");
 check_books($node, 'the books in the end');
 is(sql($node, <<~'SQL'), '', 'nothing is under way, and no clearing account holds anything');
-	SELECT account_type, entity_id, currency, sum(amount) FROM walk.legs
-	 WHERE account_type IN ('AUTH_RECEIVABLE', 'AUTH_LIABILITY', 'REFUND_CLEARING', 'PAYOUT_CLEARING', 'FX_CLEARING')
+	SELECT account_type, entity_id, currency, sum(amount) FROM walk.sums
+	 WHERE account_type IN ('AUTH_RECEIVABLE', 'AUTH_LIABILITY', 'REFUND_CLEARING', 'PAYOUT_CLEARING', 'FX_CLEARING', 'PSP_RECEIVABLES')
 	 GROUP BY 1, 2, 3 HAVING sum(amount) <> 0
 	SQL
 lap('verified');
@@ -144,7 +149,7 @@ lap('verified');
 
 my %ends;
 for my $of ('payment_intent payment_intents', 'payment payments', 'payment_order payment_orders', 'refund refunds', 'dispute disputes',
-	'payout payouts', 'psp_request psp_requests')
+	'payout payouts', 'psp_request psp_requests', 'report settlement_reports')
 {
 	my ($machine, $table) = split / /, $of;
 	my %states = counts("SELECT '$machine ' || status AS what, count(*) AS n FROM payledger.$table GROUP BY 1");
@@ -152,6 +157,8 @@ for my $of ('payment_intent payment_intents', 'payment payments', 'payment_order
 	diag(list(%states));
 	%ends = (%ends, %states);
 }
+my %exceptions = counts(q{SELECT category || ' ' || status AS what, count(*) AS n FROM payledger.settlement_exceptions GROUP BY 1});
+diag('exceptions: ', list(%exceptions));
 my %entries = counts('SELECT entry_type AS what, count(*) AS n FROM payledger.journal_entries GROUP BY 1');
 diag('entries: ', list(%entries));
 my %edges = counts(q{SELECT machine || ' ' || coalesce(from_status, '') || '>' || to_status AS what, count(*) AS n FROM payledger.state_history GROUP BY 1});
@@ -170,11 +177,11 @@ if ($payments >= 5000)
 	cmp_ok($answers{$_} // 0, '>', 0, "it happened: $_") for (
 		(map { "$_ 00000" } qw(create shared authorize cancel_intent capture capture_payment cancel_order void expire refund refund_payment
 			open_dispute open_payment_dispute submit_evidence close_dispute payout run_payouts update_seller add_rule reserve_terms
-			payout_terms suspend cover cover_all release_reserves resolve reverse replay fold), 'dispute again'),
+			payout_terms suspend cover cover_all release_reserves resolve reverse replay fold import reconcile resolve_exception), 'dispute again'),
 		'create PL008', 'capture PL001', 'capture PL005', 'capture 0A000', 'capture too much PL005', 'capture nothing 22023', 'refund PL005',
 		'refund too much PL005', 'refund nothing 22023', 'dispute of another amount PL006', 'close_dispute PL001', 'close_dispute 22023',
 		'payout PL004', 'payout PL008', 'payout 55000', 'payout too much PL004', 'reverse PL001', 'key reused PL006', 'void PL001',
-		'cancel_order PL001', 'authorize PL001', 'cancel_intent PL001');
+		'cancel_order PL001', 'authorize PL001', 'cancel_intent PL001', 'resolve_exception PL001', 'resolve_exception 22023');
 	cmp_ok(scalar(grep { /40001$/ } keys %answers), '>', 0, 'it happened: REPEATABLE READ came too late');
 	cmp_ok($ends{$_} // 0, '>', 0, "$_ exists in the end") for (
 		(map { "payment_intent $_" } qw(CREATED REQUIRES_ACTION AUTHORIZED DECLINED CANCELLED)),
@@ -182,11 +189,14 @@ if ($payments >= 5000)
 		(map { "payment_order $_" } qw(CAPTURED CAPTURE_FAILED PARTIALLY_REFUNDED REFUNDED CANCELLED)),
 		(map { "refund $_" } qw(SUCCEEDED FAILED)), (map { "dispute $_" } qw(NEEDS_RESPONSE UNDER_REVIEW WON LOST)),
 		(map { "payout $_" } qw(PAID FAILED RETURNED)), (map { "psp_request $_" } qw(SUCCEEDED REFUSED)));
+	cmp_ok($exceptions{$_} // 0, '>', 0, "there was an exception $_") for (
+		(map { ("$_ ACCEPTED", "$_ DISMISSED") } qw(MISSING_AT_PSP MISSING_HERE OVER UNDER DUPLICATE CURRENCY FEE_DIFFERENCE)),
+		'CASH_DIFFERENCE DISMISSED');
 	cmp_ok($entries{$_} // 0, '>', 0, "$_ was posted") for qw(AUTH_HOLD AUTH_RELEASE CAPTURE CAPTURE_REVERSAL COMMISSION_FEE
 	  COMMISSION_FEE_REVERSAL COMMISSION_REFUND COMMISSION_REFUND_REVERSAL REFUND_REQUESTED REFUND_REQUESTED_REVERSAL REFUND_DONE
 	  REFUND_DONE_REVERSAL CHARGEBACK CHARGEBACK_REVERSAL CHARGEBACK_BORNE CHARGEBACK_BORNE_REVERSAL CHARGEBACK_FEE
 	  CHARGEBACK_FEE_REVERSAL PAYOUT_REQUESTED PAYOUT_REQUESTED_REVERSAL PAYOUT_PAID PAYOUT_PAID_REVERSAL RESERVE_HOLD RESERVE_RELEASE
-	  WRITE_OFF);
+	  WRITE_OFF SETTLEMENT SETTLEMENT_SUSPENSE SETTLEMENT_WRITE_OFF PSP_FEE_RECHARGE);
 }
 $node->stop;
 done_testing();
