@@ -16,26 +16,22 @@ BEGIN
 		jsonb_build_array(jsonb_build_object('seller_id', sell.seller_id, 'amount', sell.amount)));
 	PERFORM payledger.request_authorization(intent, 'pm_ok');
 	PERFORM answer(intent, 'SUCCEEDED');
+	UPDATE payledger.payments SET psp_reference = 'sbx_' || payment_id WHERE payment_id = intent;
 	SELECT payment_order_id INTO ordr FROM payledger.payment_orders WHERE payment_id = intent;
 	PERFORM answer(ordr, 'SUCCEEDED');
 	RETURN ordr;
 END
 $$;
--- the PSP settles what it captured of an order, less its fee
+-- the PSP settles what is open of an order, less its fee
 CREATE FUNCTION settle(ordr bigint, fee bigint DEFAULT 0) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
-	gross bigint;
+	lines jsonb;
 BEGIN
-	WITH closed AS (
-		UPDATE payledger.settlement_items SET settlement_report_id = 1, line_no = 1
-		 WHERE payment_order_id = ordr AND settlement_report_id IS NULL RETURNING amount)
-	SELECT sum(amount) INTO gross FROM closed;
-	PERFORM payledger.post_entry('SETTLEMENT', jsonb_build_array(
-		jsonb_build_object('account', 'PLATFORM_CASH.GLOBAL.NOK', 'amount', gross - fee),
-		jsonb_build_object('account', 'PSP_RECEIVABLES.GLOBAL.NOK', 'amount', -gross))
-		|| CASE WHEN fee = 0 THEN '[]' ELSE jsonb_build_array(
-			jsonb_build_object('account', 'PSP_FEE_EXPENSE.GLOBAL.NOK', 'amount', fee)) END);
-	RETURN gross;
+	SELECT jsonb_agg(l || jsonb_build_object('fee', settle.fee, 'net', (l->>'gross')::bigint - settle.fee)) INTO lines
+	  FROM payledger.payment_orders o, jsonb_array_elements(payledger.sandbox_settlement('sandbox', 0)) l
+	 WHERE o.payment_order_id = ordr AND l->>'psp_reference' = 'sbx_' || o.payment_id;
+	PERFORM payledger.reconcile_settlement(r.report_id, 'sandbox') FROM payledger.import_settlement('sandbox', 'PAYOUTS-' || payledger.next_id(), lines) r;
+	RETURN (SELECT sum((l->>'gross')::bigint) FROM jsonb_array_elements(lines) l);
 END
 $$;
 CREATE VIEW balances AS

@@ -6,7 +6,7 @@ SET timezone = 'UTC';
 SELECT gateway FROM payledger.add_gateway('desk', adapter => 'sandbox');
 SELECT gateway FROM payledger.add_gateway('agreed', adapter => 'sandbox', options => '{"fee_bps": 150, "fee_fixed": 25}');
 SELECT gateway FROM payledger.add_gateway('once_desk', adapter => 'sandbox', options => '{"multicapture": false}');
-SELECT r.* FROM generate_series(1, 3) AS n, payledger.register_seller('SETTLE-' || n, 'NOK') r;
+SELECT r.* FROM generate_series(1, 3) AS n, payledger.register_seller('SETTLE-' || n, 'DKK') r;
 SELECT r.* FROM payledger.register_seller('SETTLE-1', 'ISK') r;
 
 -- a payment of that order, captured for each of the sellers; the PSP calls it pi_<order>
@@ -33,7 +33,7 @@ $$ SELECT payment_order_id FROM payledger.payment_orders WHERE payment_id = paym
 CREATE FUNCTION refunded(payment bigint, amount bigint) RETURNS text LANGUAGE sql AS
 $$ SELECT answer(refund_id, 'SUCCEEDED') FROM payledger.refund(order_sold(payment), refunded.amount) $$;
 -- a line of format generic
-CREATE FUNCTION line(line_type text, order_id text, gross bigint, fee bigint DEFAULT 0, currency text DEFAULT 'NOK',
+CREATE FUNCTION line(line_type text, order_id text, gross bigint, fee bigint DEFAULT 0, currency text DEFAULT 'DKK',
 					 reference text DEFAULT NULL) RETURNS jsonb LANGUAGE sql AS $$
 	SELECT jsonb_strip_nulls(jsonb_build_object('line_type', line_type, 'psp_reference', 'pi_' || order_id, 'gross', gross,
 		'fee', fee, 'net', gross - fee, 'currency', currency, 'reference', reference)) $$;
@@ -68,13 +68,13 @@ CREATE FUNCTION open_items(gateway text) RETURNS TABLE (order_id text, kind text
 	 GROUP BY 1, 2, i.object_id, i.occurred_at ORDER BY i.occurred_at, i.object_id, 2 $$;
 
 -- the worked example: 10000 captured, settled 9800 with a fee of 200
-SELECT sold('EX', 'desk', 'NOK', 10000) AS ex \gset
+SELECT sold('EX', 'desk', 'DKK', 10000) AS ex \gset
 SELECT gateway, report_id, status, lines, matched, exceptions, totals
   FROM payledger.import_settlement('desk', 'EX', jsonb_build_array(line('capture', 'EX', 10000, 200)), payout_amount => 9800);
 SELECT * FROM payledger.settlement_outcomes WHERE report_id = 'EX' \gx
 SELECT status, lines, matched, exceptions, totals FROM payledger.reconcile_settlement('EX');
 SELECT * FROM posted('EX');
-SELECT metadata FROM entries WHERE reference LIKE 'SETTLEMENT:%' LIMIT 1;
+SELECT metadata FROM entries WHERE reference LIKE 'SETTLEMENT:%' AND metadata ->> 'report_id' = 'EX' LIMIT 1;
 SELECT line_type, gross, fee, net, outcome FROM payledger.settlement_outcomes WHERE report_id = 'EX';
 SELECT * FROM open_items('desk');
 -- again: the same, and nothing else
@@ -83,12 +83,14 @@ SELECT status, lines, matched FROM payledger.import_settlement('desk', 'EX', jso
 SELECT count(*) FROM posted('EX');
 -- its event and history
 SELECT type, version, event_key, (payload::jsonb -> 'data') - 'settlementReportId'::text AS data FROM payledger.outbox_events
- WHERE type = 'settlement_reconciled';
-SELECT from_status, to_status, cause FROM payledger.state_history WHERE machine = 'settlement_report' ORDER BY history_id;
+ WHERE type = 'settlement_reconciled' AND event_key = 'desk';
+SELECT h.from_status, h.to_status, h.cause
+  FROM payledger.state_history h JOIN payledger.settlement_reports r ON r.settlement_report_id = h.object_id
+ WHERE h.machine = 'settlement_report' AND r.gateway = 'desk' ORDER BY h.history_id;
 
 -- every kind of line, by the payment and by our reference; one operation of several sellers
-SELECT sold('K1', 'desk', 'NOK', 1000, 2000, 3000) AS k1, sold('K2', 'desk', 'NOK', 500) AS k2,
-	   sold('K3', 'desk', 'ISK', 700) AS k3, sold('K4', 'once_desk', 'NOK', 1000, 2000) AS k4 \gset
+SELECT sold('K1', 'desk', 'DKK', 1000, 2000, 3000) AS k1, sold('K2', 'desk', 'DKK', 500) AS k2,
+	   sold('K3', 'desk', 'ISK', 700) AS k3, sold('K4', 'once_desk', 'DKK', 1000, 2000) AS k4 \gset
 SELECT refunded(:k1, 100), refunded(:k1, 100), refunded(:k1, 50);
 SELECT dispute_id AS d2 FROM payledger.open_dispute(order_sold(:k2), 500, 'du_K2', 'fraudulent', 1500) \gset
 SELECT * FROM open_items('desk');
@@ -98,9 +100,9 @@ SELECT status FROM payledger.import_settlement('desk', 'KINDS', jsonb_build_arra
 	line('refund', 'K1', -100), line('refund', 'K1', -50, reference => reference_of(:k1, 'REFUND')),
 	line('capture', 'K2', 500, 10, reference => reference_of(:k2, 'CAPTURE')),
 	line('chargeback', 'K2', -500, 1500), line('capture', 'K3', 700, 7, 'ISK'),
-	'{"line_type":"fee","gross":0,"fee":300,"net":-300,"currency":"NOK"}'::jsonb,
+	'{"line_type":"fee","gross":0,"fee":300,"net":-300,"currency":"DKK"}'::jsonb,
 	'{"line_type":"fee","gross":-40,"fee":0,"net":-40,"currency":"ISK"}'::jsonb,
-	'{"line_type":"payout","gross":-3961,"fee":0,"net":-3961,"currency":"NOK"}'::jsonb,
+	'{"line_type":"payout","gross":-3961,"fee":0,"net":-3961,"currency":"DKK"}'::jsonb,
 	'{"line_type":"payout","gross":-653,"fee":0,"net":-653,"currency":"ISK"}'::jsonb));
 SELECT lines, matched, exceptions, totals FROM payledger.reconcile_settlement('KINDS');
 SELECT * FROM found_in('KINDS');
@@ -121,7 +123,7 @@ SELECT status FROM payledger.resolve_exception(exception_of('NAMED', 'UNDER'), '
 SELECT * FROM open_items('desk');
 
 -- every discrepancy
-SELECT sold('D' || n, 'desk', 'NOK', 1000) > 0 FROM generate_series(1, 9) n;
+SELECT sold('D' || n, 'desk', 'DKK', 1000) > 0 FROM generate_series(1, 9) n;
 SELECT status FROM payledger.import_settlement('desk', 'WRONG', jsonb_build_array(
 	line('refund', 'K1', -100), line('refund', 'K1', -100),
 	line('capture', 'D1', 1000, 20), line('capture', 'D1', 1000, 20),
@@ -144,29 +146,29 @@ SELECT * FROM found_in('LATE');
 SELECT line, category, order_id, status, note FROM found_in('WRONG') WHERE category = 'MISSING_AT_PSP';
 
 -- an operation that was reversed before it was settled is not missing, nor is what happened later
-SELECT sold('R1', 'desk', 'NOK', 800) AS r1 \gset
+SELECT sold('R1', 'desk', 'DKK', 800) AS r1 \gset
 SELECT refunded(:r1, 300);
 SELECT payledger.resolve_request(r.psp_request_id, 'REVERSED', 'test') IS NOT NULL FROM payledger.psp_requests r
  WHERE r.payment_id = :r1 AND r.operation = 'REFUND';
 SELECT * FROM open_items('desk') WHERE order_id = 'R1';
-SELECT sold('R2', 'desk', 'NOK', 900) AS r2 \gset
+SELECT sold('R2', 'desk', 'DKK', 900) AS r2 \gset
 SELECT status FROM payledger.import_settlement('desk', 'NETS', jsonb_build_array(line('capture', 'R1', 800, 16)), settled_through => now() - interval '1 h');
 SELECT exceptions, totals FROM payledger.reconcile_settlement('NETS');
 SELECT status FROM payledger.import_settlement('desk', 'NETS-2', jsonb_build_array(line('capture', 'R2', 900, 18)), settled_through => now());
 SELECT exceptions, totals FROM payledger.reconcile_settlement('NETS-2');
 
 -- agreed fees: 1.5 % and 25
-SELECT sold('A' || n, 'agreed', 'NOK', amount) > 0 FROM unnest('{1000, 1033, 1034, 1000}'::bigint[]) WITH ORDINALITY AS u(amount, n);
+SELECT sold('A' || n, 'agreed', 'DKK', amount) > 0 FROM unnest('{1000, 1033, 1034, 1000}'::bigint[]) WITH ORDINALITY AS u(amount, n);
 SELECT status FROM payledger.import_settlement('agreed', 'FEES', jsonb_build_array(
 	line('capture', 'A1', 1000, 40), line('capture', 'A2', 1033, 40), line('capture', 'A3', 1034, 41), line('capture', 'A4', 1000, 41)));
 SELECT matched, exceptions, totals FROM payledger.reconcile_settlement('FEES');
 SELECT * FROM found_in('FEES');
 
 -- fees that sellers pay, one line for two of them, shared exactly
-SELECT count(*) FROM payledger.add_commission_rule('SETTLE-1', 'NOK', seller_pays_psp_fee => true);
-SELECT count(*) FROM payledger.add_commission_rule('SETTLE-2', 'NOK', seller_pays_psp_fee => true);
-SELECT sold('P1', 'once_desk', 'NOK', 1000, 1000, 1000) AS p1, sold('P2', 'once_desk', 'NOK', 500) AS p2,
-	   sold('P3', 'once_desk', 'NOK', 600) AS p3, sold('P4', 'once_desk', 'NOK', 100) AS p4 \gset
+SELECT count(*) FROM payledger.add_commission_rule('SETTLE-1', 'DKK', seller_pays_psp_fee => true);
+SELECT count(*) FROM payledger.add_commission_rule('SETTLE-2', 'DKK', seller_pays_psp_fee => true);
+SELECT sold('P1', 'once_desk', 'DKK', 1000, 1000, 1000) AS p1, sold('P2', 'once_desk', 'DKK', 500) AS p2,
+	   sold('P3', 'once_desk', 'DKK', 600) AS p3, sold('P4', 'once_desk', 'DKK', 100) AS p4 \gset
 SELECT status FROM payledger.import_settlement('once_desk', 'PAYERS', jsonb_build_array(
 	line('capture', 'P1', 3000, 100), line('capture', 'P2', 500, 10), line('capture', 'P3', 600, 12),
 	line('capture', 'P4', 99, 1)));
@@ -194,7 +196,7 @@ SELECT machine, from_status, to_status, cause, count(*) FROM payledger.state_his
  WHERE machine = 'settlement_exception' GROUP BY 1, 2, 3, 4 ORDER BY 2, 3, 4;
 
 -- what is settled meanwhile cannot be accepted any more
-SELECT sold('M1', 'desk', 'NOK', 400) AS m1 \gset
+SELECT sold('M1', 'desk', 'DKK', 400) AS m1 \gset
 SELECT status FROM payledger.import_settlement('desk', 'MEAN-1', jsonb_build_array(line('capture', 'M1', 399, 8)));
 SELECT exceptions FROM payledger.reconcile_settlement('MEAN-1');
 SELECT status FROM payledger.import_settlement('desk', 'MEAN-2', jsonb_build_array(line('capture', 'M1', 400, 8)));
@@ -204,7 +206,7 @@ SELECT status FROM payledger.resolve_exception(exception_of('MEAN-1', 'UNDER'), 
 
 -- a chargeback won: its line, and the fee given back; one line for the disputes of several sellers
 SELECT status FROM payledger.close_dispute(:d2, 'WON', true);
-SELECT sold('C1', 'desk', 'NOK', 1000, 500) AS c1 \gset
+SELECT sold('C1', 'desk', 'DKK', 1000, 500) AS c1 \gset
 SELECT count(*) FROM unnest('{SETTLE-1, SETTLE-2}'::text[], '{1000, 500}'::bigint[]) AS u(seller, amount),
 	LATERAL payledger.open_dispute(order_sold(:c1, seller), amount, 'du_C1', 'fraudulent', 0) d;
 SELECT status FROM payledger.import_settlement('desk', 'DISPUTES', jsonb_build_array(
@@ -214,7 +216,7 @@ SELECT matched, exceptions, totals FROM payledger.reconcile_settlement('DISPUTES
 SELECT * FROM found_in('DISPUTES');
 
 -- the sandbox sends a report of its own
-SELECT sold('S1', 'agreed', 'NOK', 2000) AS s1, sold('S2', 'agreed', 'ISK', 150) AS s2 \gset
+SELECT sold('S1', 'agreed', 'DKK', 2000) AS s1, sold('S2', 'agreed', 'ISK', 150) AS s2 \gset
 SELECT refunded(:s1, 500);
 SELECT l - 'reference' - 'occurred_at' AS line, l ->> 'reference' ~ '^pl_\d+$' AS named
   FROM jsonb_array_elements(payledger.sandbox_settlement('agreed')) AS l;
@@ -224,28 +226,28 @@ SELECT payledger.sandbox_settlement('agreed');
 SELECT l ->> 'fee' FROM jsonb_array_elements(payledger.sandbox_settlement('desk', 300, 5)) AS l ORDER BY 1;
 
 -- Stripe's balance transactions
-SELECT sold('ST' || n, 'desk', 'NOK', 1000) > 0 FROM generate_series(1, 2) n;
+SELECT sold('ST' || n, 'desk', 'DKK', 1000) > 0 FROM generate_series(1, 2) n;
 SELECT sold('ST3', 'desk', 'ISK', 1000) > 0;
-\set stripe '[{"id":"txn_1","object":"balance_transaction","type":"charge","reporting_category":"charge","amount":1000,"fee":44,"net":956,"currency":"nok","created":1735689600,"source":{"id":"ch_1","object":"charge","payment_intent":"pi_ST1"}},{"id":"txn_2","type":"payment","amount":1500,"fee":44,"net":1456,"currency":"nok","created":1735689600,"payment_intent":"pi_ST2"},{"id":"txn_3","type":"refund","reporting_category":"partial_capture_reversal","amount":-500,"fee":0,"net":-500,"currency":"nok","created":1735689600,"source":{"payment_intent":"pi_ST2"}},{"id":"txn_4","type":"charge","amount":1000,"fee":36,"net":964,"currency":"isk","created":1735689600,"payment_intent":"pi_ST3","source":"ch_3"},{"id":"txn_5","type":"stripe_fee","reporting_category":"fee","amount":-20,"fee":0,"net":-20,"currency":"nok","created":1735689600,"source":null},{"id":"txn_6","type":"payout","reporting_category":"payout","amount":-1892,"fee":0,"net":-1892,"currency":"nok","created":1735689600,"source":"po_1"}]'
+\set stripe '[{"id":"txn_1","object":"balance_transaction","type":"charge","reporting_category":"charge","amount":1000,"fee":44,"net":956,"currency":"dkk","created":1735689600,"source":{"id":"ch_1","object":"charge","payment_intent":"pi_ST1"}},{"id":"txn_2","type":"payment","amount":1500,"fee":44,"net":1456,"currency":"dkk","created":1735689600,"payment_intent":"pi_ST2"},{"id":"txn_3","type":"refund","reporting_category":"partial_capture_reversal","amount":-500,"fee":0,"net":-500,"currency":"dkk","created":1735689600,"source":{"payment_intent":"pi_ST2"}},{"id":"txn_4","type":"charge","amount":1000,"fee":36,"net":964,"currency":"isk","created":1735689600,"payment_intent":"pi_ST3","source":"ch_3"},{"id":"txn_5","type":"stripe_fee","reporting_category":"fee","amount":-20,"fee":0,"net":-20,"currency":"dkk","created":1735689600,"source":null},{"id":"txn_6","type":"payout","reporting_category":"payout","amount":-1892,"fee":0,"net":-1892,"currency":"dkk","created":1735689600,"source":"po_1"}]'
 SELECT lines FROM payledger.import_settlement('desk', 'po_1', :'stripe', 'stripe');
 SELECT lines FROM payledger.import_settlement('desk', 'po_1', :'stripe', 'stripe');
 SELECT line_no, line_type, psp_reference, reference, currency, gross, fee, net, occurred_at FROM payledger.settlement_lines WHERE report_id = 'po_1' ORDER BY line_no;
 SELECT matched, exceptions, totals FROM payledger.reconcile_settlement('po_1');
 -- the itemized report: major units, text
-SELECT lines FROM payledger.import_settlement('desk', 'po_2', '[{"balance_transaction_id":"txn_7","created_utc":"2025-01-31 10:30:00","currency":"nok","gross":"10.00","fee":"0.44","net":"9.56","reporting_category":"charge","payment_intent_id":"pi_ST4"},{"created_utc":"2025-01-31 10:30:00","currency":"isk","gross":"-1000","fee":"0","net":"-1000","reporting_category":"dispute","payment_intent_id":"pi_ST3"}]', 'stripe_report');
+SELECT lines FROM payledger.import_settlement('desk', 'po_2', '[{"balance_transaction_id":"txn_7","created_utc":"2025-01-31 10:30:00","currency":"dkk","gross":"10.00","fee":"0.44","net":"9.56","reporting_category":"charge","payment_intent_id":"pi_ST4"},{"created_utc":"2025-01-31 10:30:00","currency":"isk","gross":"-1000","fee":"0","net":"-1000","reporting_category":"dispute","payment_intent_id":"pi_ST3"}]', 'stripe_report');
 SELECT line_no, line_type, psp_reference, currency, gross, fee, net, occurred_at FROM payledger.settlement_lines WHERE report_id = 'po_2' ORDER BY line_no;
 -- Adyen's settlement details
-SELECT sold('AD1', 'desk', 'NOK', 1000) AS ad1, sold('AD2', 'desk', 'NOK', 2000) AS ad2 \gset
+SELECT sold('AD1', 'desk', 'DKK', 1000) AS ad1, sold('AD2', 'desk', 'DKK', 2000) AS ad2 \gset
 SELECT lines FROM payledger.import_settlement('desk', 'batch-7', jsonb_build_array(
 	jsonb_build_object('Company Account', 'C', 'Psp Reference', 'pi_AD1', 'Merchant Reference', 'AD1', 'Type', 'Settled', 'Creation Date', '2025-01-31 10:30:00',
-		'TimeZone', 'CET', 'Modification Merchant Reference', reference_of(:ad1, 'CAPTURE'), 'Gross Currency', 'NOK', 'Gross Debit (GC)', '',
-		'Gross Credit (GC)', '10.00', 'Net Currency', 'NOK', 'Net Debit (NC)', '', 'Net Credit (NC)', '9.71', 'Commission (NC)', '',
+		'TimeZone', 'CET', 'Modification Merchant Reference', reference_of(:ad1, 'CAPTURE'), 'Gross Currency', 'DKK', 'Gross Debit (GC)', '',
+		'Gross Credit (GC)', '10.00', 'Net Currency', 'DKK', 'Net Debit (NC)', '', 'Net Credit (NC)', '9.71', 'Commission (NC)', '',
 		'Markup (NC)', '0.06', 'Scheme Fees (NC)', '0.03', 'Interchange (NC)', '0.20', 'Batch Number', '7'),
 	jsonb_build_object('Psp Reference', 'pi_AD2', 'Type', 'Settled', 'Creation Date', '2025-01-31 10:30:00', 'TimeZone', 'CET',
 		'Net Currency', 'ZAR', 'Net Debit (NC)', '', 'Net Credit (NC)', '21.60', 'Commission (NC)', '0.40'),
-	jsonb_build_object('Psp Reference', 'pi_AD1', 'Type', 'Refunded', 'Net Currency', 'NOK', 'Net Debit (NC)', '1.25', 'Commission (NC)', ''),
-	jsonb_build_object('Type', 'Fee', 'Net Currency', 'NOK', 'Net Debit (NC)', '0.10', 'Markup (NC)', '0.10'),
-	jsonb_build_object('Type', 'MerchantPayout', 'Net Currency', 'NOK', 'Net Debit (NC)', '8.36', 'Net Credit (NC)', '', 'Commission (NC)', '')),
+	jsonb_build_object('Psp Reference', 'pi_AD1', 'Type', 'Refunded', 'Net Currency', 'DKK', 'Net Debit (NC)', '1.25', 'Commission (NC)', ''),
+	jsonb_build_object('Type', 'Fee', 'Net Currency', 'DKK', 'Net Debit (NC)', '0.10', 'Markup (NC)', '0.10'),
+	jsonb_build_object('Type', 'MerchantPayout', 'Net Currency', 'DKK', 'Net Debit (NC)', '8.36', 'Net Credit (NC)', '', 'Commission (NC)', '')),
 	'adyen');
 SELECT line_no, line_type, psp_reference, reference ~ '^pl_\d+$' AS named, currency, gross, fee, net, occurred_at FROM payledger.settlement_lines WHERE report_id = 'batch-7' ORDER BY line_no;
 SELECT matched, exceptions, totals FROM payledger.reconcile_settlement('batch-7');
@@ -259,27 +261,27 @@ INSERT INTO payledger.settlement_columns (format, line_column, choice, part, sou
 	('bank', 'fee', 1, 1, 'cost', 'decimal', false);
 INSERT INTO payledger.settlement_line_types (format, source_type, line_type) VALUES
 	('bank', 'sale card', 'capture'), ('bank', 'note', NULL);
-SELECT sold('B1', 'desk', 'NOK', 1234) > 0;
-SELECT lines FROM payledger.import_settlement('desk', 'bank-1', '[{"what":{"kind":"note"}},{"what":{"kind":"sale","sort":"card"},"id":"pi_B1","cur":"NOK","in":12.34,"out":"","cost":"+.34"}]', 'bank');
+SELECT sold('B1', 'desk', 'DKK', 1234) > 0;
+SELECT lines FROM payledger.import_settlement('desk', 'bank-1', '[{"what":{"kind":"note"}},{"what":{"kind":"sale","sort":"card"},"id":"pi_B1","cur":"DKK","in":12.34,"out":"","cost":"+.34"}]', 'bank');
 SELECT line_no, line_type, gross, fee, net FROM payledger.settlement_lines WHERE report_id = 'bank-1';
 SELECT matched, exceptions FROM payledger.reconcile_settlement('bank-1');
 
 -- COPY, into a report that nobody announced; it takes lines until it is reconciled
-SELECT sold('CP1', 'desk', 'NOK', 100) AS cp1, sold('CP2', 'desk', 'NOK', 200) AS cp2 \gset
+SELECT sold('CP1', 'desk', 'DKK', 100) AS cp1, sold('CP2', 'desk', 'DKK', 200) AS cp2 \gset
 COPY payledger.settlement_lines FROM STDIN CSV;
-desk,copied,1,capture,pi_CP1,,NOK,100,2,98,2025-01-31 10:30:00+00
-desk,copied,2,capture,pi_CP2,,NOK,200,4,196,
+desk,copied,1,capture,pi_CP1,,DKK,100,2,98,2025-01-31 10:30:00+00
+desk,copied,2,capture,pi_CP2,,DKK,200,4,196,
 \.
 SELECT gateway, report_id, status, lines FROM payledger.settlement_reports WHERE report_id = 'copied';
-SELECT status, lines FROM payledger.import_settlement('desk', 'copied', '[{"line_type":"capture","psp_reference":"pi_CP1","currency":"NOK","gross":100,"fee":2,"net":98,"occurred_at":"2025-01-31T10:30:00Z"},{"line_type":"capture","psp_reference":"pi_CP2","currency":"NOK","gross":200,"fee":4,"net":196}]');
+SELECT status, lines FROM payledger.import_settlement('desk', 'copied', '[{"line_type":"capture","psp_reference":"pi_CP1","currency":"DKK","gross":100,"fee":2,"net":98,"occurred_at":"2025-01-31T10:30:00Z"},{"line_type":"capture","psp_reference":"pi_CP2","currency":"DKK","gross":200,"fee":4,"net":196}]');
 SELECT matched, exceptions, totals FROM payledger.reconcile_settlement('copied', payout_amount => 294, settled_through => '2025-01-31 12:00:00Z');
 SELECT payout_amount, currency, settled_through, lines FROM payledger.settlement_reports WHERE report_id = 'copied';
 SELECT status FROM payledger.reconcile_settlement('copied', payout_amount => 294, settled_through => '2025-01-31 12:00:00Z');
 COPY payledger.settlement_lines FROM STDIN CSV;
-desk,copied,1,capture,pi_CP1,,NOK,100,2,98,2025-01-31 10:30:00+00
+desk,copied,1,capture,pi_CP1,,DKK,100,2,98,2025-01-31 10:30:00+00
 \.
 COPY payledger.settlement_lines FROM STDIN CSV;
-desk,copied,3,capture,pi_CP1,,NOK,100,2,98,2025-01-31 10:30:00+00
+desk,copied,3,capture,pi_CP1,,DKK,100,2,98,2025-01-31 10:30:00+00
 \.
 
 ---- every bad input ----
@@ -309,37 +311,37 @@ SELECT importing('[{}]');
 SELECT importing('[{"line_type":"sale"}]');
 SELECT importing('[{"line_type":7}]');
 SELECT importing('[{"line_type":"capture"}]');
-SELECT importing('[{"line_type":"capture","currency":"NOKO"}]');
-SELECT importing('[{"line_type":"capture","currency":["NOK"]}]');
-SELECT importing('[{"line_type":"capture","currency":"NOK"}]');
-SELECT importing('[{"line_type":"capture","currency":"NOK","gross":10}]');
-SELECT importing('[{"line_type":"capture","currency":"NOK","gross":10,"fee":1}]');
-SELECT importing('[{"line_type":"capture","currency":"NOK","gross":10,"fee":1,"psp_reference":""}]');
-SELECT importing('[{"line_type":"capture","currency":"NOK","gross":"ten","fee":1}]');
-SELECT importing('[{"line_type":"capture","currency":"NOK","gross":true,"fee":1}]');
-SELECT importing('[{"line_type":"capture","currency":"NOK","gross":1.5,"fee":1}]');
-SELECT importing('[{"line_type":"capture","currency":"NOK","gross":1e30,"fee":1}]');
-SELECT importing('[{"line_type":"capture","currency":"NOK","gross":"99999999999999999999","fee":1}]');
-SELECT importing('[{"line_type":"fee","currency":"NOK","net":9223372036854775807,"fee":1}]');
-SELECT importing('[{"line_type":"fee","currency":"NOK","gross":10,"fee":1,"net":10}]');
-SELECT importing('[{"line_type":"fee","currency":"NOK","gross":10,"fee":1,"amount":10}]');
-SELECT importing('[{"line_type":"fee","currency":"NOK","gross":10,"fee":1,"line_no":0}]');
-SELECT importing('[{"line_type":"fee","currency":"NOK","gross":10,"fee":1,"line_no":3000000000}]');
-SELECT importing('[{"line_type":"fee","currency":"NOK","gross":10,"fee":1,"line_no":2},{"line_type":"fee","currency":"NOK","gross":10,"fee":1}]');
-SELECT importing('[{"line_type":"fee","currency":"NOK","gross":10,"fee":1,"occurred_at":"yesterday"}]');
-SELECT importing('[{"line_type":"fee","currency":"NOK","gross":10,"fee":1,"occurred_at":"2025-02-30 00:00:00"}]');
-SELECT importing('[{"line_type":"fee","currency":"NOK","gross":10,"fee":1,"occurred_at":20250131}]');
-SELECT importing('[{"line_type":"capture","currency":"NOK","gross":10,"fee":1,"psp_reference":"4242 4242 4242 4242"}]');
-SELECT importing('[{"line_type":"capture","currency":"NOK","gross":10,"fee":1,"psp_reference":"a\tb"}]');
-SELECT importing(format('[{"line_type":"capture","currency":"NOK","gross":10,"fee":1,"psp_reference":"%s"}]', repeat('x', 256)));
-SELECT importing('[{"type":"charge","amount":1000,"net":900,"currency":"nok","source":{"id":"ch_1"}}]', 'stripe');
-SELECT importing('[{"type":"transfer","amount":1000,"net":900,"currency":"nok"}]', 'stripe');
-SELECT importing('[{"type":"payout","amount":1000,"net":900,"currency":"nok","created":-1}]', 'stripe');
-SELECT importing('[{"reporting_category":"fee","gross":"1.234","net":"0.1","currency":"nok"}]', 'stripe_report');
-SELECT importing('[{"Type":"Fee","Net Currency":"NOK","Net Debit (NC)":"0,10"}]', 'adyen');
-SELECT importing('[{"Type":"Settled","Net Currency":"NOK","Commission (NC)":"0.10"}]', 'adyen');
+SELECT importing('[{"line_type":"capture","currency":"DKKO"}]');
+SELECT importing('[{"line_type":"capture","currency":["DKK"]}]');
+SELECT importing('[{"line_type":"capture","currency":"DKK"}]');
+SELECT importing('[{"line_type":"capture","currency":"DKK","gross":10}]');
+SELECT importing('[{"line_type":"capture","currency":"DKK","gross":10,"fee":1}]');
+SELECT importing('[{"line_type":"capture","currency":"DKK","gross":10,"fee":1,"psp_reference":""}]');
+SELECT importing('[{"line_type":"capture","currency":"DKK","gross":"ten","fee":1}]');
+SELECT importing('[{"line_type":"capture","currency":"DKK","gross":true,"fee":1}]');
+SELECT importing('[{"line_type":"capture","currency":"DKK","gross":1.5,"fee":1}]');
+SELECT importing('[{"line_type":"capture","currency":"DKK","gross":1e30,"fee":1}]');
+SELECT importing('[{"line_type":"capture","currency":"DKK","gross":"99999999999999999999","fee":1}]');
+SELECT importing('[{"line_type":"fee","currency":"DKK","net":9223372036854775807,"fee":1}]');
+SELECT importing('[{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"net":10}]');
+SELECT importing('[{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"amount":10}]');
+SELECT importing('[{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"line_no":0}]');
+SELECT importing('[{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"line_no":3000000000}]');
+SELECT importing('[{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"line_no":2},{"line_type":"fee","currency":"DKK","gross":10,"fee":1}]');
+SELECT importing('[{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"occurred_at":"yesterday"}]');
+SELECT importing('[{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"occurred_at":"2025-02-30 00:00:00"}]');
+SELECT importing('[{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"occurred_at":20250131}]');
+SELECT importing('[{"line_type":"capture","currency":"DKK","gross":10,"fee":1,"psp_reference":"4242 4242 4242 4242"}]');
+SELECT importing('[{"line_type":"capture","currency":"DKK","gross":10,"fee":1,"psp_reference":"a\tb"}]');
+SELECT importing(format('[{"line_type":"capture","currency":"DKK","gross":10,"fee":1,"psp_reference":"%s"}]', repeat('x', 256)));
+SELECT importing('[{"type":"charge","amount":1000,"net":900,"currency":"dkk","source":{"id":"ch_1"}}]', 'stripe');
+SELECT importing('[{"type":"transfer","amount":1000,"net":900,"currency":"dkk"}]', 'stripe');
+SELECT importing('[{"type":"payout","amount":1000,"net":900,"currency":"dkk","created":-1}]', 'stripe');
+SELECT importing('[{"reporting_category":"fee","gross":"1.234","net":"0.1","currency":"dkk"}]', 'stripe_report');
+SELECT importing('[{"Type":"Fee","Net Currency":"DKK","Net Debit (NC)":"0,10"}]', 'adyen');
+SELECT importing('[{"Type":"Settled","Net Currency":"DKK","Commission (NC)":"0.10"}]', 'adyen');
 SELECT importing('[]', more => ', payout_amount => 1');
-SELECT importing('[{"line_type":"fee","currency":"NOK","gross":10,"fee":1},{"line_type":"fee","currency":"ZAR","gross":10,"fee":1}]', more => ', payout_amount => 1');
+SELECT importing('[{"line_type":"fee","currency":"DKK","gross":10,"fee":1},{"line_type":"fee","currency":"ZAR","gross":10,"fee":1}]', more => ', payout_amount => 1');
 SELECT importing('[]', more => ', settled_through => ''-infinity''');
 SELECT outcome($$SELECT payledger.import_settlement('nowhere', 'bad', '[]')$$);
 SELECT outcome($$SELECT payledger.import_settlement('desk', '', '[]')$$);
@@ -377,21 +379,21 @@ SELECT outcome($$SELECT payledger.sandbox_settlement('real')$$);
 -- lines by hand
 CREATE FUNCTION copying(line text) RETURNS SETOF text LANGUAGE sql AS
 $$ SELECT outcome(format('INSERT INTO payledger.settlement_lines VALUES (%s)', line)) $$;
-SELECT copying($$'desk', 'hand', 1, 'capture', 'pi_X', NULL, 'NOK', 100, 2, 99$$);
-SELECT copying($$'desk', 'hand', 0, 'capture', 'pi_X', NULL, 'NOK', 100, 2, 98$$);
-SELECT copying($$'desk', 'hand', 1, 'sale', 'pi_X', NULL, 'NOK', 100, 2, 98$$);
-SELECT copying($$'desk', 'hand', 1, 'capture', NULL, NULL, 'NOK', 100, 2, 98$$);
-SELECT copying($$'desk', 'hand', 1, 'capture', 'pi_X', NULL, 'nok', 100, 2, 98$$);
-SELECT copying($$'nowhere', 'hand', 1, 'capture', 'pi_X', NULL, 'NOK', 100, 2, 98$$);
-SELECT copying($$'desk', '', 1, 'capture', 'pi_X', NULL, 'NOK', 100, 2, 98$$);
-SELECT copying($$'desk', 'EX', 2, 'capture', 'pi_X', NULL, 'NOK', 100, 2, 98$$);
-SELECT copying($$'desk', 'hand', 1, 'fee', NULL, NULL, 'NOK', -9223372036854775808, 1, 98$$);
+SELECT copying($$'desk', 'hand', 1, 'capture', 'pi_X', NULL, 'DKK', 100, 2, 99$$);
+SELECT copying($$'desk', 'hand', 0, 'capture', 'pi_X', NULL, 'DKK', 100, 2, 98$$);
+SELECT copying($$'desk', 'hand', 1, 'sale', 'pi_X', NULL, 'DKK', 100, 2, 98$$);
+SELECT copying($$'desk', 'hand', 1, 'capture', NULL, NULL, 'DKK', 100, 2, 98$$);
+SELECT copying($$'desk', 'hand', 1, 'capture', 'pi_X', NULL, 'dkk', 100, 2, 98$$);
+SELECT copying($$'nowhere', 'hand', 1, 'capture', 'pi_X', NULL, 'DKK', 100, 2, 98$$);
+SELECT copying($$'desk', '', 1, 'capture', 'pi_X', NULL, 'DKK', 100, 2, 98$$);
+SELECT copying($$'desk', 'EX', 2, 'capture', 'pi_X', NULL, 'DKK', 100, 2, 98$$);
+SELECT copying($$'desk', 'hand', 1, 'fee', NULL, NULL, 'DKK', -9223372036854775808, 1, 98$$);
 -- many reports in one statement, and what one of them may not take
 SELECT outcome($$INSERT INTO payledger.settlement_lines (gateway, report_id, line_no, line_type, psp_reference, currency, gross, net)
-	SELECT g, r, n, 'capture', 'pi_X', 'NOK', 5, 5 FROM unnest('{desk,agreed}'::text[]) g, unnest('{m1,m2,m3}'::text[]) r, generate_series(1, 3) n ORDER BY n, g, r$$);
+	SELECT g, r, n, 'capture', 'pi_X', 'DKK', 5, 5 FROM unnest('{desk,agreed}'::text[]) g, unnest('{m1,m2,m3}'::text[]) r, generate_series(1, 3) n ORDER BY n, g, r$$);
 SELECT gateway, count(*) FROM payledger.settlement_reports WHERE report_id ~ '^m\d' GROUP BY 1 ORDER BY 1;
 SELECT outcome($$INSERT INTO payledger.settlement_lines (gateway, report_id, line_no, line_type, psp_reference, currency, gross, net)
-	SELECT 'desk', r, 9, 'capture', 'pi_X', 'NOK', 5, 5 FROM unnest('{m1,EX,m2}'::text[]) r$$);
+	SELECT 'desk', r, 9, 'capture', 'pi_X', 'DKK', 5, 5 FROM unnest('{m1,EX,m2}'::text[]) r$$);
 SELECT count(*) FROM payledger.settlement_lines WHERE report_id = 'm1' AND gateway = 'desk';
 
 -- what was imported, found and settled stays
@@ -443,5 +445,5 @@ ALTER TABLE payledger.settlement_lines DISABLE TRIGGER register_report;
 DROP TRIGGER refuse_identity_change ON payledger.settlement_items;
 SELECT check_name, detail FROM payledger.verify() WHERE NOT ok;
 ROLLBACK;
-SELECT account_code, debit, credit FROM payledger.trial_balance WHERE account_code ~ '(NOK|ISK|ZAR)$' ORDER BY 1;
+SELECT account_code, debit, credit FROM payledger.trial_balance WHERE account_code ~ '(DKK|ZAR)$' ORDER BY 1;
 DROP VIEW entries CASCADE;

@@ -61,8 +61,8 @@ SELECT seller_id, currency, balance, pending, available FROM payledger.seller_ba
 
 \echo '-- The PSP settles: its report is imported, matched line by line with what it owes, and posted.'
 SELECT report_id, status, lines FROM payledger.import_settlement('sandbox', 'REPORT-1',
-	payledger.sandbox_settlement('sandbox', 'REPORT-1', fee_bps => 200));
-SELECT * FROM payledger.reconcile_settlement('REPORT-1');
+	payledger.sandbox_settlement('sandbox', fee_bps => 200));
+SELECT status, lines, matched, exceptions, totals FROM payledger.reconcile_settlement('REPORT-1');
 SELECT seller_id, currency, balance, pending, available FROM payledger.seller_balances ORDER BY seller_id;
 
 \echo '-- A payout: every Monday by schedule, or now on request.'

@@ -106,6 +106,23 @@ add_refund(PlWork *work, PlPayment *payment, PlOrder *order, int64 amount, const
 /* ---- commands ---- */
 
 /*
+ * Both commands have the arguments id, amount, reason and idempotency_key:
+ * checks the reason and claims the key.  True: done before, and replayed.
+ */
+static bool
+claim_or_replay(FunctionCallInfo fcinfo, PlIdempotency *claim, const char *command, int64 id)
+{
+	char	   *reason = pl_optional_text_arg(fcinfo, 2);
+
+	if (reason != NULL)
+		pl_check_text("reason", reason, MAX_REASON);
+	return pl_idempotency_replay(fcinfo, claim, command, pl_optional_text_arg(fcinfo, 3),
+								 psprintf(INT64_FORMAT " %s %s", id,
+										  PG_ARGISNULL(1) ? "whole" : psprintf(INT64_FORMAT, PG_GETARG_INT64(1)),
+										  reason ? reason : ""));
+}
+
+/*
  * refund(payment_order_id, amount, reason, idempotency_key)
  *		Null amount: all that is left of the order.
  */
@@ -115,17 +132,11 @@ pl_sql_refund(PG_FUNCTION_ARGS)
 	int64		order_id = pl_int64_arg(fcinfo, 0, "payment_order_id");
 	bool		is_whole = PG_ARGISNULL(1);
 	char	   *reason = pl_optional_text_arg(fcinfo, 2);
-	char	   *key = pl_optional_text_arg(fcinfo, 3);
 	PlIdempotency claim;
 
 	pl_connect();
 	pl_require_layout();
-	if (reason != NULL)
-		pl_check_text("reason", reason, MAX_REASON);
-	if (!pl_idempotency_replay(fcinfo, &claim, "refund", key,
-							   psprintf(INT64_FORMAT " %s %s", order_id,
-										is_whole ? "whole" : psprintf(INT64_FORMAT, PG_GETARG_INT64(1)),
-										reason ? reason : "")))
+	if (!claim_or_replay(fcinfo, &claim, "refund", order_id))
 	{
 		PlPayment	payment;
 		PlOrder    *order = pl_lock_order(order_id, &payment);
@@ -191,17 +202,11 @@ pl_sql_refund_payment(PG_FUNCTION_ARGS)
 	int64		payment_id = pl_int64_arg(fcinfo, 0, "payment_id");
 	bool		is_whole = PG_ARGISNULL(1);
 	char	   *reason = pl_optional_text_arg(fcinfo, 2);
-	char	   *key = pl_optional_text_arg(fcinfo, 3);
 	PlIdempotency claim;
 
 	pl_connect();
 	pl_require_layout();
-	if (reason != NULL)
-		pl_check_text("reason", reason, MAX_REASON);
-	if (!pl_idempotency_replay(fcinfo, &claim, "refund_payment", key,
-							   psprintf(INT64_FORMAT " %s %s", payment_id,
-										is_whole ? "whole" : psprintf(INT64_FORMAT, PG_GETARG_INT64(1)),
-										reason ? reason : "")))
+	if (!claim_or_replay(fcinfo, &claim, "refund_payment", payment_id))
 	{
 		PlPayment	payment;
 		PlArgs		args = {0};

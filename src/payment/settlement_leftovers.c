@@ -27,13 +27,14 @@
 #include "utils/snapmgr.h"
 
 /* Sorts and hash tables of a matching statement may take as much each, kB; more goes to disk. */
-#define MATCHING_WORK_MEM 65536
+#define MATCHING_WORK_MEM 32768
 
 /*
- * Settled items of so many lines are looked up by index; of more, all settled
- * items are read once.
+ * Settled items of so many lines are looked up by index, one by one (OFFSET 0
+ * keeps the planner from joining them otherwise); for more, all settled items
+ * are read once.
  */
-#define MAX_LOOKUPS "20000"
+#define MAX_LOOKUPS "100000"
 
 #define ITEM_COLUMNS "i.payment_id, i.kind, i.object_id, i.occurred_at, i.currency, i.amount, i.psp_reference"
 
@@ -56,9 +57,10 @@ static PlQuery judge_leftovers = {
 	"  LEFT JOIN reference r ON r.reference = i.reference"
 	"  WHERE p.psp_reference IS NOT NULL OR r.reference IS NOT NULL"
 	" UNION ALL"
-	" SELECT " ITEM_COLUMNS ", " ITEM_REFERENCE ", false FROM payledger.settlement_items i"
-	"  WHERE cardinality($10) <= " MAX_LOOKUPS " AND i.gateway = $1 AND i.settlement_report_id IS NOT NULL"
-	"   AND i.psp_reference = ANY (ARRAY(SELECT psp_reference FROM payments))"
+	" SELECT i.* FROM payments p, LATERAL ("
+	"  SELECT " ITEM_COLUMNS ", " ITEM_REFERENCE " AS reference, false FROM payledger.settlement_items i"
+	"  WHERE i.psp_reference = p.psp_reference AND i.settlement_report_id IS NOT NULL AND i.gateway = $1 OFFSET 0) i"
+	"  WHERE cardinality($10) <= " MAX_LOOKUPS
 	" UNION ALL"
 	" SELECT " ITEM_COLUMNS ", " ITEM_REFERENCE ", false FROM payledger.settlement_items i"
 	"  JOIN payments p ON p.psp_reference = i.psp_reference"

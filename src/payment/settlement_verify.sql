@@ -21,20 +21,33 @@ AS $$ VALUES
 	 WHERE coalesce(p.amount, 0) <> coalesce(i.amount, 0)
 	$q$),
 	('items_name_their_line', false, 'every settled item names a line of a reconciled report, or a MISSING_AT_PSP that was accepted', $q$
-	SELECT format('item %s of payment %s names line %s of report %s, which does not exist', i.settlement_item_id, i.payment_id,
-				  i.line_no, i.settlement_report_id)
+	/* added up rather than joined: without statistics a join of so many may take for ever */
+	SELECT format('%s items name line %s of report %s, which does not exist', sum(items), line_no, settlement_report_id)
+	  FROM (SELECT r.settlement_report_id, l.line_no, 1 AS lines, 0 AS items
+			  FROM payledger.settlement_reports r
+			  JOIN payledger.settlement_lines l ON l.gateway = r.gateway AND l.report_id = r.report_id
+			 WHERE r.status = 'RECONCILED'
+			 UNION ALL
+			SELECT settlement_report_id, line_no, 0, 1
+			  FROM payledger.settlement_items WHERE settlement_report_id IS NOT NULL AND line_no IS NOT NULL) f
+	 GROUP BY settlement_report_id, line_no HAVING sum(lines) = 0
+	 UNION ALL
+	SELECT format('%s items of gateway %s are settled by report %s of %s', i.n, i.gateway, i.settlement_report_id,
+				  coalesce(r.gateway, 'none'))
+	  FROM (SELECT settlement_report_id, gateway, count(*) AS n
+			  FROM payledger.settlement_items WHERE settlement_report_id IS NOT NULL GROUP BY 1, 2) i
+	  LEFT JOIN payledger.settlement_reports r ON r.settlement_report_id = i.settlement_report_id
+	 WHERE r.gateway IS DISTINCT FROM i.gateway
+	 UNION ALL
+	SELECT format('item %s of payment %s is settled by report %s and no line', i.settlement_item_id, i.payment_id,
+				  i.settlement_report_id)
 	  FROM payledger.settlement_items i
-	  LEFT JOIN payledger.settlement_reports r
-		ON r.settlement_report_id = i.settlement_report_id AND r.status = 'RECONCILED'
-	  LEFT JOIN payledger.settlement_lines l
-		ON l.gateway = r.gateway AND l.report_id = r.report_id AND l.line_no = i.line_no
-	  LEFT JOIN (SELECT DISTINCT settlement_report_id, payment_id, object_id, occurred_at, line_type
-				   FROM payledger.settlement_exceptions
-				  WHERE category = 'MISSING_AT_PSP' AND status = 'ACCEPTED') e
-		ON i.line_no IS NULL AND e.settlement_report_id = i.settlement_report_id AND e.payment_id = i.payment_id
-	   AND e.object_id = i.object_id AND e.occurred_at = i.occurred_at AND upper(e.line_type::text) = i.kind::text
-	 WHERE i.settlement_report_id IS NOT NULL
-	   AND (r.gateway IS DISTINCT FROM i.gateway OR l.line_no IS NULL AND e.payment_id IS NULL)
+	 WHERE i.settlement_report_id IS NOT NULL AND i.line_no IS NULL
+	   AND NOT EXISTS (SELECT FROM payledger.settlement_exceptions e
+						WHERE e.settlement_report_id = i.settlement_report_id AND e.line_no IS NULL
+						  AND e.category = 'MISSING_AT_PSP' AND e.status = 'ACCEPTED' AND e.payment_id = i.payment_id
+						  AND e.object_id = i.object_id AND e.occurred_at = i.occurred_at
+						  AND upper(e.line_type::text) = i.kind::text)
 	 UNION ALL
 	SELECT format('item %s of payment %s names a line and no report', settlement_item_id, payment_id)
 	  FROM payledger.settlement_items WHERE settlement_report_id IS NULL AND line_no IS NOT NULL
@@ -79,30 +92,35 @@ AS $$ VALUES
 		OR k.settlement_report_id IS NULL
 	$q$),
 	('lines_have_one_outcome', true, 'every line of a reconciled report settled items, or has one exception, and its counts are right', $q$
-	WITH outcomes AS (
-		SELECT r.settlement_report_id, l.line_no, l.line_type, i.line_no IS NOT NULL AS has_items, coalesce(e.n, 0) AS exceptions,
-			   coalesce(e.accepted, false) AS is_accepted
+	WITH facts AS (
+		/* added up rather than joined: without statistics a join of so many may take for ever */
+		SELECT r.settlement_report_id, l.line_no, 1 AS lines, (l.line_type NOT IN ('fee', 'payout'))::int AS operations,
+			   0 AS items, 0 AS exceptions, 0 AS accepted
 		  FROM payledger.settlement_reports r
 		  JOIN payledger.settlement_lines l ON l.gateway = r.gateway AND l.report_id = r.report_id
-		  LEFT JOIN (SELECT DISTINCT settlement_report_id, line_no FROM payledger.settlement_items
-					  WHERE settlement_report_id IS NOT NULL) i
-			ON i.settlement_report_id = r.settlement_report_id AND i.line_no = l.line_no
-		  LEFT JOIN (SELECT settlement_report_id, line_no, count(*) AS n, bool_or(status = 'ACCEPTED') AS accepted
-					   FROM payledger.settlement_exceptions WHERE line_no IS NOT NULL GROUP BY 1, 2) e
-			ON e.settlement_report_id = r.settlement_report_id AND e.line_no = l.line_no
-		 WHERE r.status = 'RECONCILED')
-	SELECT format('line %s of report %s settled %s items and has %s exceptions', line_no, settlement_report_id,
-				  CASE WHEN has_items THEN 'its' ELSE 'no' END, exceptions)
+		 WHERE r.status = 'RECONCILED'
+		 UNION ALL
+		SELECT settlement_report_id, line_no, 0, 0, 1, 0, 0
+		  FROM payledger.settlement_items WHERE settlement_report_id IS NOT NULL AND line_no IS NOT NULL
+		 UNION ALL
+		SELECT settlement_report_id, line_no, 0, 0, 0, 1, (status = 'ACCEPTED')::int
+		  FROM payledger.settlement_exceptions WHERE line_no IS NOT NULL),
+	outcomes AS MATERIALIZED (
+		SELECT settlement_report_id, line_no, sum(lines) AS lines, sum(operations) > 0 AS is_operation, sum(items) AS items,
+			   sum(exceptions) AS exceptions, sum(accepted) AS accepted
+		  FROM facts GROUP BY 1, 2)
+	SELECT format('line %s of report %s settled %s items and has %s exceptions', line_no, settlement_report_id, items, exceptions)
 	  FROM outcomes
-	 WHERE CASE WHEN line_type IN ('fee', 'payout') THEN has_items OR exceptions > 0
-				WHEN exceptions = 0 THEN NOT has_items
-				ELSE exceptions > 1 OR has_items AND NOT is_accepted END
+	 WHERE lines <> 1
+		OR CASE WHEN NOT is_operation THEN items > 0 OR exceptions > 0
+				WHEN exceptions = 0 THEN items = 0
+				ELSE exceptions > 1 OR items > 0 AND accepted = 0 END
 	 UNION ALL
 	SELECT format('report %s says %s lines, %s matched, %s exceptions: it has %s, %s, %s', r.settlement_report_id,
 				  r.lines, r.matched, r.exceptions, coalesce(o.lines, 0), coalesce(o.matched, 0), coalesce(e.n, 0))
 	  FROM payledger.settlement_reports r
 	  LEFT JOIN (SELECT settlement_report_id, count(*) AS lines, count(*) FILTER (WHERE exceptions = 0) AS matched
-				   FROM outcomes GROUP BY 1) o ON o.settlement_report_id = r.settlement_report_id
+				   FROM outcomes WHERE lines > 0 GROUP BY 1) o ON o.settlement_report_id = r.settlement_report_id
 	  LEFT JOIN (SELECT settlement_report_id, count(*) AS n FROM payledger.settlement_exceptions GROUP BY 1) e
 		ON e.settlement_report_id = r.settlement_report_id
 	 WHERE r.status = 'RECONCILED'

@@ -28,7 +28,7 @@ is($node->safe_psql('tour', 'SELECT status, captured_amount FROM payledger.payme
 is($node->safe_psql('tour', 'SELECT count(*) FROM orders'), '1', q(the application's own row is there));
 $node->safe_psql('tour', q(CALL payledger.wait_until_idle('10 s')));
 is($node->safe_psql('tour', q(SELECT status FROM payledger.payment_orders WHERE captured_amount = 4000)),
-	'CAPTURED', 'the partial capture went through');
+	'PARTIALLY_REFUNDED', 'the partial capture went through');
 is($node->safe_psql('tour', 'SELECT status, amount FROM payledger.refunds'), 'SUCCEEDED|450', 'the refund is done');
 is($node->safe_psql('tour', 'SELECT status FROM payledger.disputes'), 'WON', 'the dispute is decided');
 is($node->safe_psql('tour', 'SELECT count(*) FROM payledger.settlement_items WHERE settlement_report_id IS NULL'), '0',
