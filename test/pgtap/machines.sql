@@ -24,7 +24,9 @@ INSERT INTO shape
 INSERT INTO shape
 	SELECT 'refund', unnest(enum_range(NULL::payledger.refund_status))::text, ''
 	UNION ALL SELECT 'dispute', unnest(enum_range(NULL::payledger.dispute_status))::text, ''
-	UNION ALL SELECT 'payout', unnest(enum_range(NULL::payledger.payout_status))::text, '';
+	UNION ALL SELECT 'payout', unnest(enum_range(NULL::payledger.payout_status))::text, ''
+	UNION ALL SELECT 'settlement_report', unnest(enum_range(NULL::payledger.settlement_report_status))::text, ''
+	UNION ALL SELECT 'settlement_exception', unnest(enum_range(NULL::payledger.settlement_exception_status))::text, '';
 INSERT INTO shape
 	SELECT 'psp_request', s, CASE s WHEN 'IN_FLIGHT' THEN 'lease_token = 1' ELSE 'lease_token = NULL' END
 	  FROM unnest(enum_range(NULL::payledger.psp_request_status)::text[]) s;
@@ -62,6 +64,12 @@ INSERT INTO place VALUES
 	 $$INSERT INTO payledger.payouts (payout_id, seller_id, currency, amount, gateway, beneficiary, status,
 		event_version, created_at, updated_at)
 	   VALUES ($1, 'S', 'EUR', 100, 'g', 'b', $2::payledger.payout_status, 1, now(), now())$$),
+	('settlement_report', 'payledger.settlement_reports', 'settlement_report_id',
+	 $$INSERT INTO payledger.settlement_reports (settlement_report_id, gateway, report_id, status, imported_at, imported_by)
+	   VALUES ($1, 'g', 'r' || $1, $2::payledger.settlement_report_status, now(), 'i')$$),
+	('settlement_exception', 'payledger.settlement_exceptions', 'settlement_exception_id',
+	 $$INSERT INTO payledger.settlement_exceptions (settlement_exception_id, settlement_report_id, category, status, created_at)
+	   VALUES ($1, $1, 'OVER', $2::payledger.settlement_exception_status, now())$$),
 	('hold', 'payledger.holds', 'hold_id',
 	 $$INSERT INTO payledger.holds (hold_id, account_id, amount, status, created_at, updated_at)
 	   VALUES ($1, $1, 100, $2::payledger.hold_status, now(), now())$$);
