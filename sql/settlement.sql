@@ -388,6 +388,11 @@ SELECT copying($$'nowhere', 'hand', 1, 'capture', 'pi_X', NULL, 'DKK', 100, 2, 9
 SELECT copying($$'desk', '', 1, 'capture', 'pi_X', NULL, 'DKK', 100, 2, 98$$);
 SELECT copying($$'desk', 'EX', 2, 'capture', 'pi_X', NULL, 'DKK', 100, 2, 98$$);
 SELECT copying($$'desk', 'hand', 1, 'fee', NULL, NULL, 'DKK', -9223372036854775808, 1, 98$$);
+SELECT copying($$'desk', 'hand', 1, 'capture', '4242424242424242', NULL, 'DKK', 100, 2, 98$$);
+SELECT copying($$'desk', 'hand', 1, 'capture', repeat('æ', 300), NULL, 'DKK', 100, 2, 98$$);
+SELECT copying($$'desk', 'hand', 1, 'capture', 'pi_X', repeat('x', 2000), 'DKK', 100, 2, 98$$);
+-- an id of ours that looks like a card number
+SELECT copying($$'desk', 'hand', 1, 'capture', 'pi_X', 'pl_3530111333300000', 'DKK', 100, 2, 98$$);
 -- many reports in one statement, and what one of them may not take
 SELECT outcome($$INSERT INTO payledger.settlement_lines (gateway, report_id, line_no, line_type, psp_reference, currency, gross, net)
 	SELECT g, r, n, 'capture', 'pi_X', 'DKK', 5, 5 FROM unnest('{desk,agreed}'::text[]) g, unnest('{m1,m2,m3}'::text[]) r, generate_series(1, 3) n ORDER BY n, g, r$$);

@@ -36,6 +36,10 @@ typedef struct PlReportHeader
 	TimestampTz settled_through;
 } PlReportHeader;
 
+/* how references of our own begin; an id follows */
+#define OWN_REFERENCE "pl_"
+
+extern void pl_check_line_text(const char *what, const char *value);
 extern void pl_check_report_id(const char *report_id);
 extern void pl_require_gateway(const char *gateway);
 extern void pl_lock_gateway(const char *gateway);

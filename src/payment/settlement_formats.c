@@ -13,8 +13,6 @@
 #include "utils/formatting.h"
 #include "utils/numeric.h"
 
-#define MAX_TEXT_LENGTH 255
-
 /* Columns of settlement_lines, in the order of settlement_line_column. */
 enum
 {
@@ -214,7 +212,7 @@ read_text(const Reader *reader, const char *name, const JsonbValue *value)
 	if (value->type != jbvString)
 		wrong_member(reader, name, "a string");
 	result = pnstrdup(value->val.string.val, value->val.string.len);
-	pl_check_text(path_of(reader, name), result, MAX_TEXT_LENGTH);
+	pl_check_line_text(path_of(reader, name), result);
 	return result;
 }
 

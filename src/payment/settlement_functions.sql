@@ -6,7 +6,7 @@ CREATE FUNCTION register_settlement_lines() RETURNS trigger
 	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
 REVOKE ALL ON FUNCTION register_settlement_lines() FROM PUBLIC;
 COMMENT ON FUNCTION register_settlement_lines() IS
-'AFTER INSERT statement trigger of payledger.settlement_lines: registers the report of the lines in payledger.settlement_reports. Errors: 22023 unknown currency, PL003 the report is reconciled, PL007 unknown gateway. Example: COPY payledger.settlement_lines FROM STDIN CSV.';
+'AFTER INSERT statement trigger of payledger.settlement_lines: registers the report of the lines in payledger.settlement_reports. Errors: 22023 unknown currency or a text that is too long, PL003 the report is reconciled, PL007 unknown gateway, PL011 card data. Example: COPY payledger.settlement_lines FROM STDIN CSV.';
 
 CREATE FUNCTION import_settlement(gateway text, report_id text, lines jsonb, format text DEFAULT 'generic',
 								  payout_amount bigint DEFAULT NULL, settled_through timestamptz DEFAULT NULL)

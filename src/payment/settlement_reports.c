@@ -13,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/tuptable.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "payment/settlement.h"
 #include "utils/builtins.h"
@@ -25,7 +26,11 @@
 #define LINE_GATEWAY	1
 #define LINE_REPORT		2
 #define LINE_NO			3
+#define LINE_PAYMENT	5
+#define LINE_REFERENCE	6
 #define LINE_CURRENCY	7
+
+#define MAX_LINE_TEXT	255		/* characters */
 
 static PlQuery gateway_exists = {
 	"SELECT FROM payledger.gateways WHERE gateway = $1", 1, {TEXTOID}
@@ -315,6 +320,33 @@ is_held(List **held, Datum gateway, Datum report_id)
 	return false;
 }
 
+/*
+ * Raise 22023 or PL011 unless the text, of a line or its member, may be stored.
+ * Our own references are ids, which may look like card numbers.
+ */
+void
+pl_check_line_text(const char *what, const char *value)
+{
+	if (strncmp(value, OWN_REFERENCE, strlen(OWN_REFERENCE)) != 0 ||
+		strspn(value + strlen(OWN_REFERENCE), "0123456789") != strlen(value) - strlen(OWN_REFERENCE))
+		pl_check_text(what, value, MAX_LINE_TEXT);
+}
+
+static void
+check_text_column(TupleTableSlot *slot, int column, const char *what)
+{
+	char		buffer[MAX_LINE_TEXT * MAX_MULTIBYTE_CHAR_LEN + 1];
+	text	   *value;
+
+	if (slot->tts_isnull[column - 1])
+		return;
+	value = DatumGetTextPP(slot->tts_values[column - 1]);
+	if (VARSIZE_ANY_EXHDR(value) >= sizeof(buffer))
+		pl_check_line_text(what, text_to_cstring(value));
+	text_to_cstring_buffer(value, buffer, sizeof(buffer));
+	pl_check_line_text(what, buffer);
+}
+
 static void
 check_line_currency(Datum value, int32 line_no)
 {
@@ -330,7 +362,7 @@ check_line_currency(Datum value, int32 line_no)
 /*
  * register_settlement_lines(): AFTER INSERT statement trigger of
  * settlement_lines with the transition table, which costs a COPY less than a
- * trigger for each row.  Raises 22023, PL003, PL007.
+ * trigger for each row.  Raises 22023, PL003, PL007, PL011.
  */
 Datum
 pl_sql_register_settlement_lines(PG_FUNCTION_ARGS)
@@ -360,6 +392,8 @@ pl_sql_register_settlement_lines(PG_FUNCTION_ARGS)
 
 		slot_getsomeattrs(slot, LINE_CURRENCY);
 		values = slot->tts_values;
+		check_text_column(slot, LINE_PAYMENT, "psp_reference of a settlement line");
+		check_text_column(slot, LINE_REFERENCE, "reference of a settlement line");
 		if (!equals(currency, values[LINE_CURRENCY - 1]))
 		{
 			check_line_currency(values[LINE_CURRENCY - 1], DatumGetInt32(values[LINE_NO - 1]));
