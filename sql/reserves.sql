@@ -229,6 +229,7 @@ $$;
 SELECT finds(format('UPDATE payledger.reserves SET released_amount = 0 WHERE payment_id = %s', :first));
 SELECT finds(format('UPDATE payledger.reserves SET seller_id = ''KEEP-2'' WHERE payment_id = %s', :first));
 SELECT finds(format('DELETE FROM payledger.reserves WHERE payment_id = %s', :first));
+-- entries of one's own may adjust a reserve
 SELECT finds($$SELECT payledger.post_entry('ADJUSTMENT', '[{"account":"MERCHANT_RESERVE.KEEP-1.ISK","amount":-5},{"account":"PLATFORM_CASH.GLOBAL.ISK","amount":5}]')$$);
 DROP VIEW balances, kept, entries;
 DROP FUNCTION sell, kept_order, refunded, reverse_capture, terms, owe, cover, finds;

@@ -65,6 +65,16 @@ INSERT INTO walk.checks VALUES
 			 WHERE status <> 'FAILED' GROUP BY 1, 2) r USING (payment_id, payment_order_id)
 	 WHERE r.amount > o.captured_amount
 	$q$),
+	/* ids tell which came first: a refund's and a dispute's are drawn under the payment's lock, those of steps when they are taken */
+	('what a dispute took is not sent back to the shopper', $q$
+	SELECT format('refund %s of order %s was sent, though dispute %s had come after it', r.refund_id, r.payment_order_id, d.dispute_id)
+	  FROM payledger.disputes d
+	  JOIN payledger.state_history o ON o.payment_id = d.payment_id AND o.object_id = d.dispute_id AND o.from_status IS NULL
+	  JOIN payledger.refunds r ON r.payment_id = d.payment_id AND r.payment_order_id = d.payment_order_id AND r.refund_id < d.dispute_id
+	  JOIN payledger.psp_requests q ON q.payment_id = r.payment_id AND q.target = r.refund_id AND q.operation = 'REFUND'
+	 WHERE o.history_id < (SELECT min(h.history_id) FROM payledger.state_history h
+							WHERE h.payment_id = q.payment_id AND h.object_id = q.psp_request_id AND h.to_status = 'IN_FLIGHT')
+	$q$),
 	('clearing accounts hold what is under way', $q$
 	SELECT format('%s %s is %s, under way are %s', coalesce(b.account_type, u.account_type), coalesce(b.currency, u.currency),
 				  coalesce(b.amount, 0), coalesce(u.amount, 0))

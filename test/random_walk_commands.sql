@@ -391,13 +391,12 @@ CREATE FUNCTION walk.prepare_exception() RETURNS jsonb LANGUAGE plpgsql VOLATILE
 DECLARE
 	id bigint;
 BEGIN
+	/* some categories are rare */
 	SELECT e.settlement_exception_id INTO id
-	  FROM (SELECT min(settlement_exception_id)
-				   + (random() * (max(settlement_exception_id) - min(settlement_exception_id)))::bigint AS place
-			  FROM payledger.settlement_exceptions OFFSET 0) p
-	 CROSS JOIN LATERAL (SELECT * FROM payledger.settlement_exceptions n WHERE n.settlement_exception_id >= p.place
-						  ORDER BY n.settlement_exception_id LIMIT 30) e
-	 WHERE status = 'OPEN' OR random() < 0.02
+	  FROM (SELECT c.all[1 + walk.pick(cardinality(c.all))] AS category
+			  FROM (SELECT enum_range(NULL::payledger.settlement_exception_category) AS all) c OFFSET 0) p
+	  JOIN payledger.settlement_exceptions e USING (category)
+	 WHERE e.status = 'OPEN' OR random() < 0.02
 	 ORDER BY random() LIMIT 1;
 	RETURN CASE WHEN id IS NOT NULL THEN
 		walk.request('resolve_exception', format('SELECT * FROM payledger.resolve_exception(%s, %L, ''walk'')', id,

@@ -74,14 +74,6 @@ AS $$ VALUES
 	 WHERE (r.amount::numeric, r.released_amount::numeric, r.seller_id, r.currency, r.payment_id)
 		   IS DISTINCT FROM (e.withheld, e.released, e.seller_id, e.currency, e.payment_id)
 	$q$),
-	('reserves_are_explained', false, 'MERCHANT_RESERVE holds of every seller what is withheld and not released, and nothing else', $q$
-	SELECT format('MERCHANT_RESERVE.%s.%s is %s, its reserves hold %s', seller_id, currency, coalesce(b.balance, 0), coalesce(r.held, 0))
-	  FROM (SELECT entity_id AS seller_id, currency, balance FROM payledger.account_balances
-			 WHERE account_type = 'MERCHANT_RESERVE') b
-	  FULL JOIN (SELECT seller_id, currency, sum(amount - released_amount) AS held
-				   FROM payledger.reserves GROUP BY seller_id, currency) r USING (seller_id, currency)
-	 WHERE coalesce(b.balance, 0) <> coalesce(r.held, 0)
-	$q$),
 	('events_follow_payouts', true, 'the events of every payout begin with version 1, unless that was dropped with its partition, and end with its event_version', $q$
 	SELECT format('payout %s is at event version %s, its events are %s to %s', payout_id, p.event_version, e.first, e.last)
 	  FROM payledger.payouts p

@@ -165,6 +165,7 @@ my %edges = counts(q{SELECT machine || ' ' || coalesce(from_status, '') || '>' |
 my @unwalked = grep { !$edges{$_} }
   map { $_->{what} } rows($node, q{SELECT machine || ' ' || coalesce(from_status, '') || '>' || to_status AS what FROM payledger.transitions});
 diag('edges that were not walked: ', join ', ', sort @unwalked);
+diag('rare edges: ', join ', ', map { "$_ $edges{$_}" } grep { $edges{$_} < 10 } sort keys %edges);
 
 is(join(' ', grep { /(?:40P01|XX\d\d\d|23514)$/ } sort keys %answers), '', 'no deadlock, no internal error, no trigger had to help');
 # errors of the workers are answers that an operator's decision contradicts; those requests were parked
