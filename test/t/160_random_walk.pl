@@ -78,16 +78,16 @@ sub list
 }
 
 sql($node, slurp_file("$PayledgerTest::TEST_DIR/$_.sql")) for qw(random_walk random_walk_commands random_walk_checks);
-sql($node, "SELECT walk.set_up(@{[ $seed % 1_000_000 ]}, 0.1); INSERT INTO walk.pace VALUES (0, 0, false)");
+sql($node, "SELECT walk.set_up(@{[ $seed % 1_000_000 ]}, 0.1); INSERT INTO walk.pace VALUES (0, 0, 0, false), (1, 0, 0, false)");
 lap('set up');
 
 # ---- the walk ----
 
 my @clients = map { start("CALL walk.drive($_, $seed)") } 1 .. $sessions;
 wait_sql($node, "SELECT count(*) = $sessions FROM walk.sessions", 'all sessions are at work');
-my $monitor = start("CALL walk.monitor($payments, $moments, $sessions)");
-finish($monitor);
-finish($_) for @clients;
+# two, so that two moments may be looked at meanwhile
+my @monitors = map { start("CALL walk.monitor($_, $payments, $moments, $sessions)") } 0, 1;
+finish($_) for @monitors, @clients;
 lap("$payments payments");
 
 my ($load) = rows($node, <<~'SQL');
@@ -104,7 +104,7 @@ is(sql($node, <<~'SQL'), '', "every answer is one that the command may have ($ag
 	SELECT format('session %s, operation %s, %s: %s %s %s', session, operation, mode, answer, message, left(request::text, 1000))
 	  FROM walk.failures ORDER BY session, operation LIMIT 10
 	SQL
-is(sql($node, 'SELECT sample, payments, unnest(offences) FROM walk.samples ORDER BY 1'), '', "every moment adds up ($again)");
+is(sql($node, 'SELECT moment, payments, unnest(offences) FROM walk.samples ORDER BY 1'), '', "every moment adds up ($again)");
 is($load->{samples}, $moments, "$moments moments were looked at");
 
 # ---- the end ----
@@ -139,7 +139,7 @@ lap('everything is decided and settled');
 is(sql($node, 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT unnest(walk.offences()); COMMIT'), '', "the end adds up ($again)");
 check_books($node, 'the books in the end');
 is(sql($node, <<~'SQL'), '', 'nothing is under way, and no clearing account holds anything');
-	SELECT account_type, entity_id, currency, sum(amount) FROM walk.sums
+	SELECT account_type, entity_id, currency, sum(amount) FROM payledger.postings JOIN payledger.accounts USING (account_id)
 	 WHERE account_type IN ('AUTH_RECEIVABLE', 'AUTH_LIABILITY', 'REFUND_CLEARING', 'PAYOUT_CLEARING', 'FX_CLEARING', 'PSP_RECEIVABLES')
 	 GROUP BY 1, 2, 3 HAVING sum(amount) <> 0
 	SQL
