@@ -73,8 +73,8 @@ CREATE TABLE walk.failures (
 	context		text,
 	request		jsonb
 );
-/* how far each session may go before the next moment is looked at */
-CREATE TABLE walk.pace (intents int NOT NULL, operations int NOT NULL, is_over boolean NOT NULL);
+/* how far each session may go before each monitor has looked at its next moment */
+CREATE TABLE walk.pace (monitor int PRIMARY KEY, intents int NOT NULL, operations int NOT NULL, is_over boolean NOT NULL);
 
 /* ---- one command ---- */
 
@@ -139,7 +139,7 @@ BEGIN
 	INSERT INTO walk.sessions VALUES (session);
 	COMMIT;
 	LOOP
-		SELECT * INTO pace FROM walk.pace;
+		SELECT min(intents) AS intents, min(operations) AS operations, bool_or(is_over) AS is_over INTO pace FROM walk.pace;
 		EXIT WHEN pace.is_over;
 		IF operation >= pace.operations THEN
 			COMMIT;
@@ -181,10 +181,10 @@ BEGIN
 	END LOOP;
 END $$;
 
-/* ---- the monitor ---- */
+/* ---- the monitors ---- */
 
 CREATE TABLE walk.samples (
-	sample		int PRIMARY KEY,
+	moment		int PRIMARY KEY,
 	payments	bigint,			/* authorized by then */
 	offences	text[] NOT NULL,
 	seconds		numeric,
@@ -192,11 +192,11 @@ CREATE TABLE walk.samples (
 );
 
 /*
- * Looks at so many moments, evenly spread over the load, and ends it.  The
- * sessions may get ahead of it by two moments, and take about five operations
- * for each payment.
+ * Looks at every second of so many moments, which are evenly spread over the
+ * load, and ends it with the last one.  The sessions may get ahead of it by
+ * three moments, and take about five operations for each payment.
  */
-CREATE PROCEDURE walk.monitor(wanted int, moments int, sessions int) LANGUAGE plpgsql AS $$
+CREATE PROCEDURE walk.monitor(which int, wanted int, moments int, sessions int) LANGUAGE plpgsql AS $$
 DECLARE
 	seen bigint;
 	found text[];
@@ -205,17 +205,19 @@ DECLARE
 	began_verify timestamptz;
 BEGIN
 	FOR k IN 1 .. moments + 1 LOOP
+		CONTINUE WHEN k % 2 <> which;
 		/* a third of the intents may come to nothing, and more operations follow if there were few payments */
-		UPDATE walk.pace SET intents = ceil(1.5 * wanted * (k + 2) / (moments + 1) / sessions),
-							 operations = ceil(5.0 * wanted * (k + 2) / (moments + 1) / sessions);
+		UPDATE walk.pace SET intents = ceil(1.5 * wanted * (k + 3) / (moments + 1) / sessions),
+							 operations = ceil(5.0 * wanted * (k + 3) / (moments + 1) / sessions)
+		 WHERE monitor = which;
 		LOOP
 			COMMIT;
 			SELECT count(*) INTO seen FROM payledger.payments;
-			EXIT WHEN seen >= wanted::bigint * k / (moments + 1);
+			EXIT WHEN seen >= wanted::bigint * k / (moments + 1) OR (SELECT bool_or(is_over) FROM walk.pace);
 			IF NOT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'CALL walk.drive%' AND state <> 'idle') THEN
 				RAISE EXCEPTION 'the sessions are gone after % payments', seen;
 			END IF;
-			UPDATE walk.pace SET operations = operations + 1;
+			UPDATE walk.pace SET operations = operations + 1 WHERE monitor = which;
 			PERFORM pg_sleep(0.02);
 		END LOOP;
 		EXIT WHEN k > moments;
@@ -229,6 +231,10 @@ BEGIN
 		INSERT INTO walk.samples VALUES (k, seen, found || verified, extract(epoch FROM clock_timestamp() - began),
 										 extract(epoch FROM clock_timestamp() - began_verify));
 		EXIT WHEN cardinality(found || verified) > 0;
+		UPDATE walk.pace SET intents = 2 * wanted, operations = 100 * wanted WHERE monitor = which AND k + 2 > moments + 1;
 	END LOOP;
-	UPDATE walk.pace SET is_over = true;
+	/* the last moment, or one that did not add up */
+	IF cardinality(found || verified) > 0 OR (moments + 1) % 2 = which THEN
+		UPDATE walk.pace SET is_over = true;
+	END IF;
 END $$;

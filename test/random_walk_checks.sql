@@ -7,15 +7,6 @@
  * Each query returns a text for each offence.
  */
 
-/* What was posted to each account by each type of entry, debit positive: made anew for each moment. */
-CREATE UNLOGGED TABLE walk.sums (
-	entry_type	text,
-	account_type text,
-	entity_id	text,
-	currency	text,
-	amount		numeric
-);
-
 CREATE TABLE walk.checks (name text PRIMARY KEY, query text NOT NULL);
 
 INSERT INTO walk.checks VALUES
@@ -78,7 +69,7 @@ INSERT INTO walk.checks VALUES
 	('clearing accounts hold what is under way', $q$
 	SELECT format('%s %s is %s, under way are %s', coalesce(b.account_type, u.account_type), coalesce(b.currency, u.currency),
 				  coalesce(b.amount, 0), coalesce(u.amount, 0))
-	  FROM (SELECT account_type, currency, sum(amount) AS amount FROM walk.sums
+	  FROM (SELECT account_type, currency, sum(amount) AS amount FROM sums
 			 WHERE account_type IN ('AUTH_RECEIVABLE', 'AUTH_LIABILITY', 'REFUND_CLEARING', 'PAYOUT_CLEARING', 'PSP_RECEIVABLES')
 			 GROUP BY 1, 2) b
 	  FULL JOIN (
@@ -96,7 +87,7 @@ INSERT INTO walk.checks VALUES
 	('sellers are owed what happened to their orders', $q$
 	SELECT format('seller %s is owed %s %s, its orders and payouts make it %s', coalesce(b.seller_id, d.seller_id),
 				  coalesce(b.amount, 0), coalesce(b.currency, d.currency), coalesce(d.amount, 0))
-	  FROM (SELECT entity_id AS seller_id, currency, -sum(amount) AS amount FROM walk.sums
+	  FROM (SELECT entity_id AS seller_id, currency, -sum(amount) AS amount FROM sums
 			 WHERE account_type = 'MERCHANT_PAYABLE' GROUP BY 1, 2) b
 	  FULL JOIN (
 			SELECT seller_id, currency, sum(amount) AS amount
@@ -111,7 +102,7 @@ INSERT INTO walk.checks VALUES
 					SELECT seller_id, currency, -amount FROM payledger.payouts WHERE status IN ('REQUESTED', 'IN_TRANSIT', 'PAID')
 					 UNION ALL
 					/* these are rows of the journal alone */
-					SELECT entity_id, currency, -amount FROM walk.sums
+					SELECT entity_id, currency, -amount FROM sums
 					 WHERE account_type = 'MERCHANT_PAYABLE' AND entry_type IN ('WRITE_OFF', 'PSP_FEE_RECHARGE', 'PSP_FEE_RECHARGE_REVERSAL')) o
 			 GROUP BY seller_id, currency) d USING (seller_id, currency)
 	 WHERE coalesce(b.amount, 0) <> coalesce(d.amount, 0)
@@ -125,14 +116,14 @@ INSERT INTO walk.checks VALUES
 						-coalesce(sum(amount) FILTER (WHERE account_type = 'MERCHANT_RESERVE'), 0) AS reserved,
 						coalesce(sum(amount) FILTER (WHERE account_type = 'MERCHANT_PAYABLE' AND entry_type LIKE 'PAYOUT_REQUESTED%'), 0)
 						AS requested
-				   FROM walk.sums WHERE account_type IN ('MERCHANT_PAYABLE', 'MERCHANT_RESERVE') GROUP BY 1, 2) l USING (seller_id, currency)
+				   FROM sums WHERE account_type IN ('MERCHANT_PAYABLE', 'MERCHANT_RESERVE') GROUP BY 1, 2) l USING (seller_id, currency)
 	  LEFT JOIN (SELECT seller_id, currency, sum(amount) AS paid FROM payledger.payouts WHERE status = 'PAID' GROUP BY 1, 2) p USING (seller_id, currency)
 	 CROSS JOIN LATERAL (SELECT l.owed, l.reserved, l.requested - coalesce(p.paid, 0) AS in_payout) j
 	 WHERE (v.balance, v.reserved, v.in_payout) <> (coalesce(j.owed, 0), coalesce(j.reserved, 0), coalesce(j.in_payout, 0))
 	$q$),
 	('the platform earned its commissions and paid what was paid', $q$
 	SELECT format('%s %s is %s, should be %s', coalesce(b.account_type, u.account_type), currency, coalesce(b.amount, 0), coalesce(u.amount, 0))
-	  FROM (SELECT account_type, currency, sum(amount) AS amount FROM walk.sums
+	  FROM (SELECT account_type, currency, sum(amount) AS amount FROM sums
 			 WHERE account_type = 'PLATFORM_COMMISSION_REVENUE' OR account_type = 'PLATFORM_CASH' AND entry_type NOT LIKE 'SETTLEMENT%'
 			 GROUP BY 1, 2) b
 	  FULL JOIN (
@@ -146,7 +137,7 @@ INSERT INTO walk.checks VALUES
 	SELECT format('debits %s, credits %s %s', sum(debit), sum(credit), currency) FROM payledger.trial_balance
 	 GROUP BY currency HAVING sum(debit) <> sum(credit)
 	 UNION ALL
-	SELECT format('%s %s in all', sum(amount), currency) FROM walk.sums GROUP BY currency HAVING sum(amount) <> 0
+	SELECT format('%s %s in all', sum(amount), currency) FROM sums GROUP BY currency HAVING sum(amount) <> 0
 	$q$),
 	('every step of the history is an edge', $q$
 	SELECT format('%s went from %s to %s, %s times', h.machine, coalesce(h.from_status, 'nothing'), h.to_status, h.n)
@@ -169,15 +160,18 @@ INSERT INTO walk.checks VALUES
 	$q$);
 
 /* What is wrong in the snapshot of a REPEATABLE READ transaction. */
-CREATE FUNCTION walk.offences() RETURNS text[] LANGUAGE plpgsql VOLATILE SET jit = off AS $$
+CREATE FUNCTION walk.offences() RETURNS text[] LANGUAGE plpgsql VOLATILE
+	SET jit = off SET client_min_messages = warning AS $$
 DECLARE
 	todo record;
 	n bigint;
 	first text;
 	found text[] := '{}';
 BEGIN
-	DELETE FROM walk.sums;
-	INSERT INTO walk.sums
+	/* what was posted to each account by each type of entry, debit positive */
+	CREATE TEMP TABLE IF NOT EXISTS sums (entry_type text, account_type text, entity_id text, currency text, amount numeric)
+		ON COMMIT DELETE ROWS;
+	INSERT INTO sums
 	SELECT e.entry_type, a.account_type, a.entity_id, a.currency, sum(e.amount)
 	  FROM (SELECT j.entry_type, p.account_id, sum(p.amount) AS amount
 			  FROM payledger.postings p JOIN payledger.journal_entries j USING (journal_entry_id) GROUP BY 1, 2) e
