@@ -332,6 +332,7 @@ SELECT importing('[{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"occur
 SELECT importing('[{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"occurred_at":"2025-02-30 00:00:00"}]');
 SELECT importing('[{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"occurred_at":20250131}]');
 SELECT importing('[{"line_type":"capture","currency":"DKK","gross":10,"fee":1,"psp_reference":"4242 4242 4242 4242"}]');
+SELECT importing('[{"line_type":"capture","currency":"DKK","gross":10,"fee":1,"psp_reference":4242424242424242}]');
 SELECT importing('[{"line_type":"capture","currency":"DKK","gross":10,"fee":1,"psp_reference":"a\tb"}]');
 SELECT importing(format('[{"line_type":"capture","currency":"DKK","gross":10,"fee":1,"psp_reference":"%s"}]', repeat('x', 256)));
 SELECT importing('[{"type":"charge","amount":1000,"net":900,"currency":"dkk","source":{"id":"ch_1"}}]', 'stripe');

@@ -49,6 +49,27 @@ extern void pl_report_header_args(FunctionCallInfo fcinfo, int argno, PlReportHe
 extern void pl_state_header(PlReport *report, const PlReportHeader *header);
 extern void pl_return_report(FunctionCallInfo fcinfo, int64 settlement_report_id);
 
+/* ---- settlement_values.c ---- */
+
+/* A line that is being read. */
+typedef struct PlLineReader
+{
+	const struct PlFormat *format;
+	const char *format_name;
+	JsonbContainer *object;
+	int			index;			/* from 0 */
+	const PlCurrency *currency; /* NULL until it is known */
+} PlLineReader;
+
+extern char *pl_line_path(const PlLineReader *reader, const char *name);
+pg_noreturn extern void pl_wrong_member(const PlLineReader *reader, const char *name, const char *expected);
+extern bool pl_has_member(JsonbContainer *object, const char *name, JsonbValue *value);
+extern bool pl_find_member(JsonbContainer *object, const char *name, JsonbValue *value);
+extern char *pl_member_text(const PlLineReader *reader, const char *name, const JsonbValue *value);
+extern int64 pl_member_units(const PlLineReader *reader, const char *name, const JsonbValue *value, int exponent);
+extern TimestampTz pl_member_seconds(const PlLineReader *reader, const char *name, const JsonbValue *value);
+extern TimestampTz pl_member_time(const PlLineReader *reader, const char *name, const char *text);
+
 /* ---- settlement_formats.c ---- */
 
 /* A line as it goes into settlement_lines; amounts in minor units. */

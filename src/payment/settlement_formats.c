@@ -9,9 +9,7 @@
 
 #include "payment/settlement.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/formatting.h"
-#include "utils/numeric.h"
 
 /* Columns of settlement_lines, in the order of settlement_line_column. */
 enum
@@ -67,15 +65,6 @@ struct PlFormat
 	List	   *columns[COLUMNS];	/* of Source */
 	List	   *types;			/* of LineType */
 };
-
-/* A line that is being read. */
-typedef struct Reader
-{
-	const PlFormat *format;
-	JsonbContainer *object;
-	int			index;			/* from 0 */
-	const PlCurrency *currency;
-} Reader;
 
 static PlQuery select_format = {
 	"SELECT reads_all FROM payledger.settlement_formats WHERE format = $1", 1, {TEXTOID}
@@ -155,194 +144,6 @@ pl_read_format(const char *name)
 	return format;
 }
 
-/* ---- members ---- */
-
-/* lines[3].amount, palloc'd */
-static char *
-path_of(const Reader *reader, const char *name)
-{
-	return psprintf("lines[%d].%s", reader->index, name);
-}
-
-pg_noreturn static void wrong_member(const Reader *reader, const char *name, const char *expected);
-
-static void
-wrong_member(const Reader *reader, const char *name, const char *expected)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("%s must be %s", path_of(reader, name), expected),
-			 errhint("payledger.settlement_columns says how format %s is read.", reader->format->name)));
-}
-
-/*
- * The member of that name: of the object itself, or after a dot of an object in
- * it.  False if there is none.
- */
-static bool
-has_member(JsonbContainer *object, const char *name, JsonbValue *value)
-{
-	const char *dot;
-
-	if (getKeyJsonValueFromContainer(object, name, strlen(name), value) != NULL)
-		return true;
-	dot = strchr(name, '.');
-	return dot != NULL &&
-		getKeyJsonValueFromContainer(object, name, dot - name, value) != NULL &&
-		value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data) &&
-		has_member(value->val.binary.data, dot + 1, value);
-}
-
-/* The same, and it is neither null nor an empty string. */
-static bool
-find_member(JsonbContainer *object, const char *name, JsonbValue *value)
-{
-	return has_member(object, name, value) && value->type != jbvNull &&
-		!(value->type == jbvString && value->val.string.len == 0);
-}
-
-/* A string, or a number as text; palloc'd. */
-static char *
-read_text(const Reader *reader, const char *name, const JsonbValue *value)
-{
-	char	   *result;
-
-	if (value->type == jbvNumeric)
-		return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
-	if (value->type != jbvString)
-		wrong_member(reader, name, "a string");
-	result = pnstrdup(value->val.string.val, value->val.string.len);
-	pl_check_line_text(path_of(reader, name), result);
-	return result;
-}
-
-static bool
-looks_like_number(const char *text)
-{
-	size_t		whole;
-	size_t		fraction = 0;
-
-	if (*text == '-' || *text == '+')
-		text++;
-	whole = strspn(text, "0123456789");
-	text += whole;
-	if (*text == '.')
-	{
-		fraction = strspn(text + 1, "0123456789");
-		text += 1 + fraction;
-	}
-	return *text == '\0' && whole + fraction > 0;
-}
-
-/* A number, or a string that is one, as CSV has it. */
-static Datum
-read_numeric(const Reader *reader, const char *name, const JsonbValue *value)
-{
-	char	   *text;
-
-	if (value->type == jbvNumeric && !numeric_is_nan(value->val.numeric) && !numeric_is_inf(value->val.numeric))
-		return NumericGetDatum(value->val.numeric);
-	if (value->type != jbvString)
-		wrong_member(reader, name, "a number");
-	text = pnstrdup(value->val.string.val, value->val.string.len);
-	if (!looks_like_number(text))
-		wrong_member(reader, name, "a number");
-	return DirectFunctionCall3(numeric_in, CStringGetDatum(text), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
-}
-
-static int
-compare_numeric(Datum a, Datum b)
-{
-	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, a, b));
-}
-
-static Datum
-numeric_of(int64 value)
-{
-	return NumericGetDatum(int64_to_numeric(value));
-}
-
-/*
- * A number of units 10^-exponent as their number: 22023 if it has a fraction of
- * them, 22003 if it does not fit.
- */
-static int64
-read_units(const Reader *reader, const char *name, const JsonbValue *value, int exponent)
-{
-	Datum		number = read_numeric(reader, name, value);
-	int64		unit = 1;
-
-	for (int i = 0; i < exponent; i++)
-		unit *= 10;
-	if (unit > 1)
-		number = DirectFunctionCall2(numeric_mul, number, numeric_of(unit));
-	if (DatumGetInt32(DirectFunctionCall1(numeric_scale, number)) > 0 &&
-		compare_numeric(number, DirectFunctionCall2(numeric_trunc, number, Int32GetDatum(0))) != 0)
-		wrong_member(reader, name, exponent == 0 ? "a whole number" :
-					 psprintf("a number with at most %d digits after the point", exponent));
-	if (compare_numeric(number, numeric_of(PG_INT64_MAX)) > 0 || compare_numeric(number, numeric_of(-PG_INT64_MAX)) < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("%s is out of range", path_of(reader, name)),
-				 errdetail("Amounts are from " INT64_FORMAT " to " INT64_FORMAT " minor units.",
-						   -PG_INT64_MAX, PG_INT64_MAX)));
-	return DatumGetInt64(DirectFunctionCall1(numeric_int8, number));
-}
-
-/* What PostgreSQL makes of a time; false if it is none. */
-static bool
-try_time(const char *text, TimestampTz *result)
-{
-	MemoryContext oldcontext = CurrentMemoryContext;
-	volatile bool is_time = true;
-
-	PG_TRY();
-	{
-		*result = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
-														  ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-	}
-	PG_CATCH();
-	{
-		/* it holds no lock and no resource, so there is nothing to roll back */
-		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(oldcontext);
-		FlushErrorState();
-		is_time = false;
-	}
-	PG_END_TRY();
-	return is_time;
-}
-
-/*
- * A time written year first, in UTC unless it says otherwise, so that its
- * meaning hangs on no setting of the session.  22023 for anything else.
- */
-static TimestampTz
-parse_time(const Reader *reader, const char *name, const char *text)
-{
-	static const char zone_marks[] = "+-ABCDEFGHIJKLMNOPQRSUVWXYZabcdefghijklmnopqrstuvwxyz";
-	TimestampTz result;
-
-	if (strlen(text) < 10 || strspn(text, "0123456789") != 4 || text[4] != '-' ||
-		!try_time(strpbrk(text + 10, zone_marks) == NULL ? psprintf("%s UTC", text) : text, &result) ||
-		TIMESTAMP_NOT_FINITE(result))
-		wrong_member(reader, name, "a time such as 2025-01-31 10:30:00");
-	return result;
-}
-
-static TimestampTz
-parse_seconds(const Reader *reader, const char *name, const JsonbValue *value)
-{
-	int64		seconds = read_units(reader, name, value, 0);
-	const int64 epoch = (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
-
-	/* up to the year 9999 */
-	if (seconds < 0 || seconds > INT64CONST(253402300799))
-		wrong_member(reader, name, "seconds since 1970");
-	return (seconds - epoch) * USECS_PER_SEC;
-}
-
 /* ---- columns ---- */
 
 /*
@@ -350,7 +151,7 @@ parse_seconds(const Reader *reader, const char *name, const JsonbValue *value)
  * NIL if there is none.
  */
 static List *
-chosen_sources(const Reader *reader, int column)
+chosen_sources(const PlLineReader *reader, int column)
 {
 	List	   *chosen = NIL;
 	ListCell   *cell;
@@ -362,7 +163,7 @@ chosen_sources(const Reader *reader, int column)
 
 		if (chosen != NIL && ((Source *) linitial(chosen))->choice != source->choice)
 			break;
-		if (find_member(reader->object, source->name, &value))
+		if (pl_find_member(reader->object, source->name, &value))
 			chosen = lappend(chosen, source);
 	}
 	return chosen;
@@ -370,7 +171,7 @@ chosen_sources(const Reader *reader, int column)
 
 /* A text, its parts joined by spaces; NULL if there is none.  Sets *name to the first source. */
 static char *
-column_text(const Reader *reader, int column, const char **name)
+column_text(const PlLineReader *reader, int column, const char **name)
 {
 	StringInfoData out;
 	List	   *sources = chosen_sources(reader, column);
@@ -388,15 +189,15 @@ column_text(const Reader *reader, int column, const char **name)
 			*name = source->name;
 		else
 			appendStringInfoChar(&out, ' ');
-		(void) find_member(reader->object, source->name, &value);
-		appendStringInfoString(&out, read_text(reader, source->name, &value));
+		(void) pl_find_member(reader->object, source->name, &value);
+		appendStringInfoString(&out, pl_member_text(reader, source->name, &value));
 	}
 	return out.data;
 }
 
 /* A number, its parts added up; false if there is none. */
 static bool
-column_number(const Reader *reader, int column, int64 *result)
+column_number(const PlLineReader *reader, int column, int64 *result)
 {
 	List	   *sources = chosen_sources(reader, column);
 	ListCell   *cell;
@@ -408,8 +209,8 @@ column_number(const Reader *reader, int column, int64 *result)
 		JsonbValue	value;
 		int64		units;
 
-		(void) find_member(reader->object, source->name, &value);
-		units = read_units(reader, source->name, &value,
+		(void) pl_find_member(reader->object, source->name, &value);
+		units = pl_member_units(reader, source->name, &value,
 						   source->reading == READ_DECIMAL ? reader->currency->exponent : 0);
 		*result = pl_add_amount(*result, source->is_subtracted ? -units : units);
 	}
@@ -418,7 +219,7 @@ column_number(const Reader *reader, int column, int64 *result)
 
 /* Has the line a member of that column, perhaps an empty one? */
 static bool
-column_exists(const Reader *reader, int column)
+column_exists(const PlLineReader *reader, int column)
 {
 	ListCell   *cell;
 
@@ -426,14 +227,14 @@ column_exists(const Reader *reader, int column)
 	{
 		JsonbValue	value;
 
-		if (has_member(reader->object, ((Source *) lfirst(cell))->name, &value))
+		if (pl_has_member(reader->object, ((Source *) lfirst(cell))->name, &value))
 			return true;
 	}
 	return false;
 }
 
 static bool
-column_time(const Reader *reader, int column, TimestampTz *result)
+column_time(const PlLineReader *reader, int column, TimestampTz *result)
 {
 	List	   *sources = chosen_sources(reader, column);
 	const char *name;
@@ -446,14 +247,14 @@ column_time(const Reader *reader, int column, TimestampTz *result)
 	{
 		JsonbValue	value;
 
-		(void) find_member(reader->object, first->name, &value);
-		*result = parse_seconds(reader, first->name, &value);
+		(void) pl_find_member(reader->object, first->name, &value);
+		*result = pl_member_seconds(reader, first->name, &value);
 	}
 	else
 	{
 		char	   *text = column_text(reader, column, &name);
 
-		*result = parse_time(reader, name, text);
+		*result = pl_member_time(reader, name, text);
 	}
 	return true;
 }
@@ -475,21 +276,21 @@ names_of(const PlFormat *format, int column)
 	return out.len > 0 ? out.data : pstrdup("(nothing)");
 }
 
-pg_noreturn static void missing_column(const Reader *reader, int column);
+pg_noreturn static void missing_column(const PlLineReader *reader, int column);
 
 static void
-missing_column(const Reader *reader, int column)
+missing_column(const PlLineReader *reader, int column)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("lines[%d] has no %s", reader->index, names_of(reader->format, column)),
 			 errdetail("It is the %s of a settlement line.", column_names[column]),
-			 errhint("payledger.settlement_columns says how format %s is read.", reader->format->name)));
+			 errhint("payledger.settlement_columns says how format %s is read.", reader->format_name)));
 }
 
 /* Refuse members that would silently mean nothing. */
 static void
-refuse_unread_members(const Reader *reader)
+refuse_unread_members(const PlLineReader *reader)
 {
 	JsonbIterator *iterator = JsonbIteratorInit(reader->object);
 	JsonbIteratorToken token;
@@ -511,14 +312,14 @@ refuse_unread_members(const Reader *reader)
 		if (!is_read)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("lines[%d] has a member that format %s does not read", reader->index, reader->format->name),
+					 errmsg("lines[%d] has a member that format %s does not read", reader->index, reader->format_name),
 					 errdetail("It is \"%s\".", pnstrdup(key.val.string.val, Min(key.val.string.len, NAMEDATALEN))),
 					 errhint("payledger.settlement_columns lists those that it reads.")));
 	}
 }
 
 static const LineType *
-read_line_type(const Reader *reader)
+read_line_type(const PlLineReader *reader)
 {
 	const char *name;
 	char	   *source_type = column_text(reader, COLUMN_LINE_TYPE, &name);
@@ -531,8 +332,8 @@ read_line_type(const Reader *reader)
 			return lfirst(cell);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("%s is \"%s\", which format %s does not know", path_of(reader, name), source_type,
-					reader->format->name),
+			 errmsg("%s is \"%s\", which format %s does not know", pl_line_path(reader, name), source_type,
+					reader->format_name),
 			 errhint("A row in payledger.settlement_line_types says what it means, or that such lines are left out.")));
 }
 
@@ -541,7 +342,7 @@ read_line_type(const Reader *reader)
  * CSV has it, is then zero.
  */
 static void
-read_amounts(const Reader *reader, PlSettlementLine *line)
+read_amounts(const PlLineReader *reader, PlSettlementLine *line)
 {
 	static const int columns[] = {COLUMN_GROSS, COLUMN_NET, COLUMN_FEE};
 	int64	   *amounts[] = {&line->gross, &line->net, &line->fee};
@@ -580,7 +381,7 @@ read_amounts(const Reader *reader, PlSettlementLine *line)
 bool
 pl_read_settlement_line(const PlFormat *format, const JsonbValue *element, int index, PlSettlementLine *line)
 {
-	Reader		reader = {format, NULL, index, NULL};
+	PlLineReader reader = {format, format->name, NULL, index, NULL};
 	const LineType *type;
 	const char *name;
 	char	   *currency;
@@ -603,7 +404,7 @@ pl_read_settlement_line(const PlFormat *format, const JsonbValue *element, int i
 	if (!column_number(&reader, COLUMN_LINE_NO, &line_no))
 		line_no = (int64) index + 1;
 	if (line_no < 1 || line_no > PG_INT32_MAX)
-		wrong_member(&reader, names_of(format, COLUMN_LINE_NO), "a number from 1 on");
+		pl_wrong_member(&reader, names_of(format, COLUMN_LINE_NO), "a number from 1 on");
 	line->line_no = (int32) line_no;
 
 	currency = column_text(&reader, COLUMN_CURRENCY, &name);
@@ -611,7 +412,7 @@ pl_read_settlement_line(const PlFormat *format, const JsonbValue *element, int i
 		missing_column(&reader, COLUMN_CURRENCY);
 	reader.currency = line->currency = pl_find_currency(asc_toupper(currency, strlen(currency)));
 	if (line->currency == NULL)
-		wrong_member(&reader, name, "the ISO 4217 code of a currency");
+		pl_wrong_member(&reader, name, "the ISO 4217 code of a currency");
 	read_amounts(&reader, line);
 
 	line->psp_reference = column_text(&reader, COLUMN_PSP_REFERENCE, &name);
