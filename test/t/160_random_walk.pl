@@ -186,6 +186,9 @@ if ($payments >= 5000)
 		'payout PL004', 'payout PL008', 'payout 55000', 'payout too much PL004', 'reverse PL001', 'key reused PL006', 'void PL001',
 		'cancel_order PL001', 'authorize PL001', 'cancel_intent PL001', 'resolve_exception PL001', 'resolve_exception 22023');
 	cmp_ok(scalar(grep { /40001$/ } keys %answers), '>', 0, 'it happened: REPEATABLE READ came too late');
+	# of the others some are no business of the walk, some are rare, and some the sandbox's PSP never takes
+	is(join(', ', grep { !/^(?:account|hold) |CREATED_PENDING|PENDING_AUTH>CANCELLED|PENDING_CAPTURE>CAPTURE_REQUESTED|payout REQUESTED>PAID|PARKED/ } @unwalked),
+		'', 'every other edge of every machine was walked');
 	cmp_ok($ends{$_} // 0, '>', 0, "$_ exists in the end") for (
 		(map { "payment_intent $_" } qw(CREATED REQUIRES_ACTION AUTHORIZED DECLINED CANCELLED)),
 		(map { "payment $_" } qw(PARTIALLY_CAPTURED CAPTURED PARTIALLY_REFUNDED REFUNDED VOIDED)),
