@@ -116,7 +116,7 @@ static const PlEdge payout_edges[] = {
 };
 
 static const char *const request_states[] = {
-	"READY", "IN_FLIGHT", "UNKNOWN", "SUCCEEDED", "REFUSED", "PARKED"
+	"READY", "IN_FLIGHT", "PENDING", "UNKNOWN", "SUCCEEDED", "REFUSED", "PARKED"
 };
 
 static const PlEdge request_edges[] = {
@@ -126,6 +126,7 @@ static const PlEdge request_edges[] = {
 	{"READY", "REFUSED"},		/* withdrawn before it was sent */
 	{"IN_FLIGHT", "SUCCEEDED"},
 	{"IN_FLIGHT", "REFUSED"},
+	{"IN_FLIGHT", "PENDING"},	/* accepted: the PSP reports later what came of it */
 	{"IN_FLIGHT", "UNKNOWN"},
 	{"IN_FLIGHT", "READY"},		/* documented as not executed: again */
 	{"IN_FLIGHT", "PARKED"},	/* the answer could not be applied */
@@ -133,6 +134,10 @@ static const PlEdge request_edges[] = {
 	{"UNKNOWN", "SUCCEEDED"},
 	{"UNKNOWN", "REFUSED"},
 	{"UNKNOWN", "PARKED"},
+	{"UNKNOWN", "PENDING"},		/* from here on: by a webhook, too */
+	{"PENDING", "SUCCEEDED"},
+	{"PENDING", "REFUSED"},
+	{"PARKED", "PENDING"},
 	{"PARKED", "SUCCEEDED"},	/* an operator decided */
 	{"PARKED", "REFUSED"},
 };

@@ -25,6 +25,7 @@ extern void pl_payment_init(void);
  */
 typedef struct PlWork
 {
+	const char *cause;			/* as begun */
 	TimestampTz now;			/* transaction start: the time of every row */
 	struct PlRequestBatch *requests;
 	PlEntryBatch *entries;
@@ -33,6 +34,7 @@ typedef struct PlWork
 } PlWork;
 
 extern PlWork *pl_work_begin(const char *cause);
+extern void pl_work_flush(PlWork *work);
 extern void pl_work_end(PlWork *work);
 
 /* ---- requests.c: asking a gateway for something ---- */

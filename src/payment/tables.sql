@@ -17,7 +17,7 @@ CREATE TYPE payledger.payment_order_status AS ENUM
 CREATE TYPE payledger.refund_status AS ENUM ('REQUESTED', 'PENDING', 'SUCCEEDED', 'FAILED');
 CREATE TYPE payledger.commission_refund AS ENUM ('none', 'pro_rata', 'all');
 CREATE TYPE payledger.psp_request_status AS ENUM
-	('READY', 'IN_FLIGHT', 'UNKNOWN', 'SUCCEEDED', 'REFUSED', 'PARKED');
+	('READY', 'IN_FLIGHT', 'PENDING', 'UNKNOWN', 'SUCCEEDED', 'REFUSED', 'PARKED');
 CREATE TYPE payledger.psp_operation AS ENUM
 	('AUTHORIZE', 'CONFIRM', 'CAPTURE', 'CANCEL', 'RETRIEVE', 'REFUND', 'PAYOUT');
 CREATE TYPE payledger.settlement_item_kind AS ENUM
@@ -124,6 +124,7 @@ CREATE TABLE payledger.payments (
 ) WITH (fillfactor = 60);
 CREATE INDEX payments_expiring ON payledger.payments (authorization_expires_at) WHERE authorization_expires_at IS NOT NULL;
 CREATE INDEX payments_order ON payledger.payments (order_id);
+CREATE INDEX payments_psp_reference ON payledger.payments USING hash (psp_reference);
 COMMENT ON TABLE payledger.payments IS
 'An authorized intent. payment_id is the intent''s id. status is always what the totals say.';
 COMMENT ON COLUMN payledger.payments.voided_amount IS 'part of total_amount that was given back to the shopper uncaptured, minor units';
@@ -237,7 +238,7 @@ CREATE TABLE payledger.psp_requests (
 	PRIMARY KEY (payment_id, psp_request_id)
 ) WITH (fillfactor = 60);
 CREATE INDEX psp_requests_due ON payledger.psp_requests (gateway, next_attempt_at) WHERE status IN ('READY', 'UNKNOWN');
-CREATE INDEX psp_requests_open ON payledger.psp_requests (psp_request_id) WHERE status IN ('IN_FLIGHT', 'UNKNOWN', 'PARKED');
+CREATE INDEX psp_requests_open ON payledger.psp_requests (psp_request_id) WHERE status IN ('IN_FLIGHT', 'PENDING', 'UNKNOWN', 'PARKED');
 COMMENT ON TABLE payledger.psp_requests IS
 'What a gateway was asked to do. The row is written in the commit of the transition that causes it; the gateway worker leases it, commits the exact bytes and the idempotency key, and only then sends.';
 COMMENT ON COLUMN payledger.psp_requests.target IS 'what it is for: the payment intent (AUTHORIZE, CONFIRM), payment (CANCEL, and CAPTURE where one serves all sellers), payment order (CAPTURE), refund or payout; RETRIEVE has the target of the request that it follows';

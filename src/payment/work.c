@@ -20,6 +20,7 @@ pl_work_begin(const char *cause)
 {
 	PlWork	   *work = palloc(sizeof(PlWork));
 
+	work->cause = cause;
 	work->now = GetCurrentTransactionStartTimestamp();
 	work->requests = pl_requests_new();
 	work->entries = pl_entries_new();
@@ -29,6 +30,18 @@ pl_work_begin(const char *cause)
 	work->events = pl_events_new();
 	pl_history_begin(cause);
 	return work;
+}
+
+/*
+ * Write what the unit collected so far, so that queries find it; the unit goes on.
+ */
+void
+pl_work_flush(PlWork *work)
+{
+	const char *cause = work->cause;
+
+	pl_work_end(work);
+	*work = *pl_work_begin(cause);
 }
 
 /*

@@ -166,10 +166,13 @@ decide(Decision *decision, PlCall *call, TimestampTz now)
 	switch (call->outcome.class)
 	{
 		case PL_OUTCOME_SUCCEEDED:
-		case PL_OUTCOME_PENDING:
 		case PL_OUTCOME_ACTION_REQUIRED:
 		case PL_OUTCOME_REVERSED:
 			decision->status = "SUCCEEDED";
+			break;
+		case PL_OUTCOME_PENDING:
+			/* a question that was answered is over */
+			decision->status = call->request.follows != 0 ? "SUCCEEDED" : "PENDING";
 			break;
 		case PL_OUTCOME_REFUSED:
 			decision->status = "REFUSED";
@@ -424,7 +427,10 @@ pl_queue_finish(List *calls)
 
 		decide(decision, lfirst(cell), work->now);
 		request = &decision->call->request;
-		pl_apply_outcome(work, request, &decision->told);
+		if (request->follows != 0)
+			pl_answer_request(work, request->payment_id, request->follows, request, &decision->told);
+		else
+			pl_apply_outcome(work, request, &decision->told);
 		if (decision->told.recheck_ms >= 0)
 			ask_later(work, decision);
 	}

@@ -75,6 +75,77 @@ typedef struct PlHttpReply
 	bool		queried;		/* the reply to query(), not to the request */
 } PlHttpReply;
 
+/* ---- webhooks: what PSPs tell unasked ---- */
+
+/* An event as a PSP sends it: a row of payledger.webhooks. */
+typedef struct PlWebhookEvent
+{
+	const char *event_id;		/* tells it from every other of the gateway */
+	const char *event_type;		/* the PSP's word */
+	TimestampTz occurred_at;	/* 0: not told */
+	const char *body;			/* JSON object; what read_event() takes */
+} PlWebhookEvent;
+
+/* What a notification is about. */
+typedef enum PlSubject
+{
+	PL_ABOUT_AUTHORIZATION,		/* of the payment; REVERSED: cancelled or expired at the PSP */
+	PL_ABOUT_CAPTURE,
+	PL_ABOUT_CANCEL,
+	PL_ABOUT_REFUND,
+	PL_ABOUT_PAYOUT,
+	PL_ABOUT_DISPUTE
+} PlSubject;
+
+/* How far a dispute is; each one presumes those before it. */
+typedef enum PlDisputeStage
+{
+	PL_DISPUTE_OPENED,
+	PL_DISPUTE_UNDER_REVIEW,
+	PL_DISPUTE_WON,
+	PL_DISPUTE_LOST,			/* presumes no WON */
+	PL_DISPUTE_LOST_AGAIN,		/* presumes OPENED and WON: a second round */
+} PlDisputeStage;
+
+/*
+ * What an event says about one of our objects.  Either payment_id or
+ * payment_reference is given (for a payout object_id), and of a capture,
+ * cancel or refund psp_request_id or, for a refund, object_id.  An outcome
+ * presumes what must have happened before it: REVERSED that it SUCCEEDED.
+ */
+typedef struct PlNotification
+{
+	PlSubject	subject;
+	int64		payment_id;		/* ours; 0: not told */
+	int64		psp_request_id;	/* ours; 0: not told */
+	int64		object_id;		/* our refund or payout; 0: not told */
+	const char *payment_reference;	/* the PSP's id of the payment; NULL: not told */
+	PlOutcome	outcome;		/* not for disputes */
+
+	/* PL_ABOUT_DISPUTE only */
+	const char *dispute_reference;	/* the PSP's id of the dispute */
+	PlDisputeStage stage;
+	int64		amount;			/* minor units of currency */
+	const char *currency;
+	int64		fee;			/* minor units; 0: none told */
+	const char *reason;			/* NULL: none told */
+	TimestampTz evidence_due_at;	/* 0: not told */
+} PlNotification;
+
+/* A webhook before anybody believes it. */
+typedef struct PlWebhook
+{
+	Jsonb	   *headers;		/* object; see pl_webhook_header() */
+	const char *body;			/* raw, NUL terminated */
+	size_t		length;
+} PlWebhook;
+
+/* A key that may have signed it, as the secrets file has it. */
+typedef struct PlWebhookKey
+{
+	char		value[128];		/* NUL terminated */
+} PlWebhookKey;
+
 /*
  * A kind of PSP.  Either build and interpret are given (HTTP), or perform
  * (embedded).  All run in the gateway worker; they must not touch the
@@ -111,6 +182,36 @@ typedef struct PlAdapter
 	void		(*interpret) (const PlRequest *request, const PlHttpReply *reply,
 							  PlOutcome *outcome);
 
+	/*
+	 * Why the webhook is not authentic by any of the keys or not timely; NULL:
+	 * it is.  Runs in the caller's backend, compares in constant time.  NULL:
+	 * the PSP sends no webhooks.
+	 */
+	const char *(*verify_webhook) (const PlWebhook *webhook, const PlWebhookKey *keys, int nkeys,
+								   TimestampTz now);
+
+	/*
+	 * The events (PlWebhookEvent) in the body of an authentic webhook.  Raises
+	 * 22P02, 22023 or 22003 for what makes no sense.
+	 */
+	List	   *(*split_webhook) (const char *body, size_t length);
+
+	/*
+	 * What an event says (PlNotification); NIL: nothing that concerns us.
+	 * Raises as split_webhook.  Also called by the worker, with stored bodies.
+	 */
+	List	   *(*read_event) (const PlWebhookEvent *event);
+
+	/*
+	 * A request for the events after the newest one that is known, and the
+	 * events (PlWebhookEvent) in its reply, newest first as the PSP gives them;
+	 * *more: there are older ones, to be asked for with before.  NULL: the PSP
+	 * keeps none.
+	 */
+	void		(*list_events) (const PlGateway *gateway, TimestampTz since, const char *before,
+								PlHttpRequest *http);
+	List	   *(*read_events) (const PlHttpReply *reply, bool *more);
+
 	/* embedded adapters: the outcome, and after how many ms it is known */
 	long		(*perform) (const PlGateway *gateway, const PlRequest *request,
 							PlOutcome *outcome);
@@ -118,6 +219,7 @@ typedef struct PlAdapter
 
 extern const PlAdapter pl_sandbox_adapter;
 extern const PlAdapter pl_stripe_adapter;
+extern const PlAdapter pl_adyen_adapter;
 
 extern const PlAdapter *const pl_adapters[];	/* NULL ended */
 extern const PlAdapter *pl_find_adapter(const char *name);
@@ -280,6 +382,34 @@ extern void pl_call_set_outcome(PlCall *call, PlOutcomeClass class, const char *
 
 extern List *pl_queue_finish(List *calls);
 extern void pl_queue_park(PlCall *call, const char *code, const char *message);
+
+/* ---- answers.c: what became of a request, told by other means than its reply ---- */
+
+typedef enum PlAnswered
+{
+	PL_ANSWERED,
+	PL_ANSWER_NO_NEWS,			/* known already */
+	PL_ANSWER_TOO_EARLY,		/* the request is with the PSP, or not sent yet */
+	PL_ANSWER_NO_REQUEST
+} PlAnswered;
+
+extern PlRequest *pl_read_request(int64 payment_id, int64 psp_request_id, char **status);
+extern PlAnswered pl_answer_request(PlWork *work, int64 payment_id, int64 psp_request_id,
+									const PlRequest *question, const PlOutcome *outcome);
+
+/* ---- webhook_keys.c: the keys that webhooks are signed with, in shared memory ---- */
+
+extern Size pl_webhook_keys_shmem_size(void);
+extern void pl_webhook_keys_shmem_init(void);
+extern void pl_webhook_keys_publish(void);
+extern PlWebhookKey *pl_webhook_keys(const char *gateway, int *nkeys);
+extern void pl_webhook_keys_wipe(PlWebhookKey *keys, int nkeys);
+
+/* ---- webhooks.c: receiving; notifications.c: applying ---- */
+
+extern char *pl_webhook_header(const PlWebhook *webhook, const char *name);
+extern void pl_webhooks_store(const char *gateway, List *events);
+extern void pl_webhooks_apply(List **announced, TimestampTz *next_due);
 
 /* ---- authorize.c ---- */
 

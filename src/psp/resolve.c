@@ -17,7 +17,7 @@ static PlQuery select_request = {
 	"  status::text, follows, (SELECT f.operation::text FROM payledger.psp_requests f"
 	"   WHERE f.payment_id = q.payment_id AND f.psp_request_id = q.follows)"
 	" FROM payledger.psp_requests q"
-	" WHERE psp_request_id = $1 AND status IN ('UNKNOWN', 'PARKED')", 1, {INT8OID}
+	" WHERE psp_request_id = $1 AND status IN ('UNKNOWN', 'PENDING', 'PARKED')", 1, {INT8OID}
 };
 
 /* One that succeeded may be reported failed later; no index leads to it. */
@@ -42,7 +42,7 @@ static PlQuery resolve_row = {
 	"UPDATE payledger.psp_requests SET status = $3::payledger.psp_request_status,"
 	"  psp_reference = coalesce($4, psp_reference), reply_code = 'resolved', reply_message = $5,"
 	"  updated_at = $6"
-	" WHERE payment_id = $1 AND psp_request_id = $2 AND status IN ('UNKNOWN', 'PARKED')"
+	" WHERE payment_id = $1 AND psp_request_id = $2 AND status IN ('UNKNOWN', 'PENDING', 'PARKED')"
 	" RETURNING psp_request_id, status::text",
 	6, {INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
 };
@@ -91,7 +91,7 @@ find_request(int64 id, const char *outcome, bool is_reversed)
 				 errmsg("psp_request " INT64_FORMAT " must not go from %s to %s by an operator",
 						id, pl_get_text(0, 1), outcome),
 				 errdetail("machine psp_request, from %s, to %s", pl_get_text(0, 1), outcome),
-				 errhint("Only a request that is UNKNOWN or PARKED waits for an operator; a capture, refund or payout that SUCCEEDED may be REVERSED.")));
+				 errhint("Only a request that is UNKNOWN, PENDING or PARKED waits for an operator; a capture, refund or payout that SUCCEEDED may be REVERSED.")));
 	}
 	request->psp_request_id = id;
 	request->payment_id = pl_get_int64(0, 2);

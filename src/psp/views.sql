@@ -7,13 +7,14 @@ CREATE OR REPLACE VIEW payledger.stat_gateway AS
 		  FROM payledger.psp_requests WHERE status IN ('READY', 'UNKNOWN')
 		UNION ALL
 		SELECT gateway, status, next_attempt_at, attempt, updated_at, reply_status, reply_code, reply_message
-		  FROM payledger.psp_requests WHERE status IN ('IN_FLIGHT', 'PARKED')
+		  FROM payledger.psp_requests WHERE status IN ('IN_FLIGHT', 'PENDING', 'PARKED')
 	), counts AS (
 		SELECT gateway,
 			   count(*) FILTER (WHERE status = 'READY') AS ready,
 			   count(*) FILTER (WHERE status IN ('READY', 'UNKNOWN') AND next_attempt_at <= pg_catalog.now()) AS due,
 			   count(*) FILTER (WHERE status = 'IN_FLIGHT') AS in_flight,
 			   count(*) FILTER (WHERE status = 'UNKNOWN') AS unknown,
+			   count(*) FILTER (WHERE status = 'PENDING') AS pending,
 			   count(*) FILTER (WHERE status = 'PARKED') AS parked,
 			   min(next_attempt_at) FILTER (WHERE status IN ('READY', 'UNKNOWN')) AS oldest_due_at
 		  FROM waiting GROUP BY gateway
@@ -29,6 +30,7 @@ CREATE OR REPLACE VIEW payledger.stat_gateway AS
 		   coalesce(c.due, 0) AS due,
 		   coalesce(c.in_flight, 0) AS in_flight,
 		   coalesce(c.unknown, 0) AS unknown,
+		   coalesce(c.pending, 0) AS pending,
 		   coalesce(c.parked, 0) AS parked,
 		   c.oldest_due_at,
 		   f.reply_status AS last_fault_http_status,
@@ -41,4 +43,4 @@ CREATE OR REPLACE VIEW payledger.stat_gateway AS
 	  LEFT JOIN failing f ON f.gateway = coalesce(g.gateway, c.gateway)
 	 ORDER BY 1;
 COMMENT ON VIEW payledger.stat_gateway IS
-'What waits at each gateway and why: requests ready, due now, in flight, of unknown outcome, and parked for an operator (payledger.resolve_request), when the oldest is due, and the last fault of those that are waiting. adapter is null for requests to a gateway that is gone. payledger.stat_worker tells if the gateway worker itself is in trouble, for want of an API key say.';
+'What waits at each gateway and why: requests ready, due now, in flight, of unknown outcome, accepted and pending at the PSP, and parked for an operator (payledger.resolve_request), when the oldest is due, and the last fault of those that are waiting. adapter is null for requests to a gateway that is gone. payledger.stat_worker tells if the gateway worker itself is in trouble, for want of an API key say.';
