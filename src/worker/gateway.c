@@ -107,11 +107,16 @@ report_trouble(void)
 static void
 reload(void)
 {
+	const char *refused;
+
 	if (known_reloads == pl_worker_reloads)
 		return;
 	known_reloads = pl_worker_reloads;
 	pl_secrets_load();
+	refused = pl_webhook_keys_publish();
 	report_trouble();
+	if (refused != NULL)
+		pl_worker_set_error(psprintf("a webhook_secret of gateway \"%s\" is too long, or there are too many", refused));
 	next_look = 0;
 }
 
@@ -272,6 +277,18 @@ calls_are_stored(List *calls, List *held)
 	}
 }
 
+/* After a commit: whoever waits for one of the payments may look again. */
+static void
+webhooks_are_applied(List *changed)
+{
+	ListCell   *cell;
+
+	foreach(cell, changed)
+		pl_announce(*(int64 *) lfirst(cell));
+	if (changed != NIL)
+		pl_announce(PL_TOPIC_PROGRESS);
+}
+
 /* Errors that may be gone at the next attempt. */
 static bool
 is_passing(int sqlstate)
@@ -396,12 +413,14 @@ schedule_look(TimestampTz next_due)
 
 /*
  * The work of a turn within its transaction.  Returns the calls whose outcome
- * a session keeps from being stored, in turn_context.
+ * a session keeps from being stored, and in *changed the payments that webhooks
+ * changed, in turn_context.
  */
 static List *
-work(List *calls, dlist_head *leased, TimestampTz *next_due)
+work(List *calls, dlist_head *leased, List *volatile *changed, TimestampTz *next_due)
 {
 	List	   *held = NIL;
+	TimestampTz webhooks_due;
 
 	if (pl_gateways_load())
 		report_trouble();
@@ -413,7 +432,10 @@ work(List *calls, dlist_head *leased, TimestampTz *next_due)
 		held = list_copy(found);
 		MemoryContextSwitchTo(oldcontext);
 	}
+	*changed = pl_webhooks_apply(turn_context, &webhooks_due);
 	pl_queue_lease(list_difference_ptr(calls, held), leased, next_due);
+	if (webhooks_due != 0 && (*next_due == 0 || webhooks_due < *next_due))
+		*next_due = webhooks_due;
 	return held;
 }
 
@@ -441,6 +463,7 @@ turn(void)
 	TimestampTz next_due = 0;
 	List	   *calls;
 	List	   *volatile held = NIL;
+	List	   *volatile changed = NIL;
 	volatile bool begun = false;
 	volatile bool failed = false;
 	volatile bool ready = false;
@@ -454,7 +477,7 @@ turn(void)
 		{
 			ready = attach();
 			if (ready)
-				held = work(calls, &leased, &next_due);
+				held = work(calls, &leased, &changed, &next_due);
 			pl_worker_commit();
 		}
 	}
@@ -484,6 +507,7 @@ turn(void)
 	failed_turns = 0;
 	schedule_look(next_due);
 	calls_are_stored(calls, held);
+	webhooks_are_applied(changed);
 	start_calls(&leased);
 }
 
