@@ -327,9 +327,12 @@ extern PlOutcomeClass pl_classify_error(const PlAdapter *adapter, const PlHttpRe
 
 /* ---- calls: a leased request, from its lease to the commit of its outcome ---- */
 
+typedef struct PlBackfill PlBackfill;
+
 typedef struct PlCall
 {
 	MemoryContext context;		/* holds this and what it points to */
+	PlBackfill *backfill;		/* a page of events; NULL: a request */
 	PlGateway  *gateway;
 	PlRequest	request;
 	PlHttpRequest http;			/* empty for an embedded adapter */
@@ -395,6 +398,12 @@ extern void pl_webhook_keys_wipe(PlWebhookKey *keys);
 extern char *pl_webhook_header(const PlWebhook *webhook, const char *name);
 extern void pl_webhooks_store(const char *gateway, List *events, bool backfilled);
 extern List *pl_webhooks_apply(MemoryContext context, TimestampTz *next_due);
+
+/* ---- backfill.c: events whose webhook got lost ---- */
+
+extern void pl_backfills_lease(dlist_head *leased, TimestampTz *next_due);
+extern void pl_backfill_take(PlCall *call, const PlHttpReply *reply);
+extern void pl_backfill_store(PlCall *call);
 
 extern bool pl_forget_webhooks(uint64 *deleted);	/* webhook_admin.c */
 

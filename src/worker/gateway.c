@@ -190,7 +190,10 @@ collect_outcomes(void)
 	pl_http_drive();
 	while ((call = pl_http_next(&reply)) != NULL)
 	{
-		pl_call_interpret(call, &reply);
+		if (call->backfill != NULL)
+			pl_backfill_take(call, &reply);
+		else
+			pl_call_interpret(call, &reply);
 		finish_call(call);
 	}
 	now = pl_monotonic_ms();
@@ -334,6 +337,28 @@ park(PlCall *call, const char *message)
 }
 
 /*
+ * Within a turn: store the outcomes of requests and the pages of events.
+ * Returns the calls that a session holds.
+ */
+static List *
+store_calls(List *calls)
+{
+	List	   *requests = NIL;
+	ListCell   *cell;
+
+	foreach(cell, calls)
+	{
+		PlCall	   *call = lfirst(cell);
+
+		if (call->backfill != NULL)
+			pl_backfill_store(call);
+		else
+			requests = lappend(requests, call);
+	}
+	return pl_queue_finish(requests);
+}
+
+/*
  * Store one outcome in a turn of its own, after its batch failed.  The one
  * that spoilt the batch ends here: parked with its error, or, where that may
  * pass, tried again later.
@@ -349,7 +374,7 @@ store_alone(PlCall *call)
 	{
 		if (pl_worker_begin())
 		{
-			held = pl_queue_finish(list_make1(call)) != NIL;
+			held = store_calls(list_make1(call)) != NIL;
 			pl_worker_commit();
 			stored = true;
 		}
@@ -371,7 +396,7 @@ store_alone(PlCall *call)
 	}
 	else if (call->lost)
 		call_is_done(call);
-	else if (error != NULL && !is_passing(error->sqlerrcode))
+	else if (error != NULL && call->backfill == NULL && !is_passing(error->sqlerrcode))
 		park(call, error->message);
 	else
 		put_off(call, pause_after(call->store_failures));
@@ -426,7 +451,7 @@ work(List *calls, dlist_head *leased, List *volatile *changed, TimestampTz *next
 		report_trouble();
 	if (calls != NIL)
 	{
-		List	   *found = pl_queue_finish(calls);
+		List	   *found = store_calls(calls);
 		MemoryContext oldcontext = MemoryContextSwitchTo(turn_context);
 
 		held = list_copy(found);
@@ -434,6 +459,7 @@ work(List *calls, dlist_head *leased, List *volatile *changed, TimestampTz *next
 	}
 	*changed = pl_webhooks_apply(turn_context, &webhooks_due);
 	pl_queue_lease(list_difference_ptr(calls, held), leased, next_due);
+	pl_backfills_lease(leased, next_due);
 	if (webhooks_due != 0 && (*next_due == 0 || webhooks_due < *next_due))
 		*next_due = webhooks_due;
 	return held;
