@@ -40,6 +40,8 @@ static const PlOption stripe_options[] = {
 	"where the shopper comes back to after an action on the bank's page"},
 	{"multicapture", PL_OPTION_BOOL, 0, 0, NULL, "true",
 	"ask for several captures on one authorization; needed for orders of several sellers"},
+	{"backfill_seconds", PL_OPTION_INT, 0, 86400, NULL, "300",
+	"seconds between readings of Stripe's list of events, for webhooks that got lost; 0: never"},
 	{NULL}
 };
 
