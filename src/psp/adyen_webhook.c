@@ -317,16 +317,14 @@ read_refund(NotificationItem *item)
 	return result(item, PL_ABOUT_REFUND);
 }
 
-/*
- * A cancellation frees what was authorized and is not captured, whoever asked
- * for it.
- */
 static List *
 read_cancellation(NotificationItem *item)
 {
 	List	   *notifications = result(item, PL_ABOUT_CANCEL);
 
-	return item->success ? list_concat(authorization_ended(item), notifications) : notifications;
+	/* whoever asked for it: what it tells is about the payment */
+	((PlNotification *) linitial(notifications))->outcome.psp_reference = item->payment_reference;
+	return notifications;
 }
 
 static List *
