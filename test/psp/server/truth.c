@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "psp.h"
+#include "stripe.h"
 
 #define STREAM_BLOCK (64 * 1024)
 
@@ -58,9 +58,9 @@ add_intent(Totals *totals, const Intent *intent)
 	add(&totals->intents, intent->amount);
 	if (intent->authorized)
 		add(&totals->authorized, intent->amount);
-	for (size_t i = 0; i < intent->nevents; i++)
+	for (size_t i = 0; i < intent->history.count; i++)
 	{
-		const Event *event = &intent->events[i];
+		const Execution *event = &intent->history.items[i];
 
 		if (strcmp(event->kind, "capture") == 0 && event->amount > 0)
 			add(&totals->captures, event->amount);
@@ -125,24 +125,6 @@ truth_summary(StrBuf *buf, const char *currency)
 	jw_end_object(buf);
 }
 
-/* Writes one executed operation. */
-static void
-put_event(StrBuf *buf, const Event *event)
-{
-	jw_object(buf, NULL);
-	jw_string(buf, "operation", event->kind);
-	jw_string(buf, "outcome", event->outcome);
-	jw_int(buf, "amount", event->amount);
-	if (strcmp(event->kind, "capture") == 0)
-		jw_bool(buf, "final", event->final);
-	if (event->refund[0] != '\0')
-		jw_string(buf, "refund", event->refund);
-	jw_string(buf, "idempotency_key", event->key);
-	jw_string(buf, "request", event->request[0] == '\0' ? NULL :
-			  event->request);
-	jw_end_object(buf);
-}
-
 /* Writes the truth about one intent. */
 void
 truth_intent(StrBuf *buf, const Intent *intent)
@@ -162,10 +144,7 @@ truth_intent(StrBuf *buf, const Intent *intent)
 		jw_string(buf, intent->metadata.params[i].name,
 				  intent->metadata.params[i].value);
 	jw_end_object(buf);
-	jw_array(buf, "operations");
-	for (size_t i = 0; i < intent->nevents; i++)
-		put_event(buf, &intent->events[i]);
-	jw_end_array(buf);
+	render_history(buf, &intent->history);
 	jw_end_object(buf);
 }
 
