@@ -201,15 +201,21 @@ handle_truth(Request *req)
 	const char *id = request_query(req, "intent");
 	const char *summary = request_query(req, "summary");
 	const Intent *intent = id == NULL ? NULL : store_intent(id);
+	const AdyenPayment *payment = id == NULL ? NULL : adyen_payment(id);
 	StrBuf		buf = {0};
 
+	if (id != NULL && payment == NULL)
+		payment = adyen_payment_by_reference(id);
 	if (summary != NULL && strcmp(summary, "1") == 0)
-		truth_summary(&buf, request_query(req, "currency"));
+		truth_summary(&buf, request_query(req, "psp"),
+					  request_query(req, "currency"));
 	else if (intent != NULL)
 		truth_intent(&buf, intent);
+	else if (payment != NULL)
+		truth_payment(&buf, payment);
 	else if (id != NULL)
 	{
-		control_error(req, MHD_HTTP_NOT_FOUND, "no such payment intent");
+		control_error(req, MHD_HTTP_NOT_FOUND, "no such payment");
 		return;
 	}
 	else

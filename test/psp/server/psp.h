@@ -407,7 +407,7 @@ extern void control_ok(Request *req);
 extern json_t *control_body(Request *req);
 extern void control_error(Request *req, unsigned status, const char *format,...)
 			__attribute__((format(printf, 3, 4)));
-extern void truth_summary(StrBuf *buf, const char *currency);
+extern void truth_summary(StrBuf *buf, const char *psp, const char *currency);
 extern enum MHD_Result truth_stream(Request *req);
 
 /* ---- log.c ---- */
