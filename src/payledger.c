@@ -160,6 +160,7 @@ request_shared_memory(void)
 		previous_shmem_request_hook();
 	RequestAddinShmemSpace(add_size(pl_core_shmem_size(),
 									add_size(pl_ledger_shmem_size(), pl_worker_shmem_size())));
+	RequestAddinShmemSpace(pl_gateway_status_shmem_size());
 	RequestNamedLWLockTranche("payledger", 1);
 }
 
@@ -172,6 +173,7 @@ start_shared_memory(void)
 	pl_core_shmem_init();
 	pl_ledger_shmem_init();
 	pl_worker_shmem_init();
+	pl_gateway_status_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 

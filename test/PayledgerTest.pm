@@ -125,7 +125,7 @@ sub write_secrets
 }
 
 # Makes a PSP server the node's default gateway "stripe", with retries fast
-# enough for a test.  Options replace those.
+# enough for a test and no limit to rates.  Options replace those.
 sub add_stripe
 {
 	my ($node, $psp, %options) = @_;
@@ -136,6 +136,9 @@ sub add_stripe
 		retry_base_ms => 50,
 		retry_max_ms => 400,
 		lease_seconds => 6,
+		rate_per_second => 0,
+		endpoint_rate_per_second => 0,
+		circuit_open_ms => 200,
 		%options);
 
 	$node->append_conf('postgresql.conf',

@@ -49,6 +49,10 @@ static const PlOption stripe_options[] = {
 	"where the shopper comes back to after an action on the bank's page"},
 	{"multicapture", PL_OPTION_BOOL, 0, 0, NULL, "true",
 	"ask for several captures on one authorization; needed for orders of several sellers"},
+	{"rate_per_second", PL_OPTION_NUMBER, 0, 10000, NULL, "100",
+	"requests sent in a second, by default what Stripe allows a live account; 0: no limit"},
+	{"endpoint_rate_per_second", PL_OPTION_NUMBER, 0, 10000, NULL, "25",
+	"requests of one kind of operation sent in a second, by default what Stripe allows an endpoint; 0: no limit"},
 	{NULL}
 };
 
