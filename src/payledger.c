@@ -44,6 +44,7 @@ static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
 
 static const struct config_enum_entry delivery_options[] = {
 	{"at_least_once", PL_DELIVERY_AT_LEAST_ONCE, false},
+	{"exactly_once", PL_DELIVERY_EXACTLY_ONCE, false},
 	{NULL, 0, false}
 };
 

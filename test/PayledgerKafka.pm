@@ -15,7 +15,7 @@ my $home = dirname(abs_path(__FILE__)) . '/kafka';
 my @topics = map { "payledger.$_" } qw(payment ledger payout);
 my @brokers;
 
--x "$home/$_" or BAIL_OUT("no $home/$_, run make -C $home first") for qw(consume create-topic);
+-x "$home/$_" or BAIL_OUT("no $home/$_, run make -C $home first") for qw(consume create-topic fence stop-point.so);
 
 # Runs a program; returns its exit code and what it wrote.
 sub _run
@@ -37,6 +37,7 @@ sub new
 	_slurp("$self->{dir}/bootstrap") =~ /^(127\.0\.0\.1:\d+)$/m or BAIL_OUT('the Kafka broker says no address');
 	$self->{address} = $1;
 	$self->_broker('topic', $_, $options{partitions} // 4) for @topics;
+	$self->_broker('topic', 'payledger.cursor', 1, 'cleanup.policy=compact') unless $options{without_cursor};
 	return $self;
 }
 
@@ -67,11 +68,29 @@ sub kill9 { my ($self) = @_; $self->_broker('kill'); return }
 sub pause { my ($self) = @_; $self->_broker('pause'); return }
 sub resume { my ($self) = @_; $self->_broker('resume'); return }
 
-# Reads all topics from the beginning to the end.
+# Makes a topic; more arguments are its settings, name=value.
+sub topic
+{
+	my ($self, @arguments) = @_;
+	$self->_broker('topic', @arguments);
+	return;
+}
+
+# Takes a transactional id over, as another relay would.
+sub fence
+{
+	my ($self, $id) = @_;
+	my ($code, $out, $err) = _run("$home/fence", $self->{address}, $id);
+
+	die "could not fence $id: $err\n" if $code != 0;
+	return;
+}
+
+# Reads all topics, or those named, from the beginning to the end.
 sub _consume
 {
-	my ($self, $format) = @_;
-	my ($code, $out, $err) = _run("$home/consume", '--brokers', $self->{address}, '--topics', join(',', @topics),
+	my ($self, $format, @names) = @_;
+	my ($code, $out, $err) = _run("$home/consume", '--brokers', $self->{address}, '--topics', join(',', @names ? @names : @topics),
 		'--from-beginning', '--to-end', '--timeout', 60, '--format', $format);
 
 	die "could not read from Kafka: $err\n" if $code > 1;
@@ -93,6 +112,20 @@ sub messages
 
 	$_->{value} = JSON::PP->new->decode($_->{value}) for @messages;
 	return @messages;
+}
+
+# The ce_id of every message.
+sub ids
+{
+	my ($self) = @_;
+	return split /\n/, $self->_consume('ids');
+}
+
+# The records of the relay's cursor; their values are not decoded.
+sub cursor
+{
+	my ($self) = @_;
+	return map { JSON::PP->new->decode($_) } split /\n/, $self->_consume('json', 'payledger.cursor');
 }
 
 # A broker has a session of its own and would outlive the test.

@@ -36,7 +36,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 
 our @EXPORT = qw(
-  new_node new_database sql sql_fails rows wait_for wait_sql settle wait_for_workers add_stripe write_secrets
+  new_node new_database sql try_sql sql_fails rows wait_for wait_sql settle wait_for_workers add_stripe write_secrets
   create_intent create_authorized pay pay_many start_load finish_load
   worker_pid kill9_worker signal_worker worker_is_blocked
   check_ledger check_psp check_kafka check_books
@@ -232,7 +232,7 @@ sub wait_for
 
 # The result of a query, or undef when there is none: the server may be
 # restarting.  Not by way of psql's standard input, which may be gone by then.
-sub _try
+sub try_sql
 {
 	my ($node, $query, $database) = @_;
 	my ($out, $err) = ('', '');
@@ -246,7 +246,7 @@ sub wait_sql
 {
 	my ($node, $query, $what, $database) = @_;
 
-	wait_for(sub { (_try($node, $query, $database) // '') eq 't' }, $what, $node);
+	wait_for(sub { (try_sql($node, $query, $database) // '') eq 't' }, $what, $node);
 	return;
 }
 
@@ -412,7 +412,7 @@ sub worker_pid
 {
 	my ($node, $role) = @_;
 
-	return _try($node,
+	return try_sql($node,
 		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'payledger $role' AND datname = '$DATABASE'", 'postgres') || 0;
 }
 

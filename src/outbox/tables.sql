@@ -51,7 +51,14 @@ CREATE TABLE payledger.relay_cursors (
 	next_xip_start	bigint[],
 	published_seq	bigint NOT NULL,
 	published		bigint NOT NULL DEFAULT 0,
+	last_event_id	uuid,
 	updated_at		timestamptz NOT NULL DEFAULT now(),
+	delivery		text NOT NULL DEFAULT 'at_least_once' CHECK (delivery IN ('at_least_once', 'exactly_once')),
+	cursor_id		uuid NOT NULL DEFAULT gen_random_uuid(),
+	epoch			int NOT NULL DEFAULT 0,
+	batch			bigint NOT NULL DEFAULT 0,
+	record_offset	bigint,
+	record_hash		text,
 	CHECK (cardinality(snapshot_xip) = cardinality(snapshot_xip_start)),
 	CHECK (cardinality(next_xip) = cardinality(next_xip_start)),
 	CHECK (num_nulls(next_xmax, next_window_start, next_xip, next_xip_start) IN (0, 4))
@@ -61,7 +68,14 @@ COMMENT ON TABLE payledger.relay_cursors IS
 COMMENT ON COLUMN payledger.relay_cursors.window_start IS 'every event of a transaction with a number of snapshot_xmax or above has a higher seq';
 COMMENT ON COLUMN payledger.relay_cursors.snapshot_xip_start IS 'every event of the transaction at the same place of snapshot_xip has a higher seq';
 COMMENT ON COLUMN payledger.relay_cursors.published_seq IS 'position in the open window; 0 if none is open';
-COMMENT ON COLUMN payledger.relay_cursors.published IS 'events acknowledged by Kafka since setup; one sent again after a crash may count twice';
+COMMENT ON COLUMN payledger.relay_cursors.published IS 'events acknowledged by Kafka since setup; at least once, one sent again after a crash may count twice';
+COMMENT ON COLUMN payledger.relay_cursors.last_event_id IS 'the event published last';
+COMMENT ON COLUMN payledger.relay_cursors.delivery IS 'exactly_once: the newest record in the topic payledger.topic_prefix.cursor is authoritative and this row follows it';
+COMMENT ON COLUMN payledger.relay_cursors.cursor_id IS 'part of the key of these records';
+COMMENT ON COLUMN payledger.relay_cursors.epoch IS 'counts the sessions of exactly-once delivery';
+COMMENT ON COLUMN payledger.relay_cursors.batch IS 'chunks published since setup, in either mode';
+COMMENT ON COLUMN payledger.relay_cursors.record_offset IS 'place of the record in its topic, partition 0: where a new session begins to read';
+COMMENT ON COLUMN payledger.relay_cursors.record_hash IS 'SHA-256 of the record''s value, which the next one names as "previous"';
 COMMENT ON COLUMN payledger.relay_cursors.updated_at IS 'when events were last published';
 
 /* The whole past is empty, so an empty snapshot starts the first window. */

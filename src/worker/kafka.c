@@ -24,6 +24,7 @@
 
 /* after a failure, how long to wait for reports about the other messages */
 #define SETTLE_MS	5000
+#define SETTLE_TRANSACTION_MS	200
 /* with no acknowledgement for so long, say so */
 #define STALL_MS	10000
 
@@ -33,7 +34,7 @@ static int	event_fd = -1;
 static WaitEventSet *wait_set = NULL;
 
 /* topics whose metadata is wanted before the first message */
-#define MAX_TOPICS	8
+#define MAX_TOPICS	32
 
 static rd_kafka_topic_t *topics[MAX_TOPICS];
 static int	ntopics = 0;
@@ -41,10 +42,14 @@ static int	ntopics = 0;
 /* what the producer was made from */
 static char *used_brokers = NULL;
 static char *used_properties = NULL;
+static bool transactional = false;
 static int	seen_reloads = 0;
 
 /* the messages under way; reports of another batch are of no interest */
+static bool sending = false;
 static PlMessage *batch = NULL;
+static PlMessage *batch_last = NULL;	/* follows those of batch */
+static int	batch_size = 0;
 static uint32 batch_no = 0;
 static int	outstanding = 0;
 
@@ -54,6 +59,8 @@ typedef enum FailureRank
 	FAILURE_NONE,
 	FAILURE_PURGED,				/* a consequence */
 	FAILURE_FATAL,				/* the producer as a whole */
+	FAILURE_DELIVERY,			/* a message, which is not to blame */
+	FAILURE_TOPIC,				/* a message, for the topic it is for */
 	FAILURE_MESSAGE				/* this very message */
 } FailureRank;
 
@@ -76,6 +83,59 @@ fail(FailureRank rank, const char *text)
 	strlcpy(failure, text, sizeof(failure));
 }
 
+/*
+ * Whose fault is it?  A message is to blame only for what any broker would say
+ * of it at any time: its size, its form, a policy it violates.
+ */
+static FailureRank
+rank_error(rd_kafka_resp_err_t err)
+{
+	switch (err)
+	{
+		case RD_KAFKA_RESP_ERR__PURGE_QUEUE:
+		case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
+		case RD_KAFKA_RESP_ERR__FATAL:
+			return FAILURE_PURGED;
+		case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+		case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
+		case RD_KAFKA_RESP_ERR_INVALID_MSG:
+		case RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE:
+		case RD_KAFKA_RESP_ERR_INVALID_RECORD:
+		case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
+		case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
+			return FAILURE_MESSAGE;
+		case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+		case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+		case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+		case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
+		case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+			return FAILURE_TOPIC;
+		default:
+			return FAILURE_DELIVERY;
+	}
+}
+
+static PlMessage *
+batch_message(uint32 index)
+{
+	return index < (uint32) batch_size ? &batch[index] : batch_last;
+}
+
+static void
+fail_message(const PlMessage *message, rd_kafka_resp_err_t err)
+{
+	char		text[sizeof(failure)];
+
+	if (message->nheaders > 0)
+		snprintf(text, sizeof(text), "event %s was not taken by topic %s: %s",
+				 message->headers[0].value, message->topic, rd_kafka_err2str(err));
+	else
+		snprintf(text, sizeof(text), "topic %s did not take the cursor: %s",
+				 message->topic, rd_kafka_err2str(err));
+	/* what is wrong with the cursor is no event's fault */
+	fail(message == batch_last ? Min(rank_error(err), FAILURE_TOPIC) : rank_error(err), text);
+}
+
 /* A report about one message; the opaque is batch number and index. */
 static void
 take_report(const rd_kafka_message_t *report)
@@ -83,23 +143,17 @@ take_report(const rd_kafka_message_t *report)
 	uint64		opaque = (uint64) (uintptr_t) report->_private;
 	PlMessage  *message;
 
-	if (batch == NULL || (uint32) (opaque >> 32) != batch_no)
+	if (!sending || (uint32) (opaque >> 32) != batch_no)
 		return;
 	outstanding--;
-	message = &batch[(uint32) opaque];
+	message = batch_message((uint32) opaque);
 	if (report->err == RD_KAFKA_RESP_ERR_NO_ERROR)
-		message->acknowledged = true;
-	else
 	{
-		char		text[sizeof(failure)];
-		bool		purged = report->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE ||
-			report->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT ||
-			report->err == RD_KAFKA_RESP_ERR__FATAL;
-
-		snprintf(text, sizeof(text), "event %s was not taken by topic %s: %s",
-				 message->headers[0].value, message->topic, rd_kafka_err2str(report->err));
-		fail(purged ? FAILURE_PURGED : FAILURE_MESSAGE, text);
+		message->acknowledged = true;
+		message->offset = report->offset;
 	}
+	else
+		fail_message(message, report->err);
 }
 
 /* Trouble with a connection, or of the producer as a whole. */
@@ -119,7 +173,7 @@ take_error(rd_kafka_resp_err_t err, char *text)
 		rd_kafka_fatal_error(producer, text, sizeof(failure));
 		fail(FAILURE_FATAL, text);
 	}
-	else if (batch != NULL)
+	else if (sending)
 		pl_worker_set_error(text);
 	else
 		/* a broker may well close a connection that nothing uses */
@@ -135,8 +189,8 @@ take_log(int level, const char *facility, const char *text)
 }
 
 /* Serve all events that wait in the queue.  Each is destroyed before we log. */
-static void
-serve_events(void)
+void
+pl_kafka_serve(void)
 {
 	rd_kafka_event_t *event;
 	uint64		count;
@@ -193,7 +247,8 @@ pl_kafka_close(void)
 {
 	rd_kafka_t *old = producer;
 
-	batch = NULL;
+	pl_kafka_stop_reading();
+	sending = false;
 	producer = NULL;
 	if (old == NULL)
 		return;
@@ -236,21 +291,18 @@ prepare_wait(void)
 	wait_set = pl_worker_wait_set(event_fd);
 }
 
+/* Keep a copy of the text in *place. */
 static void
-remember_settings(const char *properties)
+remember(char **place, const char *text)
 {
-	if (used_brokers != NULL)
-		pfree(used_brokers);
-	used_brokers = MemoryContextStrdup(TopMemoryContext, pl_kafka_brokers);
-	if (used_properties != NULL)
-		pfree(used_properties);
-	used_properties = MemoryContextStrdup(TopMemoryContext, properties);
-	seen_reloads = pl_worker_reloads;
+	if (*place != NULL)
+		pfree(*place);
+	*place = MemoryContextStrdup(TopMemoryContext, text);
 }
 
 /* After a reload: are brokers or properties other than the producer's? */
-static bool
-settings_changed(void)
+bool
+pl_kafka_settings_changed(void)
 {
 	char	   *properties;
 	bool		changed;
@@ -267,28 +319,54 @@ settings_changed(void)
 }
 
 /*
- * Make a producer, unless there is one with the present settings.  It connects
- * by itself.  Returns whether it is a new one.  Raises F0000 when the settings
- * are not usable.
+ * Is there a producer that works, with the present settings?  One that does
+ * not is destroyed.
  */
 bool
-pl_kafka_open(void)
+pl_kafka_is_open(void)
+{
+	if (producer != NULL &&
+		(pl_kafka_settings_changed() || rd_kafka_fatal_error(producer, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR))
+		pl_kafka_close();
+	return producer != NULL;
+}
+
+/* For kafka_transactions.c. */
+rd_kafka_t *
+pl_kafka_producer(void)
+{
+	return producer;
+}
+
+/* The descriptor that the library writes to when a queue has something. */
+int
+pl_kafka_event_fd(void)
+{
+	prepare_wait();
+	return event_fd;
+}
+
+/*
+ * Make a producer in place of what there is, for transactions with that id, or
+ * without any if it is NULL.  It connects by itself.  Raises F0000 when the
+ * settings are not usable.
+ */
+void
+pl_kafka_open(const char *transactional_id)
 {
 	static const uint64 one = 1;
 	char	   *properties;
 	rd_kafka_conf_t *conf;
 	char		problem[512];
 
-	if (producer != NULL &&
-		(settings_changed() || rd_kafka_fatal_error(producer, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR))
-		pl_kafka_close();
-	if (producer != NULL)
-		return false;
-
+	pl_kafka_close();
 	prepare_wait();
 	properties = pl_kafka_properties();
-	remember_settings(properties);
-	conf = pl_kafka_conf(pl_kafka_brokers, properties);
+	remember(&used_brokers, pl_kafka_brokers);
+	remember(&used_properties, properties);
+	transactional = transactional_id != NULL;
+	seen_reloads = pl_worker_reloads;
+	conf = pl_kafka_producer_conf(pl_kafka_brokers, properties, transactional_id);
 	pfree(properties);
 
 	producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, problem, sizeof(problem));
@@ -303,8 +381,7 @@ pl_kafka_open(void)
 	queue = rd_kafka_queue_get_main(producer);
 	rd_kafka_queue_io_event_enable(queue, event_fd, &one, sizeof(one));
 	/* events from before are not signalled */
-	serve_events();
-	return true;
+	pl_kafka_serve();
 }
 
 /*
@@ -329,9 +406,9 @@ pl_kafka_expect_topic(const char *topic)
 static bool
 produce(int index)
 {
-	PlMessage  *message = &batch[index];
+	PlMessage  *message = batch_message(index);
 	rd_kafka_headers_t *headers = rd_kafka_headers_new(message->nheaders);
-	rd_kafka_vu_t vus[7];
+	rd_kafka_vu_t vus[8];
 	int			n = 0;
 	rd_kafka_error_t *error;
 
@@ -344,8 +421,11 @@ produce(int index)
 	vus[n].u.mem.ptr = unconstify(char *, message->key);
 	vus[n++].u.mem.size = strlen(message->key);
 	vus[n].vtype = RD_KAFKA_VTYPE_VALUE;
+	/* no value at all is a tombstone */
 	vus[n].u.mem.ptr = unconstify(char *, message->value);
-	vus[n++].u.mem.size = strlen(message->value);
+	vus[n++].u.mem.size = message->value ? strlen(message->value) : 0;
+	vus[n].vtype = RD_KAFKA_VTYPE_PARTITION;
+	vus[n++].u.i32 = message == batch_last ? PL_CURSOR_PARTITION : RD_KAFKA_PARTITION_UA;
 	vus[n].vtype = RD_KAFKA_VTYPE_HEADERS;
 	vus[n++].u.headers = headers;
 	vus[n].vtype = RD_KAFKA_VTYPE_MSGFLAGS;
@@ -358,13 +438,11 @@ produce(int index)
 	error = rd_kafka_produceva(producer, vus, n);
 	if (error != NULL)
 	{
-		char		text[sizeof(failure)];
+		rd_kafka_resp_err_t err = rd_kafka_error_code(error);
 
-		snprintf(text, sizeof(text), "event %s cannot be sent to topic %s: %s",
-				 message->headers[0].value, message->topic, rd_kafka_error_string(error));
 		rd_kafka_error_destroy(error);
 		rd_kafka_headers_destroy(headers);
-		fail(FAILURE_MESSAGE, text);
+		fail_message(message, err);
 		return false;
 	}
 	outstanding++;
@@ -379,23 +457,24 @@ wait_for_reports(void)
 	TimestampTz failed_at = 0;
 	bool		stall_reported = false;
 
-	serve_events();
+	pl_kafka_serve();
 	while (outstanding > 0)
 	{
 		TimestampTz now;
 
-		pl_worker_wait(wait_set, 1000);
-		serve_events();
+		pl_worker_wait(wait_set, failed_at == 0 ? 1000 : SETTLE_TRANSACTION_MS);
+		pl_kafka_serve();
 
 		now = GetCurrentTimestamp();
 		if (failure_rank != FAILURE_NONE)
 		{
 			if (failed_at == 0)
 				failed_at = now;
-			if (TimestampDifferenceExceeds(failed_at, now, SETTLE_MS))
+			/* what fails in a transaction fails it as a whole */
+			if (TimestampDifferenceExceeds(failed_at, now, transactional ? SETTLE_TRANSACTION_MS : SETTLE_MS))
 				break;
 		}
-		else if (settings_changed())
+		else if (pl_kafka_settings_changed())
 			return false;
 		else if (!stall_reported && TimestampDifferenceExceeds(start, now, STALL_MS))
 		{
@@ -408,34 +487,43 @@ wait_for_reports(void)
 }
 
 /*
- * Publish those of the n messages that are not acknowledged yet, in order, and
- * wait until all are.  Connections that break are made anew for as long as it
- * takes.
+ * Publish those of the n messages that are neither acknowledged yet nor to be
+ * left out, in order, then *last, unless it is NULL, to the cursor's
+ * partition, and wait until all are acknowledged.
  *
- * PL_PUBLISH_REFUSED: Kafka refused one for good, and of each partition's
- * messages at most a prefix has been acknowledged; the reason is shown in
+ * PL_PUBLISH_REFUSED: a message was refused for what it is;
+ * PL_PUBLISH_NO_TOPIC: for the topic it is for; PL_PUBLISH_FAILED: nothing is
+ * wrong with any of them.  After these the producer is closed, of each
+ * partition's messages at most a prefix has been acknowledged (in a
+ * transaction: written, and not to be seen), and the reason is shown in
  * stat_worker.  PL_PUBLISH_ABANDONED: the settings changed meanwhile; which
  * messages have arrived is not known.
  *
- * Call it outside of transactions: it may wait for ever.  Raises F0000 when
- * the settings are not usable.
+ * Needs a producer.  Call it outside of transactions of the database: without
+ * transactions of Kafka it may wait for ever.
  */
 PlPublished
-pl_kafka_publish(PlMessage *messages, int n)
+pl_kafka_publish(PlMessage *messages, int n, PlMessage *last)
 {
 	bool		settled;
+	bool		produced = true;
+	PlPublished result;
 
-	(void) pl_kafka_open();
+	sending = true;
 	batch = messages;
+	batch_size = n;
+	batch_last = last;
 	batch_no++;
 	outstanding = 0;
 	failure_rank = FAILURE_NONE;
 
-	for (int i = 0; i < n; i++)
-		if (!messages[i].acknowledged && !produce(i))
-			break;
+	for (int i = 0; i < n && produced; i++)
+		if (!messages[i].acknowledged && !messages[i].parked)
+			produced = produce(i);
+	if (produced && last != NULL)
+		(void) produce(n);
 	settled = wait_for_reports();
-	batch = NULL;
+	sending = false;
 
 	if (!settled)
 	{
@@ -445,24 +533,47 @@ pl_kafka_publish(PlMessage *messages, int n)
 	if (failure_rank == FAILURE_NONE)
 		return PL_PUBLISHED;
 
-	/*
-	 * A new producer for the next try: what this one may still have under way
-	 * must not come after what is sent again, and it remembers a topic that
-	 * was missing or forbidden.
-	 */
+	result = failure_rank == FAILURE_MESSAGE ? PL_PUBLISH_REFUSED :
+		failure_rank == FAILURE_TOPIC ? PL_PUBLISH_NO_TOPIC : PL_PUBLISH_FAILED;
+	pl_kafka_give_up(failure);
+	return result;
+}
+
+/*
+ * Close a producer that failed: what it may still have under way must not come
+ * after what is sent again, and it remembers a topic that was missing or
+ * forbidden.  The reason is shown in stat_worker; a more telling one than text
+ * may be known.
+ */
+void
+pl_kafka_give_up(const char *text)
+{
+	char		reason[sizeof(failure)];
+
+	strlcpy(reason, text, sizeof(reason));
+	pl_kafka_note_fencing();
 	pl_kafka_close();
-	pl_worker_set_error(failure);
-	return PL_PUBLISH_REFUSED;
+	pl_worker_set_error(reason);
+}
+
+/* Why the last batch failed. */
+const char *
+pl_kafka_failure(void)
+{
+	return failure;
 }
 
 /*
  * Wait for work as pl_worker_wait() does, and meanwhile serve what the
- * producer has to say.
+ * producer has to say.  Returns whether some queue of the library had
+ * something.
  */
-void
+bool
 pl_kafka_wait(long timeout_ms)
 {
 	prepare_wait();
-	if (pl_worker_wait(wait_set, timeout_ms))
-		serve_events();
+	if (!pl_worker_wait(wait_set, timeout_ms))
+		return false;
+	pl_kafka_serve();
+	return true;
 }

@@ -1,6 +1,6 @@
 /*
  * src/worker/kafka.h
- *		What kafka.c and kafka_config.c share.  Private to src/worker.
+ *		What the files kafka*.c share.  Private to src/worker.
  */
 #ifndef PL_KAFKA_H
 #define PL_KAFKA_H
@@ -9,9 +9,27 @@
 
 #include <librdkafka/rdkafka.h>
 
+/* ---- kafka.c ---- */
+
+extern rd_kafka_t *pl_kafka_producer(void);
+extern int	pl_kafka_event_fd(void);
+extern bool pl_kafka_settings_changed(void);
+extern void pl_kafka_serve(void);
+extern void pl_kafka_give_up(const char *text);
+
+/* ---- kafka_transactions.c ---- */
+
+extern void pl_kafka_note_fencing(void);
+
+/* ---- kafka_reader.c ---- */
+
+extern void pl_kafka_stop_reading(void);
+
 /* ---- kafka_config.c ---- */
 
 extern char *pl_kafka_properties(void);
-extern rd_kafka_conf_t *pl_kafka_conf(const char *brokers, char *properties);
+extern rd_kafka_conf_t *pl_kafka_producer_conf(const char *brokers, char *properties,
+											   const char *transactional_id);
+extern rd_kafka_conf_t *pl_kafka_consumer_conf(const char *brokers, char *properties);
 
 #endif							/* PL_KAFKA_H */

@@ -18,59 +18,103 @@
 
 #define FILE_LIMIT	65536
 
-static const char *const allowed[] = {
-	"batch.num.messages",
-	"batch.size",
-	"broker.address.family",
-	"client.dns.lookup",
-	"client.id",
-	"compression.codec",
-	"compression.level",
-	"compression.type",
-	"linger.ms",
-	"message.max.bytes",
-	"metadata.max.age.ms",
-	"sasl.mechanism",
-	"sasl.mechanisms",
-	"sasl.password",
-	"sasl.username",
-	"security.protocol",
-	"socket.connection.setup.timeout.ms",
-	"socket.keepalive.enable",
-	"socket.timeout.ms",
-	"ssl.ca.location",
-	"ssl.certificate.location",
-	"ssl.key.location",
-	"ssl.key.password",
-	"topic.metadata.propagation.max.ms",
+static const struct
+{
+	const char *name;
+	bool		for_producers;	/* means nothing to a consumer */
+}			allowed[] = {
+	{"batch.num.messages", true},
+	{"batch.size", true},
+	{"broker.address.family", false},
+	{"client.dns.lookup", false},
+	{"client.id", false},
+	{"compression.codec", true},
+	{"compression.level", true},
+	{"compression.type", true},
+	{"linger.ms", true},
+	{"message.max.bytes", false},
+	{"metadata.max.age.ms", false},
+	{"sasl.mechanism", false},
+	{"sasl.mechanisms", false},
+	{"sasl.password", false},
+	{"sasl.username", false},
+	{"security.protocol", false},
+	{"socket.connection.setup.timeout.ms", false},
+	{"socket.keepalive.enable", false},
+	{"socket.timeout.ms", false},
+	{"ssl.ca.location", false},
+	{"ssl.certificate.location", false},
+	{"ssl.key.location", false},
+	{"ssl.key.password", false},
+	{"topic.metadata.propagation.max.ms", true},
 };
+
+typedef struct Property
+{
+	const char *name;
+	const char *value;
+} Property;
 
 /* The values an operator may override, then those that delivery rests on. */
-static const char *const defaults[][2] = {
+static const Property defaults[] = {
 	{"client.id", "payledger"},
-	{"linger.ms", "1"},
-	{"compression.codec", "lz4"},
 	{"socket.timeout.ms", "10000"},
+	{NULL, NULL}
 };
 
-static const char *const fixed[][2] = {
-	/* no duplicate by a retry, and nothing after a message that was refused */
-	{"enable.idempotence", "true"},
-	{"enable.gapless.guarantee", "true"},
-	{"acks", "all"},
-	/* a message waits for its broker: given up, it would be overtaken */
-	{"message.timeout.ms", "0"},
-	{"request.timeout.ms", "8000"},
-	/* the same key goes where a Java producer would send it */
-	{"partitioner", "murmur2_random"},
+static const Property producer_defaults[] = {
+	{"linger.ms", "1"},
+	{"compression.codec", "lz4"},
+	{NULL, NULL}
+};
+
+static const Property fixed[] = {
 	{"socket.nagle.disable", "true"},
 	{"reconnect.backoff.ms", "100"},
 	{"reconnect.backoff.max.ms", "1000"},
+	{"log.queue", "true"},
+	{"log.connection.close", "false"},
+	{NULL, NULL}
+};
+
+static const Property producer_fixed[] = {
+	/* no duplicate by a retry */
+	{"enable.idempotence", "true"},
+	{"acks", "all"},
+	{"request.timeout.ms", "8000"},
+	/* the same key goes where a Java producer would send it */
+	{"partitioner", "murmur2_random"},
 	/* more than a chunk of the relay ever holds */
 	{"queue.buffering.max.messages", "200000"},
 	{"queue.buffering.max.kbytes", "1048576"},
-	{"log.queue", "true"},
-	{"log.connection.close", "false"},
+	{NULL, NULL}
+};
+
+static const Property fixed_without_transactions[] = {
+	/* nothing after a message that was refused */
+	{"enable.gapless.guarantee", "true"},
+	/* a message waits for its broker: given up, it would be overtaken */
+	{"message.timeout.ms", "0"},
+	{NULL, NULL}
+};
+
+static const Property fixed_with_transactions[] = {
+	/* so long a relay that was killed holds up readers of what is committed */
+	{"transaction.timeout.ms", "15000"},
+	/* a message given up takes its whole transaction with it */
+	{"message.timeout.ms", "12000"},
+	{NULL, NULL}
+};
+
+static const Property consumer_fixed[] = {
+	{"isolation.level", "read_committed"},
+	{"enable.partition.eof", "true"},
+	{"enable.auto.commit", "false"},
+	/* an offset that is gone: the log begins later, or anew */
+	{"auto.offset.reset", "earliest"},
+	/* the end of a log is known by an empty answer */
+	{"fetch.wait.max.ms", "50"},
+	{NULL, NULL}
 };
 
 static void
@@ -119,13 +163,14 @@ pl_kafka_properties(void)
 	return text;
 }
 
-static bool
-is_allowed(const char *name)
+/* The place of a property in the list of those allowed, or -1. */
+static int
+find_allowed(const char *name)
 {
 	for (int i = 0; i < (int) lengthof(allowed); i++)
-		if (strcmp(allowed[i], name) == 0)
-			return true;
-	return false;
+		if (strcmp(allowed[i].name, name) == 0)
+			return i;
+	return -1;
 }
 
 static char *
@@ -135,7 +180,7 @@ allowed_names(void)
 
 	initStringInfo(&names);
 	for (int i = 0; i < (int) lengthof(allowed); i++)
-		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", allowed[i]);
+		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", allowed[i].name);
 	return names.data;
 }
 
@@ -176,9 +221,16 @@ set_property(rd_kafka_conf_t *conf, const char *name, const char *value)
 		refuse_property(conf, name, problem);
 }
 
+static void
+set_all(rd_kafka_conf_t *conf, const Property *properties)
+{
+	for (const Property *property = properties; property->name != NULL; property++)
+		set_property(conf, property->name, property->value);
+}
+
 /* The lines "name=value" of the operator; comments begin with #. */
 static void
-set_properties(rd_kafka_conf_t *conf, char *properties)
+set_lines(rd_kafka_conf_t *conf, char *properties, bool is_producer)
 {
 	int			line_no = 0;
 	char	   *rest = properties;
@@ -188,6 +240,7 @@ set_properties(rd_kafka_conf_t *conf, char *properties)
 	{
 		char	   *name = trim(line);
 		char	   *value = strchr(name, '=');
+		int			place;
 
 		line_no++;
 		if (name[0] == '\0' || name[0] == '#')
@@ -202,7 +255,8 @@ set_properties(rd_kafka_conf_t *conf, char *properties)
 		}
 		*value++ = '\0';
 		name = trim(name);
-		if (!is_allowed(name))
+		place = find_allowed(name);
+		if (place < 0)
 		{
 			rd_kafka_conf_destroy(conf);
 			ereport(ERROR,
@@ -210,26 +264,50 @@ set_properties(rd_kafka_conf_t *conf, char *properties)
 					 errmsg("Kafka property \"%s\" may not be set in payledger.kafka_config_file", name),
 					 errhint("These may: %s.", allowed_names())));
 		}
-		set_property(conf, name, trim(value));
+		if (is_producer || !allowed[place].for_producers)
+			set_property(conf, name, trim(value));
 	}
 }
 
 /*
  * A configuration for a producer, owned by the caller (rd_kafka_new() takes it
- * over).  Writes into properties.  Raises F0000 naming what is wrong, and then
- * leaves nothing allocated in librdkafka.
+ * over); transactional_id is NULL for one without transactions.  Writes into
+ * properties.  Raises F0000 naming what is wrong, and then leaves nothing
+ * allocated in librdkafka.
  */
 rd_kafka_conf_t *
-pl_kafka_conf(const char *brokers, char *properties)
+pl_kafka_producer_conf(const char *brokers, char *properties, const char *transactional_id)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 
-	for (int i = 0; i < (int) lengthof(defaults); i++)
-		set_property(conf, defaults[i][0], defaults[i][1]);
-	set_properties(conf, properties);
-	for (int i = 0; i < (int) lengthof(fixed); i++)
-		set_property(conf, fixed[i][0], fixed[i][1]);
+	set_all(conf, defaults);
+	set_all(conf, producer_defaults);
+	set_lines(conf, properties, true);
+	set_all(conf, fixed);
+	set_all(conf, producer_fixed);
+	if (transactional_id != NULL)
+	{
+		set_all(conf, fixed_with_transactions);
+		set_property(conf, "transactional.id", transactional_id);
+	}
+	else
+		set_all(conf, fixed_without_transactions);
 	set_property(conf, "bootstrap.servers", brokers);
 	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
+	return conf;
+}
+
+/* The like for a consumer that joins no group and sees committed messages only. */
+rd_kafka_conf_t *
+pl_kafka_consumer_conf(const char *brokers, char *properties)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+
+	set_all(conf, defaults);
+	set_lines(conf, properties, false);
+	set_all(conf, fixed);
+	set_all(conf, consumer_fixed);
+	set_property(conf, "bootstrap.servers", brokers);
+	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
 	return conf;
 }

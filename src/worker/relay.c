@@ -3,14 +3,12 @@
  *		The relay: publishes the outbox to Kafka.
  *
  * One chunk after the other: read it in a transaction that ends at once, send
- * it with no transaction open, wait until Kafka has acknowledged all of it,
- * move the cursor.  A crash in between sends the chunk again, with the same
- * ids and in the same order: at least once.
+ * it with no transaction open, wait until Kafka has all of it, move the
+ * cursor.  After a crash in between, relay_delivery.c tells where to go on:
+ * exactly once behind the chunk if Kafka has it, else at its beginning.
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
-#include "access/xlog_internal.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
@@ -29,27 +27,13 @@
  */
 #define WINDOW_MS		5
 
+/* more than any chunk has */
+#define LARGEST_PART	(1 << 20)
+
 static bool have_lock = false;
 
-/*
- * What a relay may publish no crash may take back.  Commits with
- * synchronous_commit = off are visible before their WAL is on disk.
- */
-static void
-flush_wal(void)
-{
-	XLogRecPtr	end = GetXLogInsertRecPtr();
-
-	/*
-	 * At the start of a page that pointer lies after the page header, where
-	 * nothing has been written yet and XLogFlush() would complain.
-	 */
-	if (XLogSegmentOffset(end, wal_segment_size) == SizeOfXLogLongPHD)
-		end -= SizeOfXLogLongPHD;
-	else if (end % XLOG_BLCKSZ == SizeOfXLogShortPHD)
-		end -= SizeOfXLogShortPHD;
-	XLogFlush(end);
-}
+/* events sent at once: fewer after Kafka refused some, then growing again */
+static int	part_size = LARGEST_PART;
 
 /*
  * One relay a database: a second, for whatever reason it runs, would break the
@@ -82,81 +66,68 @@ advance(const PlChunk *chunk)
 	return true;
 }
 
-/* The first n messages of the chunk are published: make it the others. */
-static bool
-advance_partly(PlChunk *chunk, int n)
+/* The first n messages of the chunk as one of its own. */
+static PlChunk
+first_part(const PlChunk *chunk, int n)
 {
-	PlChunk		published = *chunk;
+	PlChunk		part = *chunk;
 
-	if (n == 0)
-		return true;
-	published.n = n;
-	published.last_seq = chunk->messages[n - 1].seq;
-	published.ends_window = false;
-	chunk->messages += n;
-	chunk->n -= n;
-	return advance(&published);
+	part.n = n;
+	if (n < chunk->n)
+	{
+		part.last_seq = chunk->messages[n - 1].seq;
+		part.ends_window = false;
+	}
+	return part;
 }
 
 /*
  * Publish the chunk and move the cursor behind it.  Returns false if it has to
  * be read again.
  *
- * When Kafka refuses a message, publish in smaller and smaller groups: a batch
+ * When Kafka refuses a message, publish in smaller and smaller parts: a batch
  * may be too large where its messages are not, and in the end it is known
  * which one is refused.  At that one the relay stops and tries again, for as
- * long as it takes; dead letters do not exist yet.
+ * long as it takes.
  */
 static bool
 publish(PlChunk *chunk)
 {
-	int			group = chunk->n;
-	int			sent = 0;
-
-	while (sent < chunk->n)
+	while (chunk->n > 0)
 	{
-		int			n = Min(group, chunk->n - sent);
+		PlChunk		part = first_part(chunk, Min(part_size, chunk->n));
 		int			reloads = pl_worker_reloads;
+		bool		is_new;
+		PlPublished result = pl_delivery_send(&part);
 
-		switch (pl_kafka_publish(&chunk->messages[sent], n))
+		if (result == PL_PUBLISHED)
 		{
-			case PL_PUBLISHED:
-				sent += n;
-				break;
-			case PL_PUBLISH_ABANDONED:
+			if (!advance(&part))
 				return false;
-			case PL_PUBLISH_REFUSED:
-				group = Max(1, n / 16);
-				if (n > 1)
-					break;
-				if (!advance_partly(chunk, sent))
-					return false;
-				sent = 0;
-				pl_worker_state("stopped at an event Kafka refuses");
-				pl_worker_back_off();
-				if (reloads != pl_worker_reloads)
-					return false;
-				break;
+			pl_worker_clear_error();
+			chunk->messages += part.n;
+			chunk->n -= part.n;
+			part_size = Min(2 * part_size, LARGEST_PART);
+			continue;
 		}
+		if (result == PL_PUBLISH_ABANDONED)
+			return false;
+
+		if (result == PL_PUBLISH_FAILED || part.n == 1)
+		{
+			if (result != PL_PUBLISH_FAILED)
+				pl_worker_state("stopped at an event Kafka refuses");
+			pl_worker_back_off();
+			if (reloads != pl_worker_reloads)
+				return false;
+		}
+		else
+			part_size = Max(1, part.n / 16);
+		/* at least once the window goes on, and what was acknowledged is not sent again */
+		if (pl_delivery_begin(&is_new) != PL_READY || is_new)
+			return false;
 	}
-	return advance(chunk);
-}
-
-/* Tell a new producer where events may go. */
-static void
-expect_topics(void)
-{
-	static PlQuery aggregate_types = {
-		"SELECT DISTINCT aggregatetype FROM payledger.event_catalogue()", 0
-	};
-	int			n;
-
-	if (!pl_worker_begin())
-		return;
-	n = (int) pl_select(&aggregate_types, NULL);
-	for (int i = 0; i < n; i++)
-		pl_kafka_expect_topic(psprintf("%s.%s", pl_topic_prefix, pl_get_text(i, 1)));
-	pl_worker_commit();
+	return true;
 }
 
 /*
@@ -173,7 +144,8 @@ relay_once(MemoryContext context, long *rest_ms)
 	*rest_ms = REST_MS;
 	if (!pl_worker_begin())
 	{
-		pl_window_forget();
+		/* whatever comes back may have another cursor */
+		pl_delivery_forget();
 		return false;
 	}
 	read = pl_window_read(&chunk, context);
@@ -190,13 +162,15 @@ relay_once(MemoryContext context, long *rest_ms)
 
 	pl_worker_state("publishing");
 	if (chunk.n > 0 && chunk.first_read)
-		flush_wal();
-	if (!publish(&chunk))
+	{
+		pl_delivery_secure();
+		pl_worker_state("publishing");
+	}
+	if (chunk.n > 0 ? !publish(&chunk) : !advance(&chunk))
 	{
 		pl_window_forget();
 		return true;
 	}
-	pl_worker_clear_error();
 	if (chunk.ends_window)
 	{
 		pl_announce(PL_TOPIC_PROGRESS);
@@ -227,7 +201,7 @@ pl_relay_main(void)
 	SetConfigOption("enable_bitmapscan", "off", PGC_USERSET, PGC_S_OVERRIDE);
 
 	pl_kafka_close();
-	pl_window_forget();
+	pl_delivery_forget();
 
 	for (;;)
 	{
@@ -243,16 +217,27 @@ pl_relay_main(void)
 		{
 			pl_worker_state("no brokers in payledger.kafka_brokers");
 			pl_kafka_close();
-			pl_window_forget();
+			pl_delivery_forget();
 			pl_worker_wait(NULL, rest_ms);
 		}
 		else
 		{
+			bool		is_new;
+
 			MemoryContextReset(context);
-			if (pl_kafka_open())
-				expect_topics();
-			if (!relay_once(context, &rest_ms))
-				pl_kafka_wait(rest_ms);
+			switch (pl_delivery_begin(&is_new))
+			{
+				case PL_READY:
+					if (!relay_once(context, &rest_ms))
+						(void) pl_kafka_wait(rest_ms);
+					break;
+				case PL_NOT_READY:
+					pl_worker_back_off();
+					break;
+				case PL_NO_DATABASE:
+					pl_worker_wait(NULL, rest_ms);
+					break;
+			}
 		}
 	}
 }

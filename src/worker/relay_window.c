@@ -39,6 +39,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "worker/worker.h"
 
@@ -50,6 +51,8 @@
 
 /* a chunk ends when its messages have this many bytes */
 #define CHUNK_BYTES		(8 * 1024 * 1024)
+
+#define UUID_LENGTH		36
 
 /* A snapshot with what is known about the seqs of what it does not see. */
 typedef struct Mark
@@ -72,10 +75,13 @@ static bool window_read;		/* something of the window was read */
 static Datum finished;			/* int8[]: in S1.xip, not in S2.xip */
 static int64 next_bound;		/* a bound for snapshots taken from now on */
 static ItemPointerData cursor_tid;	/* the cursor's row */
+static int64 published;			/* events since setup */
+static char last_event_id[UUID_LENGTH + 1];	/* published last; empty: none */
 
 static PlQuery load_cursor = {
 	"SELECT snapshot_xmax, window_start, snapshot_xip, snapshot_xip_start,"
-	"       next_xmax, next_window_start, next_xip, next_xip_start, published_seq, ctid"
+	"       next_xmax, next_window_start, next_xip, next_xip_start, published_seq, ctid,"
+	"       published, last_event_id::text"
 	" FROM payledger.relay_cursors WHERE shard = 0", 0
 };
 
@@ -87,21 +93,25 @@ static PlQuery sequence_value = {
  * By ctid: while some session holds an old snapshot, each update leaves a
  * version that cannot be removed, and a look-up by key would visit them all.
  */
+#define MOVED \
+	"published = published + $5, batch = greatest(batch, $7), last_event_id = $8," \
+	" record_offset = coalesce($9, record_offset), record_hash = coalesce($10, record_hash)," \
+	" updated_at = CASE WHEN $5 > 0 THEN pg_catalog.clock_timestamp() ELSE updated_at END" \
+	" WHERE ctid = $6 AND shard = 0 RETURNING ctid"
+
 static PlQuery end_window = {
 	"UPDATE payledger.relay_cursors"
 	" SET snapshot_xmax = $1, window_start = $2, snapshot_xip = $3, snapshot_xip_start = $4,"
 	"     next_xmax = NULL, next_window_start = NULL, next_xip = NULL, next_xip_start = NULL,"
-	"     published_seq = 0, published = published + $5, updated_at = pg_catalog.clock_timestamp()"
-	" WHERE ctid = $6 AND shard = 0 RETURNING ctid",
-	6, {INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID, TIDOID}
+	"     published_seq = 0, " MOVED,
+	10, {INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID, TIDOID, INT8OID, UUIDOID, INT8OID, TEXTOID}
 };
 
 static PlQuery move_in_window = {
 	"UPDATE payledger.relay_cursors"
 	" SET next_xmax = $1, next_window_start = $2, next_xip = $3, next_xip_start = $4,"
-	"     published_seq = $7, published = published + $5, updated_at = pg_catalog.clock_timestamp()"
-	" WHERE ctid = $6 AND shard = 0 RETURNING ctid",
-	7, {INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID, TIDOID, INT8OID}
+	"     published_seq = $11, " MOVED,
+	11, {INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID, TIDOID, INT8OID, UUIDOID, INT8OID, TEXTOID, INT8OID}
 };
 
 #define EVENT_COLUMNS(o) \
@@ -305,16 +315,25 @@ remember_tid(int column)
 	ItemPointerCopy((ItemPointer) DatumGetPointer(pl_get_datum(0, column, &isnull)), &cursor_tid);
 }
 
-static void
-load(void)
+/*
+ * Take the cursor from its row, unless it is known.  Needs a turn.
+ */
+void
+pl_window_load(void)
 {
 	int64		published_seq;
+	char	   *last_id;
 
+	if (loaded)
+		return;
 	if (pl_select(&load_cursor, NULL) != 1)
 		elog(ERROR, "payledger.relay_cursors has no row for shard 0");
 	done = load_mark(1);
 	published_seq = pl_get_int64(0, 9);
 	remember_tid(10);
+	published = pl_get_int64(0, 11);
+	last_id = pl_get_text(0, 12);
+	strlcpy(last_event_id, last_id ? last_id : "", sizeof(last_event_id));
 	/* a bound of the past is one of the present */
 	next_bound = done->bound;
 	if (!pl_isnull(0, 5))
@@ -344,6 +363,13 @@ add_header(PlMessage *message, const char *name, const char *value)
 	message->headers[message->nheaders++].value = value;
 }
 
+/* Milliseconds since 1970, in UTC. */
+int64
+pl_unix_ms(Timestamp at)
+{
+	return at / 1000 + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000);
+}
+
 /* An event as CloudEvents' Kafka binding wants it, in binary mode. */
 static void
 make_message(PlMessage *message, int row)
@@ -353,8 +379,7 @@ make_message(PlMessage *message, int row)
 
 	memset(message, 0, sizeof(PlMessage));
 	message->seq = pl_get_int64(row, 1);
-	message->time_ms = DatumGetTimestamp(pl_get_datum(row, 2, &isnull)) / 1000 +
-		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000);
+	message->time_ms = pl_unix_ms(DatumGetTimestamp(pl_get_datum(row, 2, &isnull)));
 	message->value = text_column(row, 3);
 	message->key = text_column(row, 4);
 	message->topic = psprintf("%s.%s", pl_topic_prefix, text_column(row, 5));
@@ -414,8 +439,7 @@ pl_window_read(PlChunk *chunk, MemoryContext context)
 	size_t		bytes = 0;
 	MemoryContext oldcontext;
 
-	if (!loaded)
-		load();
+	pl_window_load();
 	if (open_mark == NULL)
 	{
 		int64		sequence = read_sequence();
@@ -448,6 +472,7 @@ pl_window_read(PlChunk *chunk, MemoryContext context)
 
 	oldcontext = MemoryContextSwitchTo(context);
 	memset(chunk, 0, sizeof(PlChunk));
+	chunk->context = context;
 	chunk->messages = palloc(sizeof(PlMessage) * Max(found, 1));
 	while (chunk->n < (int) found && bytes < CHUNK_BYTES)
 	{
@@ -462,6 +487,64 @@ pl_window_read(PlChunk *chunk, MemoryContext context)
 	window_read = true;
 	chunk->ends_window = end >= window_end && chunk->n == (int) found && found < (uint64) pl_relay_batch;
 	return PL_READ_CHUNK;
+}
+
+/* Of the chunk's events those that go to Kafka, parked ones not among them. */
+int
+pl_chunk_events(const PlChunk *chunk)
+{
+	int			n = 0;
+
+	for (int i = 0; i < chunk->n; i++)
+		n += !chunk->messages[i].parked;
+	return n;
+}
+
+/* The id of the last event that is published with the chunk; empty: none ever was. */
+static const char *
+last_id_after(const PlChunk *chunk)
+{
+	for (int i = chunk->n - 1; i >= 0; i--)
+		if (!chunk->messages[i].parked)
+			return chunk->messages[i].headers[0].value;
+	return last_event_id;
+}
+
+static void
+describe_array(StringInfo out, const char *name, const int64 *values, int n)
+{
+	appendStringInfo(out, ",\"%s\":[", name);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(out, "%s" INT64_FORMAT, i > 0 ? "," : "", values[i]);
+	appendStringInfoChar(out, ']');
+}
+
+static void
+describe_mark(StringInfo out, const Mark *mark, const char *xmax, const char *bound, const char *xip, const char *xip_bound)
+{
+	appendStringInfo(out, ",\"%s\":" INT64_FORMAT ",\"%s\":" INT64_FORMAT, xmax, mark->xmax, bound, mark->bound);
+	describe_array(out, xip, mark->xip, mark->nxip);
+	describe_array(out, xip_bound, mark->xip_bound, mark->nxip);
+}
+
+/*
+ * Append, as members of a JSON object, what the columns of the cursor will be
+ * when pl_window_advance() has been called for the chunk.
+ */
+void
+pl_window_describe(StringInfo out, const PlChunk *chunk)
+{
+	const char *last_id = last_id_after(chunk);
+	bool		closed = open_mark == NULL || chunk->ends_window;
+
+	pl_json_text(out, "last_event_id", last_id[0] ? last_id : NULL);
+	appendStringInfo(out, ",\"published\":" INT64_FORMAT, published + pl_chunk_events(chunk));
+	describe_mark(out, chunk->ends_window ? open_mark : done,
+				  "snapshot_xmax", "window_start", "snapshot_xip", "snapshot_xip_start");
+	if (!closed)
+		describe_mark(out, open_mark, "next_xmax", "next_window_start", "next_xip", "next_xip_start");
+	appendStringInfo(out, ",\"published_seq\":" INT64_FORMAT,
+					 closed ? 0 : chunk->is_position ? position : chunk->last_seq);
 }
 
 static void
@@ -481,14 +564,31 @@ void
 pl_window_advance(const PlChunk *chunk)
 {
 	PlArgs		args = {0};
+	const char *last_id = last_id_after(chunk);
+	int			events = pl_chunk_events(chunk);
 
 	/* before this transaction takes an id: see at the top */
 	Assert(!TransactionIdIsValid(GetTopTransactionIdIfAny()));
 	next_bound = read_sequence();
 
 	add_mark(&args, open_mark);
-	pl_arg_int64(&args, chunk->n);
+	pl_arg_int64(&args, events);
 	pl_arg(&args, PointerGetDatum(&cursor_tid));
+	pl_arg_int64(&args, chunk->batch);
+	if (last_id[0])
+		pl_arg(&args, DirectFunctionCall1(uuid_in, CStringGetDatum(last_id)));
+	else
+		pl_arg_null(&args);
+	if (chunk->record_hash[0])
+	{
+		pl_arg_int64(&args, chunk->record_offset);
+		pl_arg_text(&args, chunk->record_hash);
+	}
+	else
+	{
+		pl_arg_null(&args);
+		pl_arg_null(&args);
+	}
 	if (!chunk->ends_window)
 		pl_arg_int64(&args, chunk->last_seq);
 	if (pl_execute(chunk->ends_window ? &end_window : &move_in_window, &args) != 1)
@@ -497,6 +597,8 @@ pl_window_advance(const PlChunk *chunk)
 				 errmsg("the row of shard 0 in payledger.relay_cursors was changed by another session")));
 	remember_tid(1);
 
+	published += events;
+	memmove(last_event_id, last_id, strlen(last_id) + 1);
 	if (chunk->ends_window)
 		finish_window();
 	else

@@ -13,6 +13,7 @@
 
 #include "core/core.h"
 
+#include "access/xlogdefs.h"
 #include "nodes/pg_list.h"
 #include "storage/latch.h"
 
@@ -20,7 +21,8 @@
 
 typedef enum PlDelivery
 {
-	PL_DELIVERY_AT_LEAST_ONCE
+	PL_DELIVERY_AT_LEAST_ONCE,
+	PL_DELIVERY_EXACTLY_ONCE
 } PlDelivery;
 
 extern char *pl_databases;
@@ -94,6 +96,9 @@ extern void pl_worker_clear_error(void);
  */
 #define PL_MAX_HEADERS 9
 
+/* of the cursor's topic: that of the database's only shard */
+#define PL_CURSOR_PARTITION 0
+
 typedef struct PlHeader
 {
 	const char *name;
@@ -105,38 +110,64 @@ typedef struct PlMessage
 {
 	const char *topic;
 	const char *key;
-	const char *value;
+	const char *value;			/* NULL: a tombstone */
 	int64		time_ms;		/* since 1970, the message's timestamp */
 	int64		seq;			/* of the event */
 	PlHeader	headers[PL_MAX_HEADERS];
-	int			nheaders;
+	int			nheaders;		/* 0: not an event, but a cursor */
+	bool		parked;			/* not to be sent */
 	bool		acknowledged;	/* by all in-sync replicas */
+	int64		offset;			/* if acknowledged */
 } PlMessage;
 
 typedef enum PlPublished
 {
 	PL_PUBLISHED,				/* all are acknowledged */
-	PL_PUBLISH_REFUSED,			/* one was refused for good */
+	PL_PUBLISH_REFUSED,			/* a message was refused for what it is */
+	PL_PUBLISH_NO_TOPIC,		/* a topic is missing or forbidden */
+	PL_PUBLISH_FAILED,			/* no message is to blame */
 	PL_PUBLISH_ABANDONED		/* the settings changed */
 } PlPublished;
 
 extern bool pl_kafka_configured(void);
-extern bool pl_kafka_open(void);
+extern bool pl_kafka_is_open(void);
+extern void pl_kafka_open(const char *transactional_id);
 extern void pl_kafka_expect_topic(const char *topic);
-extern PlPublished pl_kafka_publish(PlMessage *messages, int n);
-extern void pl_kafka_wait(long timeout_ms);
+extern PlPublished pl_kafka_publish(PlMessage *messages, int n, PlMessage *last);
+extern const char *pl_kafka_failure(void);
+extern bool pl_kafka_wait(long timeout_ms);
 extern void pl_kafka_close(void);
+
+/* ---- kafka_transactions.c ---- */
+
+extern bool pl_kafka_init_transactions(void);
+extern bool pl_kafka_begin(void);
+extern bool pl_kafka_commit(void);
+extern bool pl_kafka_was_fenced(void);
+
+/* ---- kafka_reader.c: reading a partition back ---- */
+
+extern bool pl_kafka_read(const char *topic, int32 partition, int64 from, int64 until,
+						  void (*take) (void *arg, const char *key, const char *value, int64 offset),
+						  void *arg);
 
 /* ---- relay_window.c: which events come next ---- */
 
 /* A piece of a snapshot window, in the order to publish. */
 typedef struct PlChunk
 {
+	MemoryContext context;		/* of the messages */
 	PlMessage  *messages;
 	int			n;				/* may be 0 for the last of a window */
 	int64		last_seq;		/* of the last message */
 	bool		first_read;		/* nothing of this window was read before */
 	bool		ends_window;	/* nothing of this window comes after */
+	bool		is_position;	/* no events: tells where the cursor is */
+
+	/* set by pl_delivery_send() */
+	int64		batch;			/* counts the chunks sent; 0: nothing was sent */
+	int64		record_offset;	/* of the cursor's record */
+	char		record_hash[65];	/* of its value; empty: there is none */
 } PlChunk;
 
 typedef enum PlRead
@@ -146,8 +177,32 @@ typedef enum PlRead
 	PL_READ_AGAIN
 } PlRead;
 
+extern int64 pl_unix_ms(Timestamp at);
+extern int	pl_chunk_events(const PlChunk *chunk);
 extern void pl_window_forget(void);
+extern void pl_window_load(void);
 extern PlRead pl_window_read(PlChunk *chunk, MemoryContext context);
+extern void pl_window_describe(StringInfo out, const PlChunk *chunk);
 extern void pl_window_advance(const PlChunk *chunk);
+
+/* ---- relay_wal.c: what may be published ---- */
+
+extern XLogRecPtr pl_make_durable(void);
+extern int	pl_timeline(void);
+extern bool pl_history_contains(int timeline, XLogRecPtr lsn);
+
+/* ---- relay_delivery.c: at least once, exactly once ---- */
+
+typedef enum PlReadiness
+{
+	PL_READY,
+	PL_NOT_READY,				/* the reason is in stat_worker */
+	PL_NO_DATABASE				/* no extension, no setup(), a restore */
+} PlReadiness;
+
+extern PlReadiness pl_delivery_begin(bool *is_new);
+extern void pl_delivery_forget(void);
+extern void pl_delivery_secure(void);
+extern PlPublished pl_delivery_send(PlChunk *chunk);
 
 #endif							/* PL_WORKER_H */

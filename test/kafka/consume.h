@@ -24,6 +24,7 @@ typedef struct Format
 } Format;
 
 extern const Format format_json;
+extern const Format format_ids;
 extern const Format format_summary;
 extern const Format format_latency;
 

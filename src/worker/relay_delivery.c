@@ -1,0 +1,510 @@
+/*
+ * src/worker/relay_delivery.c
+ *		At least once or exactly once: where the authoritative cursor is.
+ *
+ * At least once, the cursor is the row in payledger.relay_cursors, moved after
+ * Kafka has acknowledged.  Exactly once, it is a record in the topic
+ * <prefix>.cursor, written in the Kafka transaction that publishes the events,
+ * and the row follows it: it tells retention and views how far the relay is,
+ * and the relay where to begin to read the topic.  Both count the chunks, so
+ * the one with more of them is ahead.
+ *
+ * To begin exactly once: look whether a server on a later timeline has taken
+ * over; fence every older relay, which also decides its last transaction;
+ * commit a claim; read the topic up to that claim.  What was committed before
+ * is before it, so the newest record found is the cursor.
+ *
+ * relay_cursors.delivery says which of the two is authoritative.  It changes
+ * only when the row and the newest record agree, so nothing is lost or
+ * repeated by changing the setting.
+ */
+#include "postgres.h"
+
+#include <openssl/sha.h>
+
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/pg_lsn.h"
+#include "worker/worker.h"
+
+#define HASH_LENGTH		64		/* SHA-256 in hexadecimal digits */
+
+static bool begun = false;
+static PlDelivery mode;			/* of the session that has begun */
+
+/* the row, as far as it concerns delivery */
+static PlDelivery stored_mode;
+static int	epoch;				/* grows with each session */
+static int64 batch;				/* chunks since setup */
+static int64 record_offset;		/* of the newest record in the cursor topic, -1: none */
+static char record_hash[HASH_LENGTH + 1];	/* of its value, or empty */
+static char record_key[128];
+
+static char transactional_id[128];
+
+/* the position in the WAL that is safe for the chunk under way */
+static XLogRecPtr safe_lsn = InvalidXLogRecPtr;
+
+static PlQuery load_row = {
+	"SELECT delivery, batch, coalesce(record_offset, -1), coalesce(record_hash, ''), cursor_id::text"
+	" FROM payledger.relay_cursors WHERE shard = 0", 0
+};
+
+static PlQuery next_epoch = {
+	"UPDATE payledger.relay_cursors SET epoch = epoch + 1 WHERE shard = 0 RETURNING epoch", 0
+};
+
+static PlQuery store_mode = {
+	"UPDATE payledger.relay_cursors SET delivery = $1, batch = $2, record_offset = nullif($3, -1), record_hash = nullif($4, '')"
+	" WHERE shard = 0", 4, {TEXTOID, INT8OID, INT8OID, TEXTOID}
+};
+
+static PlQuery read_record = {
+	"SELECT (r ->> 'batch')::bigint, (r ->> 'timeline')::int, (r ->> 'lsn')::pg_catalog.pg_lsn,"
+	" r ->> 'last_event_id',"
+	" r ->> 'last_event_id' IS NULL OR EXISTS (SELECT FROM payledger.outbox_events"
+	"   WHERE id = (r ->> 'last_event_id')::uuid)"
+	" FROM (SELECT $1::json) AS t(r)", 1, {TEXTOID}
+};
+
+static PlQuery adopt_record = {
+	"UPDATE payledger.relay_cursors c"
+	" SET snapshot_xmax = r.snapshot_xmax, window_start = r.window_start,"
+	"     snapshot_xip = r.snapshot_xip, snapshot_xip_start = r.snapshot_xip_start,"
+	"     next_xmax = r.next_xmax, next_window_start = r.next_window_start,"
+	"     next_xip = r.next_xip, next_xip_start = r.next_xip_start, published_seq = r.published_seq,"
+	"     published = r.published, batch = r.batch, last_event_id = r.last_event_id,"
+	"     record_offset = $2, record_hash = $3, updated_at = pg_catalog.clock_timestamp()"
+	" FROM pg_catalog.json_to_record($1::json) AS r(snapshot_xmax bigint, window_start bigint,"
+	"  snapshot_xip bigint[], snapshot_xip_start bigint[], next_xmax bigint, next_window_start bigint,"
+	"  next_xip bigint[], next_xip_start bigint[], published_seq bigint, published bigint, batch bigint,"
+	"  last_event_id uuid)"
+	" WHERE c.shard = 0", 3, {TEXTOID, INT8OID, TEXTOID}
+};
+
+static const char *
+mode_name(PlDelivery delivery)
+{
+	return delivery == PL_DELIVERY_EXACTLY_ONCE ? "exactly_once" : "at_least_once";
+}
+
+static const char *
+cursor_topic(void)
+{
+	static char topic[256];
+
+	snprintf(topic, sizeof(topic), "%s.cursor", pl_topic_prefix);
+	return topic;
+}
+
+/* SHA-256 of a text, in hexadecimal digits. */
+static void
+hash_text(const char *text, char *hash)
+{
+	unsigned char digest[SHA256_DIGEST_LENGTH];
+
+	SHA256((const unsigned char *) text, strlen(text), digest);
+	hex_encode((const char *) digest, sizeof(digest), hash);
+	hash[HASH_LENGTH] = '\0';
+}
+
+/* Read the row; false if there is no database to read it from. */
+static bool
+load(void)
+{
+	if (!pl_worker_begin())
+		return false;
+	if (pl_select(&load_row, NULL) != 1)
+		elog(ERROR, "payledger.relay_cursors has no row for shard 0");
+	stored_mode = strcmp(pl_get_text(0, 1), "exactly_once") == 0 ? PL_DELIVERY_EXACTLY_ONCE : PL_DELIVERY_AT_LEAST_ONCE;
+	batch = pl_get_int64(0, 2);
+	record_offset = pl_get_int64(0, 3);
+	strlcpy(record_hash, pl_get_text(0, 4), sizeof(record_hash));
+	snprintf(transactional_id, sizeof(transactional_id), "payledger." UINT64_FORMAT ".%u.%d",
+			 GetSystemIdentifier(), MyDatabaseId, PL_CURSOR_PARTITION);
+	/* data that was set up anew in the same database is not the old one's heir */
+	snprintf(record_key, sizeof(record_key), UINT64_FORMAT ".%u.%d.%s",
+			 GetSystemIdentifier(), MyDatabaseId, PL_CURSOR_PARTITION, pl_get_text(0, 5));
+	pl_worker_commit();
+	return true;
+}
+
+/* ---- reading the cursor topic ---- */
+
+typedef struct Found
+{
+	char	   *value;			/* of the newest record; NULL: none */
+	int64		offset;
+	int			timeline;		/* the latest that claimed the cursor */
+	int64		next_offset;	/* behind what was read */
+} Found;
+
+static void
+take_record(void *arg, const char *key, const char *value, int64 offset)
+{
+	Found	   *found = arg;
+	size_t		length = strlen(record_key);
+
+	found->next_offset = offset + 1;
+	if (key == NULL || value == NULL || strncmp(key, record_key, length) != 0)
+		return;
+	if (strncmp(key + length, "/claim/", 7) == 0)
+		found->timeline = Max(found->timeline, atoi(key + length + 7));
+	else if (key[length] == '\0')
+	{
+		if (found->value != NULL)
+			pfree(found->value);
+		found->value = MemoryContextStrdup(pl_worker_context, value);
+		found->offset = offset;
+	}
+}
+
+/* Is this server one that was replaced by another?  Shows it if so. */
+static bool
+is_demoted(int latest_timeline)
+{
+	char		text[256];
+
+	if (latest_timeline <= pl_timeline())
+		return false;
+	pl_worker_state("demoted");
+	snprintf(text, sizeof(text), "a server on timeline %d publishes this database's events, this one is on timeline %d",
+			 latest_timeline, pl_timeline());
+	pl_worker_set_error(text);
+	pl_kafka_close();
+	return true;
+}
+
+/* A message for the cursor's topic. */
+static void
+make_record(PlMessage *message, const char *key, const char *value)
+{
+	memset(message, 0, sizeof(PlMessage));
+	message->topic = cursor_topic();
+	message->key = key;
+	message->value = value;
+	message->time_ms = pl_unix_ms(GetCurrentTimestamp());
+}
+
+/* Commit a message that says who has the cursor now; sets *offset to its place. */
+static bool
+claim(int64 *offset)
+{
+	PlMessage	message;
+	char		key[sizeof(record_key) + 32];
+	char		value[64];
+
+	snprintf(key, sizeof(key), "%s/claim/%d", record_key, pl_timeline());
+	snprintf(value, sizeof(value), "{\"timeline\":%d,\"epoch\":%d}", pl_timeline(), epoch);
+	make_record(&message, key, value);
+	if (!pl_kafka_begin() || pl_kafka_publish(NULL, 0, &message) != PL_PUBLISHED || !pl_kafka_commit())
+		return false;
+	*offset = message.offset;
+	return true;
+}
+
+/* The newest record is not what it should be; the setting is the way out. */
+static bool
+refuse_record(const char *text)
+{
+	if (pl_delivery == PL_DELIVERY_EXACTLY_ONCE)
+	{
+		pl_worker_state("stopped");
+		pl_worker_set_error(text);
+		return false;
+	}
+	ereport(WARNING,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("payledger relay: %s", text),
+			 errdetail("The cursor in payledger.relay_cursors is used instead; events may be published again.")));
+	return true;
+}
+
+/*
+ * Bring the row up to the newest record of the topic.  Returns false if they
+ * do not fit together.
+ */
+static bool
+take_cursor(const Found *found)
+{
+	PlArgs		args = {0};
+	int64		found_batch;
+	int			timeline;
+	XLogRecPtr	lsn;
+	bool		exists;
+	bool		isnull;
+	char		text[256];
+	bool		result = true;
+
+	if (found->value == NULL)
+	{
+		record_offset = -1;
+		record_hash[0] = '\0';
+		if (stored_mode != PL_DELIVERY_EXACTLY_ONCE)
+			return true;
+		snprintf(text, sizeof(text), "topic %s has lost the cursor of this database", cursor_topic());
+		return refuse_record(text);
+	}
+
+	if (!pl_worker_begin())
+		return false;
+	pl_arg_text(&args, found->value);
+	pl_select(&read_record, &args);
+	found_batch = pl_get_int64(0, 1);
+	timeline = pl_get_int32(0, 2);
+	lsn = DatumGetLSN(pl_get_datum(0, 3, &isnull));
+	exists = pl_get_bool(0, 5);
+	hash_text(found->value, record_hash);
+	record_offset = found->offset;
+
+	if (found_batch > batch && (!exists || !pl_history_contains(timeline, lsn)))
+	{
+		snprintf(text, sizeof(text), "Kafka has events up to %s of timeline %d that this server has lost",
+				 pl_get_text(0, 4) ? pl_get_text(0, 4) : "none", timeline);
+		pl_worker_commit();
+		return refuse_record(text);
+	}
+	if (found_batch > batch)
+	{
+		pl_arg_int64(&args, record_offset);
+		pl_arg_text(&args, record_hash);
+		if (pl_execute(&adopt_record, &args) != 1)
+			elog(ERROR, "payledger.relay_cursors has no row for shard 0");
+		batch = found_batch;
+	}
+	else if (found_batch < batch && stored_mode == PL_DELIVERY_EXACTLY_ONCE)
+		result = false;
+	pl_worker_commit();
+	if (result)
+		return true;
+	snprintf(text, sizeof(text), "the cursor in topic %s is older than what Kafka has acknowledged", cursor_topic());
+	return refuse_record(text);
+}
+
+/*
+ * Become the only relay that can publish for this database, and find out how
+ * far the last one came.  Returns false, with the reason in stat_worker, if
+ * that was not possible.
+ */
+static bool
+recover(void)
+{
+	Found		found = {0};
+	int64		claimed_at = -1;
+	const char *topic = cursor_topic();
+	bool		result;
+
+	pl_worker_state("recovering the cursor");
+	if (pl_kafka_was_fenced())
+		pl_worker_set_error("another relay with the same identity took over");
+
+	/* before fencing anybody, who may well be our heir */
+	if (!pl_kafka_read(topic, PL_CURSOR_PARTITION, record_offset, -1, take_record, &found) ||
+		is_demoted(found.timeline))
+		return false;
+
+	if (!pl_worker_begin())
+		return false;
+	pl_execute(&next_epoch, NULL);
+	epoch = pl_get_int32(0, 1);
+	pl_worker_commit();
+	(void) pl_make_durable();
+
+	pl_kafka_open(transactional_id);
+	pl_kafka_expect_topic(topic);
+	if (!pl_kafka_init_transactions() || !claim(&claimed_at))
+		return false;
+	if (!pl_kafka_read(topic, PL_CURSOR_PARTITION, found.next_offset > claimed_at ? -1 : found.next_offset,
+					   claimed_at, take_record, &found) ||
+		is_demoted(found.timeline))
+		return false;
+
+	/* the row said where to begin, and there was nothing */
+	if (found.value == NULL && record_offset > 0 &&
+		!pl_kafka_read(topic, PL_CURSOR_PARTITION, -1, claimed_at, take_record, &found))
+		return false;
+	result = take_cursor(&found);
+	if (found.value != NULL)
+		pfree(found.value);
+	return result;
+}
+
+/* ---- sessions ---- */
+
+/* From now on the other cursor is authoritative; both agree. */
+static bool
+change_mode(PlDelivery wanted)
+{
+	PlArgs		args = {0};
+
+	if (wanted == PL_DELIVERY_EXACTLY_ONCE)
+	{
+		PlChunk		nothing = {0};
+
+		/* a record that is ahead of whatever the row may fall back to */
+		if (!pl_worker_begin())
+			return false;
+		pl_window_load();
+		pl_worker_commit();
+		nothing.is_position = true;
+		mode = wanted;
+		if (pl_delivery_send(&nothing) != PL_PUBLISHED)
+			return false;
+	}
+	if (!pl_worker_begin())
+		return false;
+	pl_arg_text(&args, mode_name(wanted));
+	pl_arg_int64(&args, batch);
+	pl_arg_int64(&args, record_offset);
+	pl_arg_text(&args, record_hash);
+	if (pl_execute(&store_mode, &args) != 1)
+		elog(ERROR, "payledger.relay_cursors has no row for shard 0");
+	pl_worker_commit();
+	(void) pl_make_durable();
+	stored_mode = wanted;
+	ereport(LOG,
+			(errcode(ERRCODE_SUCCESSFUL_COMPLETION),
+			 errmsg("payledger relay: delivery is %s from here on", mode_name(wanted))));
+	return true;
+}
+
+/* Tell a new producer where events may go. */
+static void
+expect_topics(void)
+{
+	static PlQuery aggregate_types = {
+		"SELECT DISTINCT aggregatetype FROM payledger.event_catalogue()", 0
+	};
+	int			n;
+
+	if (!pl_worker_begin())
+		return;
+	n = (int) pl_select(&aggregate_types, NULL);
+	for (int i = 0; i < n; i++)
+		pl_kafka_expect_topic(psprintf("%s.%s", pl_topic_prefix, pl_get_text(i, 1)));
+	pl_worker_commit();
+}
+
+/* Forget the session: the next begins from what is stored. */
+void
+pl_delivery_forget(void)
+{
+	begun = false;
+}
+
+/*
+ * Have a producer that delivers as payledger.delivery says, behind everything
+ * that was published before.  Sets *is_new if the window has to be read from
+ * the row again.  Outside of turns only.
+ */
+PlReadiness
+pl_delivery_begin(bool *is_new)
+{
+	PlDelivery	wanted = pl_delivery;
+
+	*is_new = false;
+	if (begun && mode == wanted)
+	{
+		if (pl_kafka_is_open())
+			return PL_READY;
+		if (mode == PL_DELIVERY_AT_LEAST_ONCE)
+		{
+			pl_kafka_open(NULL);
+			expect_topics();
+			return PL_READY;
+		}
+	}
+
+	begun = false;
+	*is_new = true;
+	pl_window_forget();
+	if (!load())
+		return PL_NO_DATABASE;
+	if ((wanted == PL_DELIVERY_EXACTLY_ONCE || stored_mode == PL_DELIVERY_EXACTLY_ONCE) && !recover())
+		return PL_NOT_READY;
+	if (stored_mode != wanted && !change_mode(wanted))
+		return PL_NOT_READY;
+	if (wanted == PL_DELIVERY_AT_LEAST_ONCE)
+		pl_kafka_open(NULL);
+	mode = wanted;
+	begun = true;
+	expect_topics();
+	pl_window_forget();
+	return PL_READY;
+}
+
+/* ---- publishing ---- */
+
+/* What the next events need is on disk, and with the standbys. */
+void
+pl_delivery_secure(void)
+{
+	safe_lsn = pl_make_durable();
+}
+
+/* The record that says how far the relay is once the chunk is published. */
+static char *
+describe(const PlChunk *chunk, int64 next_batch)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	appendStringInfo(&out, "{\"batch\":" INT64_FORMAT ",\"epoch\":%d,\"timeline\":%d,\"lsn\":\"%X/%X\",\"previous\":",
+					 next_batch, epoch, pl_timeline(), LSN_FORMAT_ARGS(safe_lsn));
+	appendStringInfo(&out, record_hash[0] ? "\"%s\"" : "null", record_hash);
+	appendStringInfo(&out, ",\"events\":%d", pl_chunk_events(chunk));
+	pl_window_describe(&out, chunk);
+	appendStringInfoChar(&out, '}');
+	return out.data;
+}
+
+/*
+ * Publish the chunk, those of its events that are not parked, and exactly once
+ * the cursor with it.  Sets what pl_window_advance() needs.  Anything but
+ * PL_PUBLISHED ends an exactly-once session, of which nothing can be seen, or,
+ * if its commit was not answered, all; see also pl_kafka_publish().
+ */
+PlPublished
+pl_delivery_send(PlChunk *chunk)
+{
+	MemoryContext oldcontext;
+	PlMessage	record;
+	PlPublished result;
+
+	chunk->batch = batch + 1;
+	chunk->record_hash[0] = '\0';
+	if (mode == PL_DELIVERY_AT_LEAST_ONCE)
+	{
+		result = pl_kafka_publish(chunk->messages, chunk->n, NULL);
+		if (result == PL_PUBLISHED)
+			batch++;
+		return result;
+	}
+
+	/* an event that was acknowledged was so in a transaction that failed */
+	for (int i = 0; i < chunk->n; i++)
+		chunk->messages[i].acknowledged = false;
+	if (safe_lsn == InvalidXLogRecPtr)
+		safe_lsn = pl_make_durable();
+	oldcontext = MemoryContextSwitchTo(chunk->context ? chunk->context : CurrentMemoryContext);
+	make_record(&record, record_key, describe(chunk, batch + 1));
+	MemoryContextSwitchTo(oldcontext);
+	begun = false;
+	if (!pl_kafka_begin())
+		return PL_PUBLISH_FAILED;
+	result = pl_kafka_publish(chunk->messages, chunk->n, &record);
+	if (result != PL_PUBLISHED)
+		return result;
+	if (!pl_kafka_commit())
+		return PL_PUBLISH_FAILED;
+
+	batch++;
+	record_offset = chunk->record_offset = record.offset;
+	hash_text(record.value, record_hash);
+	strlcpy(chunk->record_hash, record_hash, sizeof(chunk->record_hash));
+	begun = true;
+	return PL_PUBLISHED;
+}

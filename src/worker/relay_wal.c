@@ -1,0 +1,97 @@
+/*
+ * src/worker/relay_wal.c
+ *		What may be published: only what no crash and no failover can take back.
+ */
+#include "postgres.h"
+
+#include "access/timeline.h"
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
+#include "miscadmin.h"
+#include "replication/syncrep.h"
+#include "replication/walsender.h"
+#include "replication/walsender_private.h"
+#include "storage/lwlock.h"
+#include "utils/guc.h"
+#include "worker/worker.h"
+
+static bool
+standby_has(XLogRecPtr lsn)
+{
+	bool		result;
+
+	LWLockAcquire(SyncRepLock, LW_SHARED);
+	result = lsn <= WalSndCtl->lsn[SYNC_REP_WAIT_FLUSH];
+	LWLockRelease(SyncRepLock);
+	return result;
+}
+
+/*
+ * Wait until the synchronous standbys, if there are any, have the WAL up to
+ * lsn on disk.  A canceled wait is begun again: what it waits for is not
+ * optional here.
+ */
+static void
+wait_for_standbys(XLogRecPtr lsn)
+{
+	while (SyncRepStandbyNames != NULL && SyncRepStandbyNames[0] != '\0' && max_wal_senders > 0 && !standby_has(lsn))
+	{
+		pl_worker_state("waiting for a synchronous standby");
+		/* the relay's own commits need not wait, so its setting says off */
+		SetConfigOption("synchronous_commit", "on", PGC_USERSET, PGC_S_OVERRIDE);
+		HOLD_INTERRUPTS();
+		SyncRepWaitForLSN(lsn, true);
+		RESUME_INTERRUPTS();
+		SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);
+		pl_worker_interrupts();
+		if (standby_has(lsn))
+			break;
+		/* no standby counts any more, or the wait was canceled */
+		pl_worker_sleep(100);
+	}
+}
+
+/*
+ * Put everything that is visible by now beyond a crash, and where synchronous
+ * standbys exist, beyond the loss of this server.  Commits with
+ * synchronous_commit = off are visible before their WAL is on disk, and after
+ * a crash those are visible whose session still waits for a standby.  Returns
+ * the position that is safe.  Outside of turns only.
+ */
+XLogRecPtr
+pl_make_durable(void)
+{
+	XLogRecPtr	end = GetXLogInsertRecPtr();
+
+	/*
+	 * At the start of a page that pointer lies after the page header, where
+	 * nothing has been written yet and XLogFlush() would complain.
+	 */
+	if (XLogSegmentOffset(end, wal_segment_size) == SizeOfXLogLongPHD)
+		end -= SizeOfXLogLongPHD;
+	else if (end % XLOG_BLCKSZ == SizeOfXLogShortPHD)
+		end -= SizeOfXLogShortPHD;
+	XLogFlush(end);
+	wait_for_standbys(end);
+	return end;
+}
+
+/* The timeline this server writes. */
+int
+pl_timeline(void)
+{
+	return (int) GetWALInsertionTimeLine();
+}
+
+/* Is that position of that timeline a part of this server's history? */
+bool
+pl_history_contains(int timeline, XLogRecPtr lsn)
+{
+	TimeLineID	present = GetWALInsertionTimeLine();
+
+	if ((TimeLineID) timeline == present)
+		return lsn <= GetXLogInsertRecPtr();
+	if ((TimeLineID) timeline > present)
+		return false;
+	return tliOfPointInHistory(lsn, readTimeLineHistory(present)) == (TimeLineID) timeline;
+}

@@ -1,0 +1,270 @@
+# A load of events on a server, ways to end its relay at a named point, and the
+# proof that Kafka has what was committed.
+package PayledgerRelay;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Cwd qw(abs_path);
+use Digest::SHA qw(sha256_hex);
+use Encode qw(encode_utf8);
+use Exporter qw(import);
+use File::Basename qw(dirname);
+use JSON::PP;
+use PayledgerTest;
+use POSIX ();
+use PostgreSQL::Test::Utils ();
+use Test::More;
+use Time::HiRes qw(time sleep);
+
+our @EXPORT = qw(prepare_load start_events stop_events with_stop_points stop_at stop_point_reached
+  check_exactly_once check_cursor_chain published);
+
+my $home = dirname(abs_path(__FILE__));
+my ($dir, $point_file);
+
+# Where temporary files go is known when the test runs.
+INIT
+{
+	$dir = PostgreSQL::Test::Utils::tempdir('relay');
+	$point_file = "$dir/point";
+}
+
+# ---- load ----
+
+# Aggregates whose events have versions, appended as the library appends them:
+# under the row's lock, the transaction's id taken before the sequence.
+sub prepare_load
+{
+	my ($node) = @_;
+
+	sql($node, <<~'SQL');
+		SELECT payledger.add_gateway('sandbox', adapter => 'sandbox', is_default => true);
+		CREATE TABLE public.relay_load (id bigint PRIMARY KEY, version bigint NOT NULL DEFAULT 0) WITH (fillfactor = 50);
+		INSERT INTO public.relay_load SELECT generate_series(1, 400);
+		CREATE FUNCTION public.append_events(first bigint, second bigint) RETURNS void LANGUAGE plpgsql AS $$
+		DECLARE
+			k bigint;
+			v bigint;
+			event_id uuid;
+		BEGIN
+			FOREACH k IN ARRAY CASE WHEN first = second THEN ARRAY[first] ELSE ARRAY[least(first, second), greatest(first, second)] END LOOP
+				UPDATE public.relay_load SET version = version + 1 WHERE id = k RETURNING version INTO v;
+				event_id := gen_random_uuid();
+				INSERT INTO payledger.outbox_events (id, aggregatetype, aggregateid, type, payload, "timestamp", version, event_key,
+					ce_source, ce_time, ce_subject, transaction_no)
+				VALUES (event_id, 'payment', k, 'payment_voided',
+					json_build_object('eventId', event_id, 'eventType', 'payment_voided', 'aggregateId', k::text, 'version', v),
+					clock_timestamp() AT TIME ZONE 'UTC', v, k, '/payledger/payledger', 'now', k,
+					(SELECT max(incarnation) FROM payledger.incarnations)::bigint << 48 | pg_current_xact_id()::text::bigint);
+			END LOOP;
+		END $$;
+		SQL
+	return;
+}
+
+my %scripts = (
+	plain => <<~'END',
+		\set a random(1, 400)
+		\set b random(1, 400)
+		SELECT public.append_events(:a, :b);
+		END
+	unflushed => <<~'END',
+		\set a random(1, 400)
+		BEGIN;
+		SET LOCAL synchronous_commit = off;
+		SELECT public.append_events(:a, :a);
+		COMMIT;
+		END
+	slow => <<~'END',
+		\set a random(1, 400)
+		\set ms random(20, 400)
+		BEGIN;
+		SELECT public.append_events(:a, :a);
+		\sleep :ms ms
+		COMMIT;
+		END
+	aborted => <<~'END',
+		\set a random(1, 400)
+		BEGIN;
+		SELECT public.append_events(:a, :a);
+		ROLLBACK;
+		END
+	prepared => <<~'END',
+		\set a random(1, 400)
+		\set n random(1, 1000000000)
+		BEGIN;
+		SELECT public.append_events(:a, :a);
+		PREPARE TRANSACTION 'load:n';
+		COMMIT PREPARED 'load:n';
+		END
+	intent => <<~'END',
+		\set n random(1, 1000000000)
+		SELECT count(*) FROM payledger.create_payment_intent('LOAD-' || :n, 'BUYER-1', 'EUR', '[{"seller_id":"SELLER-111","amount":1450}]');
+		END
+);
+my %weights = (plain => 20, unflushed => 8, slow => 1, aborted => 2, prepared => 1, intent => 8);
+
+my %loads;
+
+# Clients that go on, whatever happens to the server, until stop_events().
+sub start_events
+{
+	my ($node, $tps, $clients) = @_;
+	my @arguments;
+
+	for my $name (sort keys %scripts)
+	{
+		PostgreSQL::Test::Utils::append_to_file("$dir/$name.pgbench", $scripts{$name}) unless -e "$dir/$name.pgbench";
+		push @arguments, '-f', "$dir/$name.pgbench\@$weights{$name}";
+	}
+	my $stop = "$dir/stop-" . $node->name;
+	unlink $stop;
+	my $pid = fork() // die "could not fork: $!\n";
+	if ($pid)
+	{
+		$loads{ $node->name } = $pid;
+		return;
+	}
+	open(STDOUT, '>', "$dir/pgbench.log");
+	open(STDERR, '>&', \*STDOUT);
+	until (-e $stop)
+	{
+		system('timeout', 20, 'pgbench', '-n', '-h', $node->host, '-p', $node->port, '-c', $clients // 4, '-T', 3600, '-R', $tps,
+			@arguments, 'payledger');
+		sleep(0.1);
+	}
+	POSIX::_exit(0);
+}
+
+# Ends the clients, and what they left prepared.
+sub stop_events
+{
+	my ($node, %options) = @_;
+	my $pid = delete $loads{ $node->name };
+
+	PostgreSQL::Test::Utils::append_to_file("$dir/stop-" . $node->name, '');
+	wait_for(
+		sub {
+			try_sql($node, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'pgbench'")
+			  unless $options{down};
+			return waitpid($pid, POSIX::WNOHANG()) == $pid;
+		},
+		'the load has ended');
+	return if $options{down};
+	for my $gid (split /\n/, sql($node, 'SELECT gid FROM pg_prepared_xacts'))
+	{
+		sql($node, "COMMIT PREPARED '$gid'");
+	}
+	return;
+}
+
+END
+{
+	my $code = $?;
+
+	for my $name (keys %loads)
+	{
+		PostgreSQL::Test::Utils::append_to_file("$dir/stop-$name", '');
+		kill('TERM', $loads{$name});
+		waitpid($loads{$name}, 0);
+	}
+	$? = $code;
+}
+
+# ---- points ----
+
+# Runs code that starts servers, whose relays then obey stop_at().
+sub with_stop_points
+{
+	my ($code) = @_;
+
+	local $ENV{LD_PRELOAD} = "$home/kafka/stop-point.so";
+	local $ENV{PAYLEDGER_STOP_POINT} = $point_file;
+	return $code->();
+}
+
+# The next time, or the Nth, that a relay comes to the point it is killed, or
+# stopped; see test/kafka/stop_point.c.
+sub stop_at
+{
+	my ($action, $when, $point, $n) = @_;
+
+	PostgreSQL::Test::Utils::append_to_file("$point_file.new", join(' ', $action, $when, $point, $n // 1) . "\n");
+	rename "$point_file.new", $point_file or die "could not rename: $!\n";
+	return;
+}
+
+sub stop_point_reached
+ {
+	return !-e $point_file;
+}
+
+# ---- what must hold ----
+
+# Lines of a query's result, as a hash.
+sub _set
+{
+	my ($node, $query) = @_;
+	return map { $_ => 1 } split /\n/, sql($node, $query);
+}
+
+# Everything is published.
+sub published
+{
+	my ($node, $name) = @_;
+
+	wait_sql($node, 'SELECT NOT EXISTS (SELECT FROM payledger.unpublished_events)', "$name: everything is published");
+	return;
+}
+
+# P1 to P4: what is committed is on Kafka once, by version in the order of its
+# aggregate, and nothing else is.
+sub check_exactly_once
+{
+	my ($node, $kafka, $name) = @_;
+
+	published($node, $name);
+	my $summary = $kafka->summary;
+	my %committed = _set($node, 'SELECT id FROM payledger.outbox_events');
+	my @phantoms = grep { !$committed{$_} } $kafka->ids;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is(join(' ', map { "$_ $summary->{$_}" } qw(duplicates missing gaps reorders conflicts moves incomplete)),
+		'duplicates 0 missing 0 gaps 0 reorders 0 conflicts 0 moves 0 incomplete 0',
+		"$name: once, and in order") or diag(JSON::PP->new->encode($summary->{first}));
+	is($summary->{messages} . ' messages', keys(%committed) . ' messages', "$name: as many as committed");
+	is(scalar(@phantoms), 0, "$name: none that was not committed");
+	note("$summary->{messages} events of $summary->{aggregates} aggregates");
+	return $summary->{messages};
+}
+
+# P5 and P6: each record of the cursor names the one before by its hash, and no
+# epoch comes back after a later one.
+sub check_cursor_chain
+{
+	my ($kafka, $name) = @_;
+	my ($previous, $epoch, $batch, $records) = (undef, 0, 0, 0);
+	my @wrong;
+
+	for my $message ($kafka->cursor)
+	{
+		my $record = JSON::PP->new->decode($message->{value});
+
+		push @wrong, "offset $message->{offset}: epoch $record->{epoch} after $epoch" if $record->{epoch} < $epoch;
+		$epoch = $record->{epoch};
+		next if $message->{key} =~ m{/claim/};
+		push @wrong, "offset $message->{offset}: not the successor"
+		  if ($record->{previous} // '') ne ($previous // '');
+		push @wrong, "offset $message->{offset}: batch $record->{batch} after $batch" if $record->{batch} <= $batch;
+		$previous = sha256_hex(encode_utf8($message->{value}));
+		$batch = $record->{batch};
+		$records++;
+	}
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	cmp_ok($records, '>', 0, "$name: the cursor is on Kafka");
+	is(join("\n", @wrong), '', "$name: its records are a chain, by one relay after the other");
+	return;
+}
+
+1;

@@ -1,0 +1,145 @@
+/*
+ * stop_point.c
+ *		A library to preload that kills or stops a Kafka producer at a named
+ *		point of its work.
+ *
+ * The file named by PAYLEDGER_STOP_POINT, while it exists, has one line:
+ *
+ *		kill|stop before|after POINT N
+ *
+ * POINT is begin, commit or init (a call of the transactional API that
+ * succeeds) or the number of a Kafka request, as it is given to the socket: 0
+ * Produce, 22 InitProducerId, 24 AddPartitionsToTxn, 26 EndTxn.  At the Nth
+ * time that the process gets there the file is removed and the process gets
+ * SIGKILL or SIGSTOP.  Processes that make no producer are left alone.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <librdkafka/rdkafka.h>
+
+static volatile bool is_producer;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static ino_t counted_file;
+static struct timespec counted_time;
+static long times;
+
+/* The real function behind one of ours. */
+static void *
+real(const char *name)
+{
+	return dlsym(RTLD_NEXT, name);
+}
+
+/* Counts the arrival at a point, and ends or stops here if it is the one. */
+static void
+arrive(const char *when, const char *point)
+{
+	const char *path = getenv("PAYLEDGER_STOP_POINT");
+	struct stat status;
+	char		action[8];
+	char		wanted_when[8];
+	char		wanted_point[16];
+	long		n;
+	FILE	   *file;
+	bool		now;
+
+	if (path == NULL || !is_producer || (file = fopen(path, "r")) == NULL)
+		return;
+	if (fstat(fileno(file), &status) != 0 ||
+		fscanf(file, "%7s %7s %15s %ld", action, wanted_when, wanted_point, &n) != 4)
+	{
+		fclose(file);
+		return;
+	}
+	fclose(file);
+	if (strcmp(when, wanted_when) != 0 || strcmp(point, wanted_point) != 0)
+		return;
+
+	pthread_mutex_lock(&lock);
+	if (status.st_ino != counted_file || memcmp(&status.st_mtim, &counted_time, sizeof(counted_time)) != 0)
+	{
+		counted_file = status.st_ino;
+		counted_time = status.st_mtim;
+		times = 0;
+	}
+	now = ++times == n && unlink(path) == 0;
+	pthread_mutex_unlock(&lock);
+	if (now)
+		kill(getpid(), strcmp(action, "stop") == 0 ? SIGSTOP : SIGKILL);
+}
+
+rd_kafka_t *
+rd_kafka_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, char *errstr, size_t errstr_size)
+{
+	rd_kafka_t *(*next) (rd_kafka_type_t, rd_kafka_conf_t *, char *, size_t) = real("rd_kafka_new");
+
+	if (type == RD_KAFKA_PRODUCER)
+		is_producer = true;
+	return next(type, conf, errstr, errstr_size);
+}
+
+static rd_kafka_error_t *
+call(const char *name, const char *point, rd_kafka_t *rk, int timeout_ms)
+{
+	rd_kafka_error_t *(*next) (rd_kafka_t *, int) = real(name);
+	rd_kafka_error_t *error;
+
+	arrive("before", point);
+	error = next(rk, timeout_ms);
+	if (error == NULL)
+		arrive("after", point);
+	return error;
+}
+
+rd_kafka_error_t *
+rd_kafka_init_transactions(rd_kafka_t *rk, int timeout_ms)
+{
+	return call("rd_kafka_init_transactions", "init", rk, timeout_ms);
+}
+
+rd_kafka_error_t *
+rd_kafka_commit_transaction(rd_kafka_t *rk, int timeout_ms)
+{
+	return call("rd_kafka_commit_transaction", "commit", rk, timeout_ms);
+}
+
+rd_kafka_error_t *
+rd_kafka_begin_transaction(rd_kafka_t *rk)
+{
+	rd_kafka_error_t *(*next) (rd_kafka_t *) = real("rd_kafka_begin_transaction");
+	rd_kafka_error_t *error;
+
+	arrive("before", "begin");
+	error = next(rk);
+	if (error == NULL)
+		arrive("after", "begin");
+	return error;
+}
+
+/* A request begins with its length, then its number. */
+ssize_t
+sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	ssize_t		(*next) (int, const struct msghdr *, int) = real("sendmsg");
+	const unsigned char *p = message->msg_iovlen > 0 ? message->msg_iov[0].iov_base : NULL;
+	char		point[16] = "";
+	ssize_t		result;
+
+	if (is_producer && p != NULL && message->msg_iov[0].iov_len >= 8)
+		snprintf(point, sizeof(point), "%d", p[4] << 8 | p[5]);
+	arrive("before", point);
+	result = next(fd, message, flags);
+	arrive("after", point);
+	return result;
+}
