@@ -3,6 +3,7 @@
 #   make            build             make installcheck  regression, isolation and TAP tests on installed code
 #   make install    install           make test          everything, on throw-away servers
 #   make demo       a payment, shown  make bench         measure; docs/performance.md
+#   make torture    exactly once, with a thousand crashes
 
 PG_CONFIG ?= pg_config
 
@@ -57,7 +58,7 @@ $(EXTENSION_SQL): Makefile $(wildcard src/*/*.sql) src/core/setup.awk src/core/c
 
 # ---- beyond PGXS: whole runs on throw-away servers ----
 
-.PHONY: demo demo-stop test bench conformance
+.PHONY: demo demo-stop test torture bench conformance
 
 demo:
 	test/demo
@@ -67,6 +68,9 @@ demo-stop:
 
 test:
 	test/run
+
+torture:
+	test/torture
 
 bench:
 	test/bench/run

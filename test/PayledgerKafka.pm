@@ -6,6 +6,7 @@ use warnings FATAL => 'all';
 
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
+use IO::Socket::INET;
 use IPC::Run;
 use JSON::PP;
 use PostgreSQL::Test::Utils ();
@@ -33,12 +34,34 @@ sub new
 	my $self = bless { dir => PostgreSQL::Test::Utils::tempdir('kafka') }, $class;
 
 	push @brokers, $self;
-	$self->up;
+	my ($port, $proxy_port) = _free_ports(2);
+	$self->_broker('start', $port, $options{proxy} ? "advertised.listeners=PLAINTEXT://127.0.0.1:$proxy_port" : ());
+	if ($options{proxy})
+	{
+		$self->{cut_file} = "$self->{dir}/cut";
+		my $out = '';
+		$self->{proxy} = IPC::Run::start([ "$home/proxy", $proxy_port, $port, $self->{cut_file} ], '>', \$out);
+		IPC::Run::pump($self->{proxy}) until $out =~ /ready/;
+	}
 	_slurp("$self->{dir}/bootstrap") =~ /^(127\.0\.0\.1:\d+)$/m or BAIL_OUT('the Kafka broker says no address');
 	$self->{address} = $1;
 	$self->_broker('topic', $_, $options{partitions} // 4) for @topics;
 	$self->_broker('topic', 'payledger.cursor', 1, 'cleanup.policy=compact') unless $options{without_cursor};
 	return $self;
+}
+
+# Ports that nobody listens on, below those that clients get.
+sub _free_ports
+{
+	my ($n) = @_;
+	my @held;
+
+	while (@held < $n)
+	{
+		my $socket = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1', LocalPort => 20000 + int(rand(10000))) // next;
+		push @held, $socket;
+	}
+	return map { $_->sockport } @held;
 }
 
 sub _slurp
@@ -66,6 +89,9 @@ sub address
 sub up { my ($self) = @_; $self->_broker('start'); return }
 sub kill9 { my ($self) = @_; $self->_broker('kill'); return }
 sub pause { my ($self) = @_; $self->_broker('pause'); return }
+# Cuts and mends the network between the broker and everybody else; needs new(proxy => 1).
+sub cut { my ($self) = @_; PostgreSQL::Test::Utils::append_to_file($self->{cut_file}, ''); return }
+sub mend { my ($self) = @_; unlink $self->{cut_file}; return }
 sub resume { my ($self) = @_; $self->_broker('resume'); return }
 
 # Makes a topic; more arguments are its settings, name=value.
@@ -136,6 +162,7 @@ END
 	for my $broker (grep { -e "$_->{dir}/pid" } @brokers)
 	{
 		_run("$home/broker", 'kill', $broker->{dir});
+		$broker->{proxy}->kill_kill if $broker->{proxy};
 	}
 	$? = $code;
 }

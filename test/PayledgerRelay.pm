@@ -126,6 +126,7 @@ sub start_events
 		$loads{ $node->name } = $pid;
 		return;
 	}
+	$ENV{PGAPPNAME} = 'relay_load';
 	open(STDOUT, '>', "$dir/pgbench.log");
 	open(STDERR, '>&', \*STDOUT);
 	until (-e $stop)
@@ -137,7 +138,8 @@ sub start_events
 	POSIX::_exit(0);
 }
 
-# Ends the clients, and what they left prepared.
+# Ends the clients, and what they left prepared, unless the server cannot
+# commit any more.
 sub stop_events
 {
 	my ($node, %options) = @_;
@@ -146,12 +148,11 @@ sub stop_events
 	PostgreSQL::Test::Utils::append_to_file("$dir/stop-" . $node->name, '');
 	wait_for(
 		sub {
-			try_sql($node, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'pgbench'")
-			  unless $options{down};
+			try_sql($node, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'relay_load'");
 			return waitpid($pid, POSIX::WNOHANG()) == $pid;
 		},
 		'the load has ended');
-	return if $options{down};
+	return if $options{cut_off};
 	for my $gid (split /\n/, sql($node, 'SELECT gid FROM pg_prepared_xacts'))
 	{
 		sql($node, "COMMIT PREPARED '$gid'");

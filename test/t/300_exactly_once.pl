@@ -1,12 +1,15 @@
 # Delivery exactly once, with a real broker and a consumer that reads what is
 # committed: the relay is killed at every point of a transaction, the server
-# stops at once, the broker is killed and hangs, an old relay is fenced, and
-# the mode changes, all of it under load.  Then every committed event is on
-# Kafka once, in order, and no other.
+# stops at once, the broker is killed and hangs, the network is cut, an old
+# relay is fenced, and the mode changes, all of it under load.  Then every
+# committed event is on Kafka once, in order, and no other.
+#
+# How often is up to the environment: "make torture" does all of it for hours.
 
 use strict;
 use warnings FATAL => 'all';
 
+use List::Util qw(max);
 use PayledgerKafka;
 use PayledgerRelay;
 use PayledgerTest;
@@ -14,18 +17,31 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep);
 
-my $kafka = PayledgerKafka->new;
+my $tps = $ENV{TORTURE_TPS} // 250;
+my %times = (
+	kills => $ENV{TORTURE_KILLS} // 14,
+	stops => $ENV{TORTURE_STOPS} // 2,
+	broker_kills => $ENV{TORTURE_BROKER_KILLS} // 1,
+	hangs => $ENV{TORTURE_HANGS} // 1,
+	cuts => $ENV{TORTURE_CUTS} // 1,
+	changes => $ENV{TORTURE_CHANGES} // 4,
+	fencings => $ENV{TORTURE_FENCINGS} // 1);
+# a hang or cut this long outlasts every time limit; a short one none
+my $longest_s = $ENV{TORTURE_LONGEST_S} // 1;
+
+my $kafka = PayledgerKafka->new(proxy => 1);
 my $node = with_stop_points(
 	sub {
 		new_node(
 			'exactly',
 			'fsync' => 'on',
+			'recovery_init_sync_method' => 'syncfs',
 			'payledger.kafka_brokers' => $kafka->address,
 			'payledger.delivery' => 'exactly_once',
-			'payledger.relay_batch' => 100);
+			'payledger.relay_batch' => max(100, $tps / 2));
 	});
 
-# The session is one of exactly-once delivery, and new events arrive.
+# New events arrive.
 sub relay_goes_on
 {
 	my ($name) = @_;
@@ -43,8 +59,23 @@ sub relay_goes_on
 	return;
 }
 
+sub events_wait
+{
+	wait_sql($node, 'SELECT waiting_events > 100 FROM payledger.stat_outbox', 'events wait');
+	return;
+}
+
+sub set_delivery
+{
+	my ($mode) = @_;
+
+	$node->append_conf('postgresql.conf', "payledger.delivery = '$mode'");
+	$node->reload;
+	return;
+}
+
 prepare_load($node);
-start_events($node, 250);
+start_events($node, $tps);
 relay_goes_on('at first');
 
 # ---- the relay, at every point of its work ----
@@ -60,78 +91,103 @@ my @points = (
 	[ before => 26 ],    # EndTxn
 	[ after => 26 ],
 	[ after => 'commit' ]);
+my @points_of_beginning = (
+	[ before => 22 ],    # InitProducerId
+	[ after => 22 ],
+	[ after => 'init' ],
+	[ after => 'commit' ]);
 
-for my $point (@points)
+for my $n (0 .. $times{kills} - 1)
 {
-	stop_at('kill', @$point, 3);
-	wait_for(\&stop_point_reached, "the relay is killed $point->[0] $point->[1]", $node);
-	relay_goes_on("killed $point->[0] $point->[1]");
+	my $i = $n % (@points + @points_of_beginning);
+
+	if ($i < @points)
+	{
+		stop_at('kill', @{ $points[$i] }, 1 + int($n / 7) % 5);
+	}
+	else
+	{
+		# a session begins after a kill
+		stop_at('kill', 'before', 'begin');
+		wait_for(\&stop_point_reached, 'the relay is killed', $node);
+		stop_at('kill', @{ $points_of_beginning[ $i - @points ] });
+	}
+	my $name = "kill $n, " . join(' ', @{ ($i < @points ? $points[$i] : $points_of_beginning[ $i - @points ]) });
+	wait_for(\&stop_point_reached, $name, $node);
+	relay_goes_on($name);
 }
 
-# while it begins its session: the first kill makes it do so
-for my $point ([ before => 22 ], [ after => 22 ], [ after => 'init' ], [ after => 'commit' ])
-{
-	my $pid = signal_worker($node, 'relay', 'TERM');
+# ---- the server, the broker and the network ----
 
-	stop_at('kill', @$point, 1);
-	wait_for(\&stop_point_reached, "the relay is killed $point->[0] $point->[1] of its beginning", $node);
-	relay_goes_on("killed $point->[0] $point->[1]");
-}
-
-# ---- the server and the broker ----
-
-for my $time (1 .. 2)
+for my $n (1 .. $times{stops})
 {
 	$node->stop('immediate');
 	with_stop_points(sub { $node->start });
-	relay_goes_on("immediate stop $time");
+	relay_goes_on("immediate stop $n");
 }
 
-$kafka->kill9;
-wait_sql($node, "SELECT waiting_events > 100 FROM payledger.stat_outbox", 'events wait');
-$kafka->up;
-relay_goes_on('broker killed');
+for my $n (1 .. $times{broker_kills})
+{
+	$kafka->kill9;
+	events_wait();
+	$kafka->up;
+	relay_goes_on("broker killed $n");
+}
 
-$kafka->pause;
-wait_sql($node, "SELECT waiting_events > 100 FROM payledger.stat_outbox", 'events wait');
-$kafka->resume;
-relay_goes_on('broker hung');
+for my $n (1 .. $times{hangs})
+{
+	$kafka->pause;
+	events_wait();
+	# how long is what is tested here
+	sleep($longest_s * $n / $times{hangs});
+	$kafka->resume;
+	relay_goes_on("broker hung $n");
+}
+
+for my $n (1 .. $times{cuts})
+{
+	$kafka->cut;
+	events_wait();
+	sleep($longest_s * $n / $times{cuts});
+	$kafka->mend;
+	relay_goes_on("network cut $n");
+}
 
 # ---- an old incarnation ----
 
-subtest 'an old relay cannot commit' => sub {
-	my $id = 'payledger.'
-	  . sql($node, 'SELECT system_identifier FROM pg_control_system()') . '.'
-	  . sql($node, "SELECT oid FROM pg_database WHERE datname = 'payledger'") . '.0';
+my $transactional_id = 'payledger.'
+  . sql($node, 'SELECT system_identifier FROM pg_control_system()') . '.'
+  . sql($node, "SELECT oid FROM pg_database WHERE datname = 'payledger'") . '.0';
+for my $n (1 .. $times{fencings})
+{
 	my $log = -s $node->logfile;
 
 	# all of its messages are written, and nothing but the commit is left to do
 	stop_at('stop', 'before', 'commit', 3);
 	wait_for(\&stop_point_reached, 'the relay stands before its commit', $node);
-	$kafka->fence($id);
+	$kafka->fence($transactional_id);
 	kill('CONT', worker_pid($node, 'relay'));
-	relay_goes_on('fenced');
-	wait_for(sub { slurp_file($node->logfile, $log) =~ /fenced|newer producer/i }, 'it was told so', $node);
-	pass('it was refused, and began anew');
-};
+	wait_for(sub { try_sql($node, "SELECT last_error FROM payledger.stat_outbox") =~ /same identity/ }, 'it was refused', $node);
+	relay_goes_on("fenced $n");
+	like(slurp_file($node->logfile), qr/committing a Kafka transaction failed: .*(fenced|newer producer)/i, 'an old relay cannot commit') if $n == 1;
+}
 
-# ---- the mode changes under load ----
+# ---- the mode changes ----
 
-for my $mode (qw(at_least_once exactly_once at_least_once exactly_once))
+for my $n (1 .. $times{changes})
 {
-	$node->append_conf('postgresql.conf', "payledger.delivery = '$mode'");
-	$node->reload;
+	my $mode = $n % 2 ? 'at_least_once' : 'exactly_once';
+
+	set_delivery($mode);
 	wait_sql($node, "SELECT delivery = '$mode' FROM payledger.relay_cursors", "delivery is $mode");
-	relay_goes_on($mode);
+	relay_goes_on("change $n to $mode");
 }
 
 # a crash in the middle of a change
-$node->append_conf('postgresql.conf', "payledger.delivery = 'at_least_once'");
-$node->reload;
+set_delivery('at_least_once');
 wait_sql($node, "SELECT delivery = 'at_least_once' FROM payledger.relay_cursors", 'delivery is at_least_once');
 stop_at('kill', 'before', 26, 2);
-$node->append_conf('postgresql.conf', "payledger.delivery = 'exactly_once'");
-$node->reload;
+set_delivery('exactly_once');
 wait_for(\&stop_point_reached, 'the relay is killed before it commits the first cursor', $node);
 relay_goes_on('killed while it changed');
 
@@ -141,6 +197,7 @@ stop_events($node);
 cmp_ok(check_exactly_once($node, $kafka, 'in the end'), '>', 1000, 'there were many events');
 check_cursor_chain($kafka, 'in the end');
 is(sql($node, 'SELECT delivery FROM payledger.relay_cursors'), 'exactly_once', 'the row says who has the cursor');
+diag('survived: ' . join(', ', map { "$times{$_} $_" } sort keys %times) . " at $tps transactions/s") if $ENV{TORTURE_KILLS};
 
 $node->stop;
 done_testing();
