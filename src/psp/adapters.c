@@ -9,6 +9,7 @@
 const PlAdapter *const pl_adapters[] = {
 	&pl_sandbox_adapter,
 	&pl_stripe_adapter,
+	&pl_adyen_adapter,
 	NULL
 };
 

@@ -244,10 +244,16 @@ int_value(PlOptionValue *values, int n, const char *name)
 	return atoi(find_value(values, n, name)->value);
 }
 
-/* Rules between options. */
+/* Rules between options, and those that must be given. */
 static void
 check_together(const char *gateway, const PlAdapter *adapter, PlOptionValue *values, int n)
 {
+	for (int i = 0; i < n; i++)
+		if (values[i].option->required && values[i].value == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("gateway \"%s\" needs the option \"%s\"", gateway, values[i].option->name),
+					 errhint("It is %s.", values[i].option->description)));
 	if (int_value(values, n, "retry_base_ms") > int_value(values, n, "retry_max_ms"))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
