@@ -167,6 +167,7 @@ request_shared_memory(void)
 	size = add_size(size, pl_ledger_shmem_size());
 	size = add_size(size, pl_webhook_keys_shmem_size());
 	size = add_size(size, pl_worker_shmem_size());
+	size = add_size(size, pl_gateway_status_shmem_size());
 	if (previous_shmem_request_hook)
 		previous_shmem_request_hook();
 	RequestAddinShmemSpace(size);
@@ -183,6 +184,7 @@ start_shared_memory(void)
 	pl_ledger_shmem_init();
 	pl_webhook_keys_shmem_init();
 	pl_worker_shmem_init();
+	pl_gateway_status_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 

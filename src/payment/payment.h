@@ -50,6 +50,8 @@ typedef enum PlOperation
 	PL_OP_PAYOUT
 } PlOperation;
 
+#define PL_OPERATION_COUNT (PL_OP_PAYOUT + 1)
+
 extern const char *pl_operation_name(PlOperation operation);
 extern PlOperation pl_operation_by_name(const char *name);
 

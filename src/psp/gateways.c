@@ -306,12 +306,12 @@ static void
 read_options(PlGateway *gateway, Jsonb *options)
 {
 	gateway->options = pl_options_read(gateway->name, gateway->adapter, options, &gateway->noptions);
-	gateway->concurrency = pl_option_int(gateway, "concurrency");
 	gateway->max_attempts = pl_option_int(gateway, "max_attempts");
 	gateway->retry_base_ms = pl_option_int(gateway, "retry_base_ms");
 	gateway->retry_max_ms = pl_option_int(gateway, "retry_max_ms");
 	gateway->lease_seconds = pl_option_int(gateway, "lease_seconds");
 	gateway->timeout_ms = pl_option_int(gateway, "timeout_ms");
+	pl_limits_configure(gateway);
 }
 
 /*

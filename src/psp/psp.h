@@ -241,7 +241,6 @@ struct PlGateway
 	PlOptionValue *options;
 
 	/* the shared options every call needs */
-	int			concurrency;	/* 0: payledger.gateway_concurrency */
 	int			max_attempts;
 	int			retry_base_ms;
 	int			retry_max_ms;
@@ -251,7 +250,7 @@ struct PlGateway
 	MemoryContext context;
 	int			in_flight;		/* calls that point here */
 	bool		retired;		/* the row changed: gone with its last call */
-	bool		reached;		/* answered since it was read */
+	struct PlGatewayLimits *limits; /* of limits.c; NULL: its row has a problem */
 	struct PlHttpPool *http;	/* its idle transfers, of http.c */
 };
 
@@ -292,6 +291,9 @@ extern bool pl_secret_at(int i, const char **gateway, const char **name, const c
 extern const char *pl_secrets_problem(void);
 
 /* ---- http.c: many transfers at once, for the gateway worker ---- */
+
+/* bytes that the buffers of all replies may take together, beyond 16 kB each */
+#define PL_HTTP_REPLY_BUDGET (4 * 1024 * 1024)
 
 extern int64 pl_monotonic_ms(void);
 extern void pl_http_init(void);
@@ -366,6 +368,7 @@ typedef struct PlCall
 	bool		in_doubt;		/* see PlHttpReply */
 	bool		queried;
 	bool		unreached;		/* nothing was sent: no answer, not even a no */
+	int			circuit_round;	/* of the circuit breaker, when it was leased */
 	PlOutcome	outcome;
 	int64		ready_at;		/* embedded adapter: pl_monotonic_ms() when the
 								 * outcome is known */
@@ -375,6 +378,43 @@ typedef struct PlCall
 	int			store_failures; /* how often its outcome could not be stored */
 	int64		store_after;	/* pl_monotonic_ms() of the next attempt */
 } PlCall;
+
+/* ---- limits.c: how much a gateway is asked at once and in a second ---- */
+
+typedef struct PlGatewayLimits PlGatewayLimits;
+
+/* What stat_gateway shows; plain data, for shared memory. */
+typedef struct PlGatewayStatus
+{
+	char		gateway[NAMEDATALEN];
+	int			circuit;		/* PlCircuitState */
+	TimestampTz circuit_since;	/* 0: it never changed */
+	TimestampTz next_probe_at;	/* 0: none */
+	TimestampTz throttled_until;	/* 0: the PSP asked for no pause */
+	int64		replies;		/* to calls, or their lack */
+	int64		faults;			/* of them, no answer or status 5xx */
+} PlGatewayStatus;
+
+extern void pl_limits_configure(PlGateway *gateway);
+extern void pl_limits_begin(List *over);
+extern int	pl_limits_of_gateway(PlGateway *gateway, int64 *when);
+extern int	pl_limits_of_endpoint(PlGateway *gateway, PlOperation operation, int left, int64 *when);
+extern void pl_limits_promise(PlGateway *gateway, int n);
+extern void pl_limits_leased(PlCall *call);
+extern void pl_limits_over(PlCall *call);
+extern void pl_limits_answered(PlCall *call, const PlHttpReply *reply);
+extern void pl_limits_status(const PlGateway *gateway, PlGatewayStatus *status);
+
+/* ---- gateway_status.c: what is known of the gateways, in shared memory ---- */
+
+extern Size pl_gateway_status_shmem_size(void);
+extern void pl_gateway_status_shmem_init(void);
+extern void pl_gateway_status_publish(void);
+
+/* ---- due.c: which requests are due ---- */
+
+extern uint64 pl_due_select(void);
+extern TimestampTz pl_due_next(void);
 
 /* ---- queue.c: from row to call ---- */
 

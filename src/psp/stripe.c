@@ -37,6 +37,10 @@ static const PlOption stripe_options[] = {
 	"ask for several captures on one authorization; needed for orders of several sellers"},
 	{"backfill_seconds", PL_OPTION_INT, 0, 86400, NULL, "300",
 	"seconds between readings of Stripe's list of events, for webhooks that got lost; 0: never"},
+	{"rate_per_second", PL_OPTION_NUMBER, 0, 10000, NULL, "100",
+	"requests sent in a second, by default what Stripe allows a live account; 0: no limit"},
+	{"endpoint_rate_per_second", PL_OPTION_NUMBER, 0, 10000, NULL, "25",
+	"requests of one kind of operation sent in a second, by default what Stripe allows an endpoint; 0: no limit"},
 	{NULL}
 };
 

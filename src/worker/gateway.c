@@ -422,16 +422,19 @@ attach(void)
 	return true;
 }
 
-/* When to look next if nothing happens before. */
+/*
+ * When to look next if nothing happens before.  What is due and was left is
+ * locked by a session, unless this turn's share of the limits was used up.
+ */
 static void
-schedule_look(TimestampTz next_due)
+schedule_look(TimestampTz next_due, bool leased_some)
 {
 	long		ms = LOOK_ANYWAY_MS;
 
 	if (next_due != 0)
 	{
 		ms = Min(ms, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_due));
-		ms = Max(ms, GetCurrentTimestamp() >= next_due ? LOCKED_ROWS_MS : 1);
+		ms = Max(ms, GetCurrentTimestamp() >= next_due && !leased_some ? LOCKED_ROWS_MS : 1);
 	}
 	next_look = pl_monotonic_ms() + ms;
 }
@@ -531,10 +534,11 @@ turn(void)
 	}
 	attached = true;
 	failed_turns = 0;
-	schedule_look(next_due);
+	schedule_look(next_due, !dlist_is_empty(&leased));
 	calls_are_stored(calls, held);
 	webhooks_are_applied(changed);
 	start_calls(&leased);
+	pl_gateway_status_publish();
 }
 
 /* ---- waiting ---- */
@@ -587,6 +591,8 @@ wait_for_work(void)
 	if (timeout_ms == 0)
 		return;
 	show_state();
+	if (attached)
+		pl_gateway_status_publish();
 	if (timeout_ms >= 1000)
 		pgstat_report_stat(true);
 	n = WaitEventSetWait(wait_set, timeout_ms, events, lengthof(events), wait_event_gateway());
