@@ -341,7 +341,7 @@ interpret_modification(const PlDocument *document, PlOutcome *outcome)
  * was executed it does not tell.
  */
 static void
-interpret_error(const PlHttpReply *reply, const PlDocument *document, PlOutcome *outcome)
+interpret_error(const PlRequest *request, const PlHttpReply *reply, const PlDocument *document, PlOutcome *outcome)
 {
 	const char *code = pl_document_text(document, "errorCode");
 	char	   *transient = pl_http_header(reply, "transient-error");
@@ -351,6 +351,10 @@ interpret_error(const PlHttpReply *reply, const PlDocument *document, PlOutcome 
 	outcome->class = pl_classify_error(&pl_adyen_adapter, reply, pl_document_text(document, "errorType"), code);
 	if (outcome->class == PL_OUTCOME_REFUSED && transient != NULL && pg_strcasecmp(transient, "true") == 0)
 		outcome->class = PL_OUTCOME_UNKNOWN;
+
+	/* details that are not understood decide nothing: the shopper may act again */
+	if (outcome->class == PL_OUTCOME_REFUSED && request->operation == PL_OP_CONFIRM)
+		outcome->class = PL_OUTCOME_ACTION_REQUIRED;
 }
 
 static void
@@ -367,7 +371,7 @@ adyen_interpret(const PlRequest *request, const PlHttpReply *reply, PlOutcome *o
 		outcome->message = psprintf("reply of status %d is %s", reply->status, problem);
 	}
 	else if (reply->status < 200 || reply->status >= 300)
-		interpret_error(reply, document, outcome);
+		interpret_error(request, reply, document, outcome);
 	else if (request->operation == PL_OP_AUTHORIZE || request->operation == PL_OP_CONFIRM)
 		interpret_payment(request, document, outcome);
 	else

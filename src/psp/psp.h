@@ -244,6 +244,8 @@ struct PlGateway
 	int			max_attempts;
 	int			retry_base_ms;
 	int			retry_max_ms;
+	int			unknown_max_ms;
+	int			unknown_days;
 	int			lease_seconds;
 	int			timeout_ms;
 
@@ -435,6 +437,7 @@ extern void pl_call_set_outcome(PlCall *call, PlOutcomeClass class, const char *
 
 /* ---- finish.c: from outcome to row ---- */
 
+extern TimestampTz pl_key_forgotten_at(const PlCall *call);
 extern List *pl_queue_finish(List *calls);
 extern void pl_queue_park(PlCall *call, const char *code, const char *message);
 
@@ -449,6 +452,8 @@ typedef enum PlAnswered
 } PlAnswered;
 
 extern PlRequest *pl_read_request(int64 payment_id, int64 psp_request_id, char **status);
+extern void pl_apply_reversed(PlWork *work, const PlRequest *request, const PlRequest *question,
+							  const PlOutcome *outcome);
 extern PlAnswered pl_answer_request(PlWork *work, int64 payment_id, int64 psp_request_id,
 									const PlRequest *question, const PlOutcome *outcome);
 

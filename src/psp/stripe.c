@@ -275,7 +275,9 @@ stripe_query(const PlGateway *gateway, const PlRequest *request, PlHttpRequest *
 	switch (request->operation)
 	{
 		case PL_OP_RETRIEVE:
-			return false;
+			if (!pl_stripe_confirms(request))
+				return false;
+			break;
 		case PL_OP_REFUND:
 			ask(http, psprintf("/v1/refunds?payment_intent=%s&limit=%d", payment_reference(request), STRIPE_LISTED));
 			return true;
