@@ -232,11 +232,14 @@ put_outcome(StrBuf *buf, const Failure *failure)
 	jw_end_object(buf);
 }
 
-/* Writes the latest charge of an intent. */
-static void
-put_charge(StrBuf *buf, const char *key, const Intent *intent)
+/* Writes the latest charge of an intent. A released one counts as refunded. */
+void
+render_charge(StrBuf *buf, const char *key, const Intent *intent)
 {
 	bool		failed = !intent->authorized;
+	int64_t		refunded = intent->status == CANCELED && !failed &&
+		intent->amount_received == 0 ? intent->amount :
+		intent->amount_refunded;
 	const Failure *failure = failed ? intent->failure : NULL;
 
 	jw_object(buf, key);
@@ -244,7 +247,7 @@ put_charge(StrBuf *buf, const char *key, const Intent *intent)
 	jw_string(buf, "object", "charge");
 	jw_int(buf, "amount", intent->amount);
 	jw_int(buf, "amount_captured", intent->amount_received);
-	jw_int(buf, "amount_refunded", intent->amount_refunded);
+	jw_int(buf, "amount_refunded", refunded);
 	jw_null(buf, "balance_transaction");
 	put_billing_details(buf);
 	jw_bool(buf, "captured", intent->amount_received > 0);
@@ -264,8 +267,8 @@ put_charge(StrBuf *buf, const char *key, const Intent *intent)
 	put_id(buf, "payment_method", failed ? intent->failed_method :
 		   intent->payment_method);
 	put_charge_card(buf, intent);
-	jw_bool(buf, "refunded", intent->amount_refunded > 0 &&
-			intent->amount_refunded == intent->amount_received);
+	jw_bool(buf, "refunded", refunded > 0 &&
+			refunded >= intent->amount_received);
 	jw_string(buf, "status", failed ? "failed" : "succeeded");
 	jw_string(buf, "transfer_group", intent->echo[ECHO_TRANSFER_GROUP]);
 	jw_end_object(buf);
@@ -339,7 +342,7 @@ render_intent(StrBuf *buf, const char *key, const Intent *intent,
 	jw_string(buf, "description", intent->echo[ECHO_DESCRIPTION]);
 	render_failure(buf, "last_payment_error", intent);
 	if (expand_charge && intent->charge[0] != '\0')
-		put_charge(buf, "latest_charge", intent);
+		render_charge(buf, "latest_charge", intent);
 	else
 		put_id(buf, "latest_charge", intent->charge);
 	jw_bool(buf, "livemode", false);
@@ -381,7 +384,12 @@ render_refund(StrBuf *buf, const char *key, const Refund *refund)
 	jw_int(buf, "created", refund->created);
 	jw_string(buf, "currency", refund->intent->currency);
 	if (failed)
+	{
+		if (refund->failure_transaction[0] != '\0')
+			jw_string(buf, "failure_balance_transaction",
+					  refund->failure_transaction);
 		jw_string(buf, "failure_reason", "expired_or_canceled_card");
+	}
 	put_metadata(buf, &refund->metadata);
 	jw_string(buf, "payment_intent", refund->intent->id);
 	jw_string(buf, "reason", refund->reason);

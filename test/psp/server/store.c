@@ -18,6 +18,7 @@ const char *const intent_status_names[INTENT_STATUSES] = {
 	"requires_payment_method",
 	"requires_confirmation",
 	"requires_action",
+	"processing",
 	"requires_capture",
 	"canceled",
 	"succeeded",

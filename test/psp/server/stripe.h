@@ -17,6 +17,7 @@ typedef enum CardOutcome
 	CARD_OK,
 	CARD_DECLINED,
 	CARD_AUTHENTICATE,
+	CARD_PROCESSES,				/* the bank decides later */
 } CardOutcome;
 
 typedef enum RefundOutcome
@@ -56,6 +57,7 @@ typedef enum IntentStatus
 	REQUIRES_PAYMENT_METHOD,
 	REQUIRES_CONFIRMATION,
 	REQUIRES_ACTION,
+	PROCESSING,
 	REQUIRES_CAPTURE,
 	CANCELED,
 	SUCCEEDED,
@@ -125,6 +127,7 @@ typedef struct Refund
 	time_t		created;
 	const char *reason;
 	const char *status;			/* pending, succeeded, failed */
+	char		failure_transaction[ID_SIZE];	/* the money came back, or empty */
 	Form		metadata;
 } Refund;
 
@@ -170,12 +173,26 @@ extern bool param_charge_amount(Request *req, const char *currency,
 extern bool param_metadata(Request *req, Form *metadata);
 extern bool param_page(Request *req, int64_t *limit);
 
+/* ---- attempts.c ---- */
+
+extern void intent_attempt(Request *req, Intent *intent, bool alone);
+extern const char *intent_complete_action(Intent *intent, bool succeed);
+extern const char *intent_expire(Intent *intent);
+
+/* ---- stripe_events.c: what webhooks tell; req NULL: no request caused it ---- */
+
+extern void event_intent(const Request *req, const char *type,
+						 const Intent *intent);
+extern void event_charge(const Request *req, const char *type,
+						 const Intent *intent, const char *previous);
+extern void event_refund(const Request *req, const char *type,
+						 const Refund *refund, const char *previous);
+
 /* ---- intents.c, capture.c, refunds.c, lists.c: the operations ---- */
 
 extern void intent_create(Request *req);
 extern void intent_confirm(Request *req);
 extern void intent_retrieve(Request *req);
-extern const char *intent_complete_action(Intent *intent, bool succeed);
 extern void intent_reply(Request *req, const Intent *intent);
 extern Intent *intent_required(Request *req);
 extern void intent_capture(Request *req);
@@ -191,6 +208,7 @@ extern void search_intents(Request *req);
 
 extern void render_intent(StrBuf *buf, const char *key, const Intent *intent,
 						  bool expand_charge);
+extern void render_charge(StrBuf *buf, const char *key, const Intent *intent);
 extern void render_refund(StrBuf *buf, const char *key, const Refund *refund);
 extern void render_failure(StrBuf *buf, const char *key,
 						   const Intent *intent);

@@ -119,6 +119,32 @@ sub api
 	return $self->request($method, $self->url($path), \%request);
 }
 
+# Sends a request to Adyen's API: path below /v71, fields, key and headers.
+sub adyen
+{
+	my ($self, $path, $fields, %more) = @_;
+	my %headers = (
+		'x-api-key' => $KEY,
+		'content-type' => 'application/json',
+		%{ $more{headers} || {} });
+
+	$headers{'idempotency-key'} = $more{key} if defined $more{key};
+	return $self->request('POST', $self->url("/v71$path"),
+		{
+			headers => \%headers,
+			content => ref $fields ? $json->encode($fields) : $fields });
+}
+
+# The webhooks after a number, as the PSPs would deliver them; options go to
+# the server: psp, limit, now, adyen_key.
+sub webhooks
+{
+	my ($self, $after, %options) = @_;
+	my $query = $self->form(after => $after // 0, %options);
+
+	return @{ $self->control('GET', "/_test/webhooks?$query")->{json} };
+}
+
 # Sends a control request with a JSON body.
 sub control
 {
