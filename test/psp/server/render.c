@@ -37,8 +37,8 @@ put_id(StrBuf *buf, const char *key, const char *id)
 }
 
 /* Writes metadata. */
-static void
-put_metadata(StrBuf *buf, const Form *metadata)
+void
+render_metadata(StrBuf *buf, const Form *metadata)
 {
 	jw_object(buf, "metadata");
 	for (size_t i = 0; i < metadata->count; i++)
@@ -255,12 +255,12 @@ render_charge(StrBuf *buf, const char *key, const Intent *intent)
 	jw_string(buf, "currency", intent->currency);
 	jw_string(buf, "customer", intent->echo[ECHO_CUSTOMER]);
 	jw_string(buf, "description", intent->echo[ECHO_DESCRIPTION]);
-	jw_bool(buf, "disputed", false);
+	jw_bool(buf, "disputed", intent->disputed);
 	jw_string(buf, "failure_code", failure == NULL ? NULL : failure->code);
 	jw_string(buf, "failure_message",
 			  failure == NULL ? NULL : failure->message);
 	jw_bool(buf, "livemode", false);
-	put_metadata(buf, &intent->metadata);
+	render_metadata(buf, &intent->metadata);
 	put_outcome(buf, failure);
 	jw_bool(buf, "paid", !failed);
 	jw_string(buf, "payment_intent", intent->id);
@@ -346,7 +346,7 @@ render_intent(StrBuf *buf, const char *key, const Intent *intent,
 	else
 		put_id(buf, "latest_charge", intent->charge);
 	jw_bool(buf, "livemode", false);
-	put_metadata(buf, &intent->metadata);
+	render_metadata(buf, &intent->metadata);
 	put_next_action(buf, intent);
 	jw_string(buf, "on_behalf_of", intent->echo[ECHO_ON_BEHALF_OF]);
 	put_id(buf, "payment_method", intent->payment_method);
@@ -390,7 +390,7 @@ render_refund(StrBuf *buf, const char *key, const Refund *refund)
 					  refund->failure_transaction);
 		jw_string(buf, "failure_reason", "expired_or_canceled_card");
 	}
-	put_metadata(buf, &refund->metadata);
+	render_metadata(buf, &refund->metadata);
 	jw_string(buf, "payment_intent", refund->intent->id);
 	jw_string(buf, "reason", refund->reason);
 	jw_null(buf, "receipt_number");

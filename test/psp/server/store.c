@@ -174,6 +174,8 @@ store_generation(void)
 void
 store_reset(void)
 {
+	transfers_forget();
+	disputes_forget();
 	hash_clear(&charges_by_id, free);
 	hash_clear(&refunds_by_id, free_refund);
 	hash_clear(&intents_by_id, free_intent);

@@ -117,3 +117,33 @@ event_refund(const Request *req, const char *type, const Refund *refund,
 	send_event(req, type, put_refund, refund, previous,
 			   payment_of(refund->intent));
 }
+
+/* Writes a transfer. */
+static void
+put_transfer(StrBuf *buf, const char *key, const void *object)
+{
+	render_transfer(buf, key, object);
+}
+
+/* Writes a dispute. */
+static void
+put_dispute(StrBuf *buf, const char *key, const void *object)
+{
+	render_dispute(buf, key, object);
+}
+
+/* A transfer changed. */
+void
+event_transfer(const Request *req, const char *type, const Transfer *transfer,
+			   const char *previous)
+{
+	send_event(req, type, put_transfer, transfer, previous, transfer->group);
+}
+
+/* A dispute changed: its bank did that. */
+void
+event_dispute(const char *type, const Dispute *dispute, const char *previous)
+{
+	send_event(NULL, type, put_dispute, dispute, previous,
+			   payment_of(dispute->intent));
+}
