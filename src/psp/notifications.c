@@ -233,7 +233,6 @@ apply_notification(PlWork *work, Event *event, const PlNotification *news)
 	event->payment_id = payment_of(event, news);
 	if (event->payment_id == 0)
 		return VERDICT_EARLY;
-	pl_history_cause(psprintf("webhook %s", event->event.event_id));
 	switch (news->subject)
 	{
 		case PL_ABOUT_AUTHORIZATION:
@@ -259,6 +258,7 @@ apply_event(Event *event)
 {
 	PlArgs		args = {0};
 	List	   *notifications;
+	const char *source;
 	ListCell   *cell;
 
 	if (event->adapter == NULL || event->adapter->read_event == NULL)
@@ -270,13 +270,17 @@ apply_event(Event *event)
 	pl_execute(&select_body, &args);
 	event->event.body = pl_get_text(0, 1);
 
+	source = psprintf("webhook %s", event->event.event_id);
 	event->verdict = VERDICT_IGNORED;
 	notifications = event->adapter->read_event(&event->event);
 	foreach(cell, notifications)
 	{
-		PlWork	   *work = pl_work_begin("webhook");
-		Verdict		verdict = apply_notification(work, event, lfirst(cell));
+		PlNotification *news = lfirst(cell);
+		PlWork	   *work = pl_work_begin(source);
+		Verdict		verdict;
 
+		news->outcome.source = source;
+		verdict = apply_notification(work, event, news);
 		pl_work_end(work);
 		event->verdict = Max(event->verdict, verdict);
 	}
