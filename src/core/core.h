@@ -133,6 +133,7 @@ extern void pl_return_rows(FunctionCallInfo fcinfo);
 extern void pl_json_text(StringInfo out, const char *key, const char *value);
 extern void pl_json_id(StringInfo out, const char *key, int64 id);
 extern void pl_json_amount(StringInfo out, const char *key, int64 amount);
+extern void pl_json_raw(StringInfo out, const char *key, const char *json);
 
 /* ---- machine.c, history.c: state machines ---- */
 

@@ -15,6 +15,7 @@
 #include "common/jsonapi.h"
 #include "mb/pg_wchar.h"
 #include "psp/psp.h"
+#include "utils/json.h"
 
 #define MAX_DEPTH 32
 #define MAX_MEMBERS 20000
@@ -399,6 +400,26 @@ pl_document_raw(const PlDocument *document, const char *path)
 	const Member *member = find_member(document, path);
 
 	return member && member->start ? pnstrdup(member->start, member->length) : NULL;
+}
+
+/*
+ * The value at a path as JSON text, palloc'd; NULL if there is none, or null.
+ */
+char *
+pl_document_json(const PlDocument *document, const char *path)
+{
+	const Member *member = find_member(document, path);
+	StringInfoData json;
+
+	if (member == NULL || member->type == JSON_TOKEN_NULL)
+		return NULL;
+	if (member->start != NULL)
+		return pnstrdup(member->start, member->length);
+	if (member->type != JSON_TOKEN_STRING)
+		return pstrdup(member->text);
+	initStringInfo(&json);
+	escape_json(&json, member->text);
+	return json.data;
 }
 
 /*
