@@ -51,7 +51,7 @@ static const IssuerRange issuers[] = {
 	{2221, 2720, 16, 16},		/* Mastercard */
 	{3000, 3059, 14, 16},		/* Diners Club */
 	{3400, 3499, 15, 15},		/* American Express */
-	{3528, 3589, 16, 19},		/* JCB */
+	{3528, 3589, 16, 16},		/* JCB; 17 to 19 digits were never issued, and our ids have 18 */
 	{3600, 3699, 14, 16},		/* Diners Club */
 	{3700, 3799, 15, 15},		/* American Express */
 	{3800, 3999, 14, 16},		/* Diners Club */
@@ -83,14 +83,15 @@ is_card_number(const char *digits, int n)
 }
 
 /*
- * Does value hold a card number?  A run of digits, groups of which may be
- * parted by single spaces or hyphens, that an issuer could have given.  A run
- * that continues a word or a longer number is something else.
+ * The next card number in text: where it begins, and in *end where it ends;
+ * NULL if there is none.  A run of digits, groups of which may be parted by
+ * single spaces or hyphens, that an issuer could have given.  A run that
+ * continues a word or a longer number is something else.
  */
-static bool
-holds_card_number(const char *value)
+static const char *
+next_card_number(const char *text, const char **end)
 {
-	const char *p = value;
+	const char *p = text;
 
 	while (*p)
 	{
@@ -115,12 +116,30 @@ holds_card_number(const char *value)
 			p++;
 		}
 		if (n >= PAN_MIN_DIGITS && n <= PAN_MAX_DIGITS &&
-			(start == value || !isalpha((unsigned char) start[-1])) &&
+			(start == text || !isalpha((unsigned char) start[-1])) &&
 			!isalpha((unsigned char) *p) &&
 			is_card_number(digits, n))
-			return true;
+		{
+			*end = p;
+			return start;
+		}
 	}
-	return false;
+	return NULL;
+}
+
+/*
+ * Hide what looks like a card number in text, in place.
+ */
+void
+pl_mask_card_data(char *text)
+{
+	const char *end = text;
+	const char *start;
+
+	while ((start = next_card_number(end, &end)) != NULL)
+		for (char *p = text + (start - text); p < end; p++)
+			if (isdigit((unsigned char) *p))
+				*p = '*';
 }
 
 /*
@@ -130,7 +149,9 @@ holds_card_number(const char *value)
 void
 pl_refuse_card_data(const char *what, const char *value)
 {
-	if (value != NULL && holds_card_number(value))
+	const char *end;
+
+	if (value != NULL && next_card_number(value, &end) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_PL_CARD_DATA),
 				 errmsg("%s holds what looks like a card number", what),
