@@ -102,7 +102,7 @@ decide_unknown(Decision *decision, TimestampTz now)
 {
 	const PlCall *call = decision->call;
 	TimestampTz window_end = TimestampTzPlusMilliseconds(call->request.first_sent_at,
-														 (int64) call->gateway->adapter->key_window * 1000);
+														 (int64) call->gateway->key_window * 1000);
 
 	decision->told.class = PL_OUTCOME_UNKNOWN;
 	decision->status = "UNKNOWN";

@@ -312,6 +312,9 @@ read_options(PlGateway *gateway, Jsonb *options)
 	gateway->retry_max_ms = pl_option_int(gateway, "retry_max_ms");
 	gateway->lease_seconds = pl_option_int(gateway, "lease_seconds");
 	gateway->timeout_ms = pl_option_int(gateway, "timeout_ms");
+	gateway->key_window = pl_option_int(gateway, "key_window_seconds");
+	if (gateway->key_window == 0)
+		gateway->key_window = gateway->adapter->key_window;
 }
 
 /*
