@@ -78,11 +78,12 @@ sub _serve
 	local $SIG{PIPE} = 'IGNORE';
 	while (1)
 	{
-		until ($text =~ /\A(.*?\r\n\r\n)/s && length($text) >= length($1) + _body_length($1))
+		my $head;
+
+		until (defined($head = _head($text)) && length($text) >= length($head) + _body_length($head))
 		{
 			sysread($socket, $text, 65536, length $text) or return;
 		}
-		my $head = $1;
 		my ($path) = $head =~ /\A\S+ (\S+)/;
 		my ($key) = $head =~ /^Idempotency-Key: (\S+)/mi;
 		my $request = {
@@ -96,6 +97,14 @@ sub _serve
 		$answer->($socket, $request) or return;
 	}
 	return;
+}
+
+# The header lines that a text begins with, if they are all there.
+sub _head
+{
+	my ($text) = @_;
+
+	return $text =~ /\A(.*?\r\n\r\n)/s ? $1 : undef;
 }
 
 sub _body_length

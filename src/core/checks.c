@@ -7,6 +7,7 @@
 
 #include "core/core.h"
 #include "mb/pg_wchar.h"
+#include "utils/backend_status.h"
 #include "utils/builtins.h"
 
 /* ISO/IEC 7812: a primary account number has 13 to 19 digits */
@@ -87,8 +88,8 @@ is_card_number(const char *digits, int n)
  * parted by single spaces or hyphens, that an issuer could have given.  A run
  * that continues a word or a longer number is something else.
  */
-static bool
-holds_card_number(const char *value)
+bool
+pl_holds_card_number(const char *value)
 {
 	const char *p = value;
 
@@ -124,17 +125,30 @@ holds_card_number(const char *value)
 }
 
 /*
+ * The statement that is refused has the card data in its text.  It must not go
+ * to the log with the error (errhidestmt), nor stay in pg_stat_activity.
+ */
+static int
+conceal_statement(void)
+{
+	pgstat_report_activity(STATE_RUNNING, "(a statement with card data)");
+	errhidecontext(true);
+	return errhidestmt(true);
+}
+
+/*
  * Raise PL011 if value holds what looks like a card number.  what names the
  * argument; the value itself is never shown.
  */
 void
 pl_refuse_card_data(const char *what, const char *value)
 {
-	if (value != NULL && holds_card_number(value))
+	if (value != NULL && pl_holds_card_number(value))
 		ereport(ERROR,
 				(errcode(ERRCODE_PL_CARD_DATA),
 				 errmsg("%s holds what looks like a card number", what),
-				 errhint("Pass the token that the payment service provider gave for the card.")));
+				 errhint("Pass the token that the payment service provider gave for the card."),
+				 conceal_statement()));
 }
 
 /*
@@ -180,7 +194,8 @@ refuse_card_keys(const char *what, Jsonb *metadata)
 				ereport(ERROR,
 						(errcode(ERRCODE_PL_CARD_DATA),
 						 errmsg("%s has a member \"%s\"", what, card_keys[i]),
-						 errhint("Card data never belongs here; pass the PSP's token as payment method.")));
+						 errhint("Card data never belongs here; pass the PSP's token as payment method."),
+						 conceal_statement()));
 }
 
 /*

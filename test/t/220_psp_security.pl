@@ -6,6 +6,7 @@
 use strict;
 use warnings FATAL => 'all';
 
+use IO::Compress::Gzip qw(gzip);
 use JSON::PP;
 use PayledgerImpostor;
 use PayledgerPsp;
@@ -262,22 +263,100 @@ subtest 'a connection that is kept' => sub {
 
 # ---- what a server may answer ----
 
+# What the impostor says to the payment method pm_NAME: bytes, or a sub that
+# writes to the socket.  A question about a payment is answered likewise.
 my %script;
+
+{
+	my $inner = "http://127.0.0.1:$port/inner";
+	my $n = 0;
+
+	for my $status (300 .. 303, 305, 307, 308)
+	{
+		$script{"redirect_$status"} = PayledgerImpostor::reply($status, '{}', "Location: $inner");
+	}
+	$script{ 'redirect_to_' . $n++ } = PayledgerImpostor::reply(302, '{}', "Location: $_")
+	  for "https://psp.localhost:$port/", "https://127.0.0.1:$port/", "//127.0.0.1:$port/", "http://[::1]:$port/",
+	  "http://2130706433:$port/", 'file:///etc/passwd', "gopher://127.0.0.1:$port/_x", 'http://169.254.169.254/latest/meta-data/';
+	$script{redirect_proxy} = PayledgerImpostor::reply(407, '{}', 'Proxy-Authenticate: Basic', "Location: $inner");
+	$script{redirect_login} = PayledgerImpostor::reply(200, '{}', "Refresh: 0; url=$inner", "Location: $inner",
+		qq(Alt-Svc: h2="127.0.0.1:$port"; ma=3600), 'Strict-Transport-Security: max-age=9');
+}
+
+# Writes pieces until n bytes are written, undef for ever, or nobody listens.
+sub pour
+{
+	my ($socket, $n, $piece) = @_;
+
+	for (my $written = 0; !defined $n || $written < $n; $written += length $piece)
+	{
+		syswrite($socket, $piece) or last;
+	}
+	return 0;
+}
+
+{
+	my $megabyte = 1024 * 1024;
+	my $head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+	my $zeros = 'x' x (200 * $megabyte);
+	my $bomb = '';
+
+	gzip(\$zeros, \$bomb) or BAIL_OUT('no bomb');
+	undef $zeros;
+	$script{body_hundred_mb} = sub {
+		syswrite($_[0], "${head}Content-Length: 104857600\r\n\r\n{\"id\": \"");
+		return pour($_[0], 100 * $megabyte, 'x' x 65536);
+	};
+	$script{body_endless} = sub {
+		syswrite($_[0], "${head}Transfer-Encoding: chunked\r\n\r\n");
+		return pour($_[0], undef, "1000\r\n" . 'x' x 4096 . "\r\n");
+	};
+	$script{body_trickle} = sub {
+		syswrite($_[0], "${head}\r\n{\"id\": \"");
+		while (syswrite($_[0], 'x')) { select(undef, undef, undef, 0.05) }
+		return 0;
+	};
+	$script{body_header_flood} = sub {
+		syswrite($_[0], $head);
+		return pour($_[0], undef, join '', map { "X-$_: " . 'x' x 100 . "\r\n" } 1 .. 500);
+	};
+	$script{body_long_header} = sub {
+		syswrite($_[0], "${head}X-Long: ");
+		return pour($_[0], undef, 'x' x 65536);
+	};
+	$script{body_interim_flood} = sub { return pour($_[0], undef, "HTTP/1.1 100 Continue\r\n\r\n" x 1000) };
+	$script{body_gzip} = "${head}Content-Encoding: gzip\r\nContent-Length: " . length($bomb) . "\r\n\r\n$bomb";
+	$script{body_transfer_gzip} = sub {
+		syswrite($_[0], "${head}Transfer-Encoding: gzip, chunked\r\n\r\n" . sprintf("%x\r\n", length $bomb) . "$bomb\r\n0\r\n\r\n");
+		return 0;
+	};
+	$script{body_huge_chunk} = sub {
+		syswrite($_[0], "${head}Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFFFFF\r\n");
+		return pour($_[0], $megabyte, 'x' x 65536);
+	};
+	$script{body_negative_length} = sub {
+		syswrite($_[0], "${head}Content-Length: -1\r\n\r\n");
+		return pour($_[0], $megabyte, 'x' x 65536);
+	};
+	# JSON that is small and costs much: a long name repeated in the path of every member, depth, members
+	$script{body_json_paths} = PayledgerImpostor::reply(200, '{"' . 'x' x 800_000 . '": {' . join(',', ('"a":1') x 9_000) . '}}');
+	$script{body_json_deep} = PayledgerImpostor::reply(200, '[' x 500_000 . ']' x 500_000);
+	$script{body_json_members} = PayledgerImpostor::reply(200, '[' . join(',', (1) x 500_000) . ']');
+	$script{body_json_escapes} = PayledgerImpostor::reply(200, '{"id": "' . '\u0041' x 170_000 . '"}');
+	$script{body_json_number} = PayledgerImpostor::reply(200, '{"id": ' . '9' x 1_000_000 . '}');
+}
+
 my $impostor = PayledgerImpostor->new(
 	sub {
 		my ($socket, $request) = @_;
+		my ($id) = "$request->{path} $request->{body}" =~ s/%../ /gr =~ /(\d{15,})/;
 		my ($name) = $request->{body} =~ /payment_method=pm_(\w+)/;
 
-		if (!defined $name)
-		{
-			# a question: no news
-			syswrite($socket, PayledgerImpostor::reply(500, '{"error": {"type": "api_error"}}'));
-			return 1;
-		}
-		my $said = $script{$name};
-		if (ref $said) { $said->($socket, $request) }
-		else { syswrite($socket, $said) }
-		return 0;
+		if (defined $name) { symlink $name, "$dir/script-$id" }
+		else { $name = readlink "$dir/script-$id" }
+		return $script{$name}->($socket) if ref $script{$name};
+		syswrite($socket, $script{$name});
+		return 1;
 	});
 
 # Waits until the payments of the scripts were tried n times; returns what is
@@ -291,20 +370,65 @@ sub ask
 	return \%id;
 }
 
-BEGIN
-{
-	my $inner = 'http://127.0.0.1:PORT/inner';
-	my $n = 0;
+subtest 'redirects' => sub {
+	my @names = sort grep { /^redirect_/ } keys %script;
 
-	for my $status (300 .. 303, 305, 307, 308)
+	add('impostor', $impostor->url);
+	my $id = ask('impostor', 3, @names);
+	for my $name (@names)
 	{
-		$script{"redirect_$status"} = PayledgerImpostor::reply($status, '{}', "Location: $inner");
+		my ($status) = $script{$name} =~ m{^HTTP/1.1 (\d+)};
+
+		is(fault_of($id->{$name}), 'PENDING_AUTH|' . ($status == 200 ? 'unexpected_reply' : "http_$status"), "$name: a failed attempt");
 	}
-	$script{ 'redirect_to_' . $n++ } = PayledgerImpostor::reply(302, '{}', "Location: $_")
-	  for 'https://psp.localhost:PORT/', 'https://127.0.0.1:PORT/', '//127.0.0.1:PORT/', 'http://[::1]:PORT/',
-	  'http://2130706433:PORT/', 'file:///etc/passwd', 'gopher://127.0.0.1:PORT/_x', 'http://169.254.169.254/latest/meta-data/';
-	$script{redirect_proxy} = PayledgerImpostor::reply(407, '{}', 'Proxy-Authenticate: Basic', "Location: $inner");
-	$script{redirect_login} = PayledgerImpostor::reply(200, '{}', "Refresh: 0; url=$inner", "Location: $inner",
-		'Alt-Svc: h2="127.0.0.1:PORT"; ma=3600', 'Strict-Transport-Security: max-age=9');
-	$script{redirect_upgrade} = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\nLocation: $inner\r\n\r\n{}";
+	is($canary->visits, 0, 'none was followed');
+	is(join(' ', grep { $_->{path} !~ m{^/v1/payment_intents} } $impostor->requests), '', 'nor led to another path');
+	lead_to_psp('impostor');
+};
+
+# ---- bodies ----
+
+# Peak memory of the gateway worker since the last call, kB above what it has now.
+sub memory
+{
+	my ($what) = @_;
+	my $pid = worker_pid($node, 'gateway');
+	my ($value) = slurp_file("/proc/$pid/status") =~ /^$what:\s+(\d+) kB/m;
+
+	return $value;
 }
+
+sub forget_peak
+{
+	my $pid = worker_pid($node, 'gateway');
+
+	open(my $file, '>', "/proc/$pid/clear_refs") or die "could not forget the peak: $!\n";
+	print $file "5\n";
+	close $file or die "could not forget the peak: $!\n";
+	return;
+}
+
+subtest 'bodies without end and bombs' => sub {
+	my %fault = (
+		hundred_mb => 'reply_too_large', endless => 'reply_too_large', header_flood => 'reply_too_large',
+		interim_flood => 'reply_too_large', long_header => undef, trickle => 'timeout', gzip => 'garbage_reply',
+		transfer_gzip => undef, huge_chunk => undef, negative_length => undef, json_paths => 'unexpected_reply',
+		json_deep => 'garbage_reply', json_members => 'garbage_reply', json_escapes => 'unexpected_reply', json_number => 'unexpected_reply');
+	my $pid = worker_pid($node, 'gateway');
+
+	sql($node, "SELECT payledger.alter_gateway('impostor', '{\"base_url\": \"${\$impostor->url}\"}')");
+	forget_peak();
+	my $before = memory('VmRSS');
+	my $id = ask('impostor', 2, map { "body_$_" } sort keys %fault);
+
+	for my $name (sort keys %fault)
+	{
+		like(fault_of($id->{"body_$name"}), qr/^PENDING_AUTH\|${\($fault{$name} \/\/ '\w+')}$/, "$name: failed");
+	}
+	my $grown = memory('VmHWM') - $before;
+	note("the worker has grown by $grown kB at most");
+	cmp_ok($grown, '<', 16 * 1024, 'the worker grew by less than 16 MB');
+	is(worker_pid($node, 'gateway'), $pid, 'and lives');
+	is(scalar(grep { $_->{head} =~ /^(Accept-Encoding|TE):/mi } $impostor->requests), 0, 'nobody was asked for compressed bodies');
+	lead_to_psp('impostor');
+};
