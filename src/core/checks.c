@@ -13,6 +13,7 @@
 /* ISO/IEC 7812: a primary account number has 13 to 19 digits */
 #define PAN_MIN_DIGITS 13
 #define PAN_MAX_DIGITS 19
+#define PAN_SHOWN_DIGITS 4
 
 #define MAX_METADATA_BYTES 16384
 
@@ -74,6 +75,9 @@ is_card_number(const char *digits, int n)
 {
 	int			prefix = 0;
 
+	/* what our own ids have, and nobody's cards in practice */
+	if (n == 18)
+		return false;
 	for (int i = 0; i < 4; i++)
 		prefix = prefix * 10 + (digits[i] - '0');
 	for (int i = 0; i < (int) lengthof(issuers); i++)
@@ -83,50 +87,119 @@ is_card_number(const char *digits, int n)
 	return false;
 }
 
-/*
- * Does value hold a card number?  A run of digits, groups of which may be
- * parted by single spaces or hyphens, that an issuer could have given.  A run
- * that continues a word or a longer number is something else.
- */
-bool
-pl_holds_card_number(const char *value)
+/* Does q go on with a run of digits, parted by single spaces or hyphens? */
+static bool
+in_run(const char *q)
 {
-	const char *p = value;
-
-	while (*p)
-	{
-		char		digits[PAN_MAX_DIGITS];
-		int			n = 0;
-		const char *start = p;
-
-		if (!isdigit((unsigned char) *p))
-		{
-			p++;
-			continue;
-		}
-		while (isdigit((unsigned char) *p) ||
-			   ((*p == ' ' || *p == '-') && isdigit((unsigned char) p[1])))
-		{
-			if (isdigit((unsigned char) *p))
-			{
-				if (n < PAN_MAX_DIGITS)
-					digits[n] = *p;
-				n++;
-			}
-			p++;
-		}
-		if (n >= PAN_MIN_DIGITS && n <= PAN_MAX_DIGITS &&
-			(start == value || !isalpha((unsigned char) start[-1])) &&
-			!isalpha((unsigned char) *p) &&
-			is_card_number(digits, n))
-			return true;
-	}
-	return false;
+	return isdigit((unsigned char) *q) ||
+		((*q == ' ' || *q == '-') && isdigit((unsigned char) q[1]));
 }
 
 /*
- * The statement that is refused has the card data in its text.  It must not go
- * to the log with the error (errhidestmt), nor stay in pg_stat_activity.
+ * Does a card number begin at begin, a group of digits in a run?  Its number
+ * of digits, with *end behind it; 0 if not.
+ */
+static int
+card_number_at(const char *begin, const char **end)
+{
+	char		digits[PAN_MAX_DIGITS];
+	int			n = 0;
+
+	for (const char *q = begin; in_run(q); q++)
+	{
+		if (!isdigit((unsigned char) *q))
+			continue;
+		if (n == PAN_MAX_DIGITS)
+			break;
+		digits[n++] = *q;
+		if (n >= PAN_MIN_DIGITS && !isdigit((unsigned char) q[1]) && is_card_number(digits, n))
+		{
+			*end = q + 1;
+			return n;
+		}
+	}
+	return 0;
+}
+
+/*
+ * Find the next card number from *p on: digits, groups of which may be parted
+ * by single spaces or hyphens, that an issuer could have given.  Other numbers
+ * may stand before and behind it; a run that begins or ends within a word, an
+ * IBAN say, is something else.  Returns its number of digits, with *begin at
+ * it and *p behind it; 0: there is none.
+ */
+static int
+next_card_number(const char *text, const char **p, const char **begin)
+{
+	const char *q = *p;
+
+	while (*q)
+	{
+		const char *run = q;
+
+		if (!isdigit((unsigned char) *q))
+		{
+			q++;
+			continue;
+		}
+		while (in_run(q))
+			q++;
+		if ((run > text && isalpha((unsigned char) run[-1])) || isalpha((unsigned char) *q))
+			continue;
+		for (const char *group = run; group < q; group++)
+		{
+			int			n = 0;
+
+			if (isdigit((unsigned char) *group) && (group == run || !isdigit((unsigned char) group[-1])))
+				n = card_number_at(group, p);
+			if (n > 0)
+			{
+				*begin = group;
+				return n;
+			}
+		}
+	}
+	return 0;
+}
+
+/*
+ * Does text hold a card number?
+ */
+bool
+pl_holds_card_number(const char *text)
+{
+	const char *begin;
+	const char *p = text;
+
+	return next_card_number(text, &p, &begin) > 0;
+}
+
+/*
+ * Hide all but the last four digits of every card number in text.
+ */
+void
+pl_mask_card_numbers(char *text)
+{
+	const char *begin;
+	const char *p = text;
+	int			n;
+
+	while ((n = next_card_number(text, &p, &begin)) > 0)
+	{
+		int			hidden = 0;
+
+		for (char *q = text + (begin - text); hidden < n - PAN_SHOWN_DIGITS; q++)
+			if (isdigit((unsigned char) *q))
+			{
+				*q = '*';
+				hidden++;
+			}
+	}
+}
+
+/*
+ * The statement that is refused has the card data in its text, which must not
+ * stay in pg_stat_activity; nor go to the log, if nothing masks that.
  */
 static int
 conceal_statement(void)
@@ -181,7 +254,8 @@ static void
 refuse_card_keys(const char *what, Jsonb *metadata)
 {
 	static const char *const card_keys[] = {
-		"pan", "card_number", "cardnumber", "cvv", "cvv2", "cvc", "cvc2", "card_verification_value"
+		"pan", "card_number", "cardnumber", "cvv", "cvv2", "cvc", "cvc2", "card_verification_value",
+		"security_code", "securitycode", "track_data", "track1", "track2", "pin_block"
 	};
 	JsonbIterator *iterator = JsonbIteratorInit(&metadata->root);
 	JsonbIteratorToken token;

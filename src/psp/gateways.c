@@ -72,6 +72,7 @@ check_name(const char *name)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("gateway name must be 1 to %d letters, digits, hyphens and underscores, the first a letter or digit",
 						MAX_NAME_LENGTH)));
+	pl_refuse_card_data("gateway name", name);
 }
 
 static const PlAdapter *

@@ -86,6 +86,9 @@ sub lead_to_psp
 	my (@gateways) = @_;
 
 	sql($node, "SELECT payledger.alter_gateway('$_', '{\"base_url\": \"${\$psp->url('')}\"}')") for @gateways;
+	# long pauses have grown between the attempts at some
+	sql($node, "UPDATE payledger.psp_requests SET next_attempt_at = now() WHERE status IN ('READY', 'UNKNOWN')");
+	$node->reload;
 	settle($node);
 	return;
 }
@@ -431,4 +434,103 @@ subtest 'bodies without end and bombs' => sub {
 	is(worker_pid($node, 'gateway'), $pid, 'and lives');
 	is(scalar(grep { $_->{head} =~ /^(Accept-Encoding|TE):/mi } $impostor->requests), 0, 'nobody was asked for compressed bodies');
 	lead_to_psp('impostor');
+};
+
+# ---- texts of callers ----
+
+my $pan = '4242424242424242';
+my $spaced = '4000 0566 5566 5556';
+my $amex = '378282246310005';
+my @cards = ($pan, $spaced, $amex, '5555-5555-5555-4444');
+
+# Every text that a caller can hand over, where ? stands; what it is about exists.
+my $target = create_authorized($node, 'pm_card_visa', [ 1000, 1000 ], capture_method => 'manual');
+my $paid = create_authorized($node, 'pm_card_visa', [ 1000, 1000 ]);
+my $intent = create_intent($node, [500]);
+settle($node);
+my $order = sql($node, "SELECT min(payment_order_id) FROM payledger.payment_orders WHERE payment_id = $target");
+my $captured = sql($node, "SELECT min(payment_order_id) FROM payledger.payment_orders WHERE payment_id = $paid");
+my $entry = sql($node, q{SELECT journal_entry_id FROM payledger.post_entry('ADJUSTMENT',
+	'[{"account": "PLATFORM_COMMISSION_REVENUE.GLOBAL.EUR", "amount": 5}, {"account": "MERCHANT_PAYABLE.SELLER-111.EUR", "amount": -5}]')});
+my $lines = '[{"seller_id": "SELLER-111", "amount": 500}]';
+my $postings = '[{"account": "PLATFORM_COMMISSION_REVENUE.GLOBAL.EUR", "amount": 1}, {"account": "MERCHANT_PAYABLE.SELLER-111.EUR", "amount": -1}]';
+my %text = (
+	'order id' => "create_payment_intent('?', 'B', 'EUR', '$lines')",
+	'buyer id' => "create_payment_intent('O', '?', 'EUR', '$lines')",
+	'seller of a line' => q{create_payment_intent('O', 'B', 'EUR', '[{"seller_id": "?", "amount": 1}]')},
+	'gateway' => "create_payment_intent('O', 'B', 'EUR', '$lines', gateway => '?')",
+	'idempotency key' => "create_payment_intent('O', 'B', 'EUR', '$lines', idempotency_key => '?')",
+	'metadata' => qq{create_payment_intent('O', 'B', 'EUR', '$lines', metadata => '{"note": "?"}')},
+	'name in metadata' => qq{create_payment_intent('O', 'B', 'EUR', '$lines', metadata => '{"?": 1}')},
+	'payment method' => "request_authorization($intent, '?')",
+	'key of a capture' => "capture($order, 1, '?')",
+	'key of a payment\'s capture' => "capture_payment($target, 1, '?')",
+	'reason of a refund' => "refund($captured, 1, '?')",
+	'key of a refund' => "refund($captured, 1, 'r', '?')",
+	'reason of a payment\'s refund' => "refund_payment($paid, 1, '?')",
+	'seller' => "register_seller('?', 'EUR')",
+	'payout beneficiary' => "set_payout_terms('SELLER-111', 'EUR', beneficiary => '?')",
+	'key of a payout' => "request_payout('SELLER-111', 'EUR', 1, '?')",
+	'reference of an entry' => "post_entry('ADJUSTMENT', '$postings', '?')",
+	'metadata of an entry' => qq{post_entry('ADJUSTMENT', '$postings', metadata => '{"a": {"b": ["?"]}}')},
+	'reference in a batch' => qq{post_entries('[{"entry_type": "ADJUSTMENT", "postings": $postings, "reference": "?"}]')},
+	'entry type' => "post_entry('?', '$postings')",
+	'account of a posting' => q{post_entry('ADJUSTMENT', '[{"account": "?", "amount": 1}, {"account": "PLATFORM_COMMISSION_REVENUE.GLOBAL.EUR", "amount": -1}]')},
+	'reason of a reversal' => "reverse_entry($entry, '?')",
+	'entity of an account' => "open_account('MERCHANT_PAYABLE', '?', 'EUR')",
+	'metadata of an account' => q{set_account_metadata('PLATFORM_COMMISSION_REVENUE.GLOBAL.EUR', '{"x": "?"}')},
+	'PSP reference of a dispute' => "open_dispute($captured, 1, '?')",
+	'reason of a dispute' => "open_dispute($captured, 1, 'dp_1', '?')",
+	'settlement report' => q{import_settlement('stripe', '?', '[]')},
+	'gateway name' => "add_gateway('?', 'sandbox')",
+	'gateway option' => q{add_gateway('x', 'stripe', '{"stripe_account": "?"}')},
+	'operator\'s note' => "resolve_request(1, 'REFUSED', '?')",
+	'operator\'s reference' => "resolve_request(1, 'SUCCEEDED', 'seen', '?')");
+
+# Statements that payledger does not refuse so; value is as it stands in SQL.
+sub not_refused
+{
+	my ($pattern, $value, $which) = @_;
+	my @wrong;
+
+	for my $name (sort grep { !$which || $which->($text{$_}) } keys %text)
+	{
+		my $call = $text{$name} =~ s/\?/$value/r;
+		my ($rc, $out, $err) = $node->psql('payledger', "SELECT payledger.$call", extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+
+		push @wrong, "$name: " . (split /\n/, $err || "accepted: $out")[0] unless $err =~ /ERROR:  $pattern: /;
+	}
+	return join "\n", @wrong;
+}
+
+subtest 'card data' => sub {
+	# what has to have a form of its own is refused for that
+	my $formed = sub { $_[0] =~ /post_entry\('\?'|"account": "\?"|open_account|add_gateway\('\?'/ };
+
+	is(not_refused('PL011', $_, sub { !$formed->(@_) }), '', "$_: refused as a text") for @cards;
+	is(not_refused('(PL011|22023)', $_, $formed), '', "$_: refused as a name") for @cards;
+	sql_fails($node, qq{SELECT payledger.create_payment_intent('O', 'B', 'EUR', '$lines', metadata => '{"card": {"$_": "123"}}')},
+		'PL011', 'has a member', "$_ in metadata")
+	  for qw(cvv CVC cvv2 card_number security_code track_data);
+	# not every number is a card
+	for my $number ('4242424242424241', '251471825958076416', '352847182595807641', 'DE12 5001 0517 0648 4898 90', '2026-11-25 1234567890')
+	{
+		like(sql($node, "SELECT payledger.create_payment_intent('$number', 'B', 'EUR', '$lines')"), qr/CREATED/, "$number is none");
+	}
+	sql_fails($node, "SELECT payledger.create_payment_intent('$_', 'B', 'EUR', '$lines')", 'PL011', 'card number', "it is seen in $_")
+	  for "2026-11-25 $pan", "12 $spaced 7", "no. $amex.";
+};
+
+subtest 'line ends' => sub {
+	my $in_json = sub { $_[0] =~ /"\?"/ };
+	my $in_text = sub { $_[0] !~ /"\?"/ };
+	# where JSON goes into no header and no reference it may hold them
+	my $checked = sub { $in_json->(@_) && $_[0] !~ /metadata/ };
+
+	is(not_refused('22023', "a\r\nX-Evil: b", $in_text), '', 'CR and LF');
+	is(not_refused('22023', "a\nb", $in_text), '', 'LF');
+	is(not_refused('22023', 'a\r\nX-Evil: b', $checked), '', 'CR and LF in JSON');
+	is(not_refused('22P05', 'a\u0000b', $in_json), '', 'NUL in JSON');
+	# no text of PostgreSQL holds it
+	is(not_refused('(54000|22021)', "a' || chr(0) || '", $in_text), '', 'NUL');
 };
