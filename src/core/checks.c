@@ -53,7 +53,7 @@ static const IssuerRange issuers[] = {
 	{2221, 2720, 16, 16},		/* Mastercard */
 	{3000, 3059, 14, 16},		/* Diners Club */
 	{3400, 3499, 15, 15},		/* American Express */
-	{3528, 3589, 16, 19},		/* JCB */
+	{3528, 3589, 16, 16},		/* JCB; 17 to 19 digits were never issued, and our ids have 18 */
 	{3600, 3699, 14, 16},		/* Diners Club */
 	{3700, 3799, 15, 15},		/* American Express */
 	{3800, 3999, 14, 16},		/* Diners Club */
@@ -178,7 +178,7 @@ pl_holds_card_number(const char *text)
  * Hide all but the last four digits of every card number in text.
  */
 void
-pl_mask_card_numbers(char *text)
+pl_mask_card_data(char *text)
 {
 	const char *begin;
 	const char *p = text;

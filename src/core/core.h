@@ -69,9 +69,8 @@ extern char *pl_format_amount(int64 amount, const PlCurrency *currency);
 
 /* ---- checks.c: arguments ---- */
 
-extern bool pl_holds_card_number(const char *value);
 extern bool pl_holds_card_number(const char *text);
-extern void pl_mask_card_numbers(char *text);
+extern void pl_mask_card_data(char *text);
 extern void pl_refuse_card_data(const char *what, const char *value);
 extern void pl_check_text(const char *what, const char *value, int max_length);
 extern void pl_check_metadata(const char *what, Jsonb *metadata);

@@ -20,7 +20,7 @@ mask(ErrorData *edata, char **text)
 	if (*text == NULL || !pl_holds_card_number(*text))
 		return;
 	*text = MemoryContextStrdup(edata->assoc_context, *text);
-	pl_mask_card_numbers(*text);
+	pl_mask_card_data(*text);
 }
 
 /* In ErrorContext, while an error is being reported: must not raise one. */

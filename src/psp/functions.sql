@@ -28,6 +28,15 @@ CREATE FUNCTION gateway_options()
 COMMENT ON FUNCTION gateway_options() IS
 'The options that add_gateway accepts for each adapter, with type, bounds, default, and a description that names the unit. Example: SELECT option, default_value, description FROM payledger.gateway_options() WHERE adapter = ''stripe'';';
 
+CREATE FUNCTION gateway_statistics()
+	RETURNS TABLE (gateway text, circuit text, circuit_since timestamptz, next_probe_at timestamptz,
+				   throttled_until timestamptz, replies bigint, faults bigint)
+	AS 'MODULE_PATHNAME', 'pl_sql_gateway_statistics'
+	LANGUAGE C VOLATILE PARALLEL SAFE ROWS 5;
+REVOKE ALL ON FUNCTION gateway_statistics() FROM PUBLIC;
+COMMENT ON FUNCTION gateway_statistics() IS
+'What the gateway worker of this database knows of each gateway: the state of its circuit breaker, since when and when it is probed next, how long the PSP wants no more requests of some kind, and how many replies there were and how many of them were none or of status 5xx since the worker started. No row: no worker has seen it. payledger.stat_gateway shows it beside what waits. Errors: 55000 if the library is not in shared_preload_libraries. Example: SELECT gateway, next_probe_at FROM payledger.gateway_statistics() WHERE circuit = ''OPEN'';';
+
 CREATE FUNCTION psp_error_classes()
 	RETURNS TABLE (adapter text, http_status int, error_type text, error_code text, outcome text,
 				   in_doubt_outcome text, note text)

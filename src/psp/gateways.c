@@ -307,7 +307,6 @@ static void
 read_options(PlGateway *gateway, Jsonb *options)
 {
 	gateway->options = pl_options_read(gateway->name, gateway->adapter, options, &gateway->noptions);
-	gateway->concurrency = pl_option_int(gateway, "concurrency");
 	gateway->max_attempts = pl_option_int(gateway, "max_attempts");
 	gateway->retry_base_ms = pl_option_int(gateway, "retry_base_ms");
 	gateway->retry_max_ms = pl_option_int(gateway, "retry_max_ms");
@@ -316,6 +315,7 @@ read_options(PlGateway *gateway, Jsonb *options)
 	gateway->key_window = pl_option_int(gateway, "key_window_seconds");
 	if (gateway->key_window == 0)
 		gateway->key_window = gateway->adapter->key_window;
+	pl_limits_configure(gateway);
 }
 
 /*

@@ -9,8 +9,7 @@
  */
 #include "postgres.h"
 
-#include "common/int.h"
-#include "psp/psp.h"
+#include "psp/stripe.h"
 #include "utils/builtins.h"
 
 /* the version whose parameters and statuses this file speaks */
@@ -24,19 +23,11 @@
 
 #define FORM "application/x-www-form-urlencoded"
 
-/* metadata of the PaymentIntent */
-#define PAYMENT_MARK "payment_id"
-#define ORDER_MARK "order_id"
-#define CAPTURE_MARK "capture_"
-
-/* metadata of the refund */
-#define REFUND_MARK "refund_id"
-
 /* refunds of one PaymentIntent that a question returns, Stripe's maximum */
 #define LISTED_REFUNDS 100
 
-/* pause before a pending refund is asked for */
-#define REFUND_RECHECK_MS (60 * 1000)
+/* pause before something that is still being processed is asked for */
+#define RECHECK_MS (60 * 1000)
 
 static const PlOption stripe_options[] = {
 	{"base_url", PL_OPTION_URL, 0, 0, NULL, "https://api.stripe.com",
@@ -49,49 +40,26 @@ static const PlOption stripe_options[] = {
 	"where the shopper comes back to after an action on the bank's page"},
 	{"multicapture", PL_OPTION_BOOL, 0, 0, NULL, "true",
 	"ask for several captures on one authorization; needed for orders of several sellers"},
+	{"backfill_seconds", PL_OPTION_INT, 0, 86400, NULL, "300",
+	"seconds between readings of Stripe's list of events, for webhooks that got lost; 0: never"},
+	{"rate_per_second", PL_OPTION_NUMBER, 0, 10000, NULL, "100",
+	"requests sent in a second, by default what Stripe allows a live account; 0: no limit"},
+	{"endpoint_rate_per_second", PL_OPTION_NUMBER, 0, 10000, NULL, "25",
+	"requests of one kind of operation sent in a second, by default what Stripe allows an endpoint; 0: no limit"},
 	{NULL}
 };
 
 static const char *const stripe_secrets[] = {"api_key", NULL};
 
 /* Stripe's digits after the point, where they differ from ISO 4217 */
-static const struct
-{
-	const char *currency;
-	int			exponent;
-}			stripe_exponents[] = {
-	{"ISK", 2}, {"UGX", 2}, {"MGA", 0}
+const PlExponent pl_stripe_exponents[] = {
+	{"ISK", 2}, {"UGX", 2}, {"MGA", 0}, {NULL}
 };
 
-/*
- * An amount in the unit Stripe counts the currency in.  Raises 22003 if it
- * has no such amount.
- */
 static int64
-stripe_amount(int64 amount, const char *currency)
+stripe_amount(const PlRequest *request)
 {
-	const int64 given = amount;
-	int			ours = pl_check_currency(currency)->exponent;
-	int			theirs = ours;
-
-	for (size_t i = 0; i < lengthof(stripe_exponents); i++)
-		if (strcmp(stripe_exponents[i].currency, currency) == 0)
-			theirs = stripe_exponents[i].exponent;
-	for (; ours < theirs; ours++)
-		if (pg_mul_s64_overflow(amount, 10, &amount))
-			ereport(ERROR,
-					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-					 errmsg("amount " INT64_FORMAT " %s is too large for stripe", given, currency)));
-	for (; ours > theirs; ours--)
-	{
-		if (amount % 10 != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-					 errmsg("amount " INT64_FORMAT " %s is not a whole number of stripe's units",
-							given, currency)));
-		amount /= 10;
-	}
-	return amount;
+	return pl_amount_to_psp(request->amount, request->currency, pl_stripe_exponents);
 }
 
 /* The request's parameters; they were written by us. */
@@ -141,7 +109,7 @@ build_authorize(const PlGateway *gateway, const PlRequest *request)
 		*p = pg_ascii_tolower((unsigned char) *p);
 
 	initStringInfo(&form);
-	pl_form_add_int64(&form, "amount", stripe_amount(request->amount, request->currency));
+	pl_form_add_int64(&form, "amount", stripe_amount(request));
 	pl_form_add(&form, "currency", currency);
 	pl_form_add(&form, "capture_method", "manual");
 	pl_form_add(&form, "confirm", "true");
@@ -152,9 +120,9 @@ build_authorize(const PlGateway *gateway, const PlRequest *request)
 		pl_form_add(&form, "payment_method_options[card][request_multicapture]", "if_available");
 	if (return_url != NULL)
 		pl_form_add(&form, "return_url", return_url);
-	pl_form_add_int64(&form, "metadata[" PAYMENT_MARK "]", request->payment_id);
+	pl_form_add_int64(&form, "metadata[" STRIPE_PAYMENT_MARK "]", request->payment_id);
 	if (order_id != NULL)
-		pl_form_add(&form, "metadata[" ORDER_MARK "]", order_id);
+		pl_form_add(&form, "metadata[" STRIPE_ORDER_MARK "]", order_id);
 	return form.data;
 }
 
@@ -166,11 +134,11 @@ build_capture(const PlGateway *gateway, const PlRequest *request)
 	StringInfoData form;
 
 	initStringInfo(&form);
-	pl_form_add_int64(&form, "amount_to_capture", stripe_amount(request->amount, request->currency));
+	pl_form_add_int64(&form, "amount_to_capture", stripe_amount(request));
 	if (pl_option_bool(gateway, "multicapture"))
 		pl_form_add(&form, "final_capture",
 					final != NULL && strcmp(final, "true") == 0 ? "true" : "false");
-	pl_form_add_int64(&form, psprintf("metadata[" CAPTURE_MARK INT64_FORMAT "]", request->psp_request_id),
+	pl_form_add_int64(&form, psprintf("metadata[" STRIPE_CAPTURE_MARK INT64_FORMAT "]", request->psp_request_id),
 					  request->amount);
 	return form.data;
 }
@@ -187,8 +155,8 @@ build_refund(const PlRequest *request)
 						request->psp_request_id)));
 	initStringInfo(&form);
 	pl_form_add(&form, "payment_intent", request->psp_reference);
-	pl_form_add_int64(&form, "amount", stripe_amount(request->amount, request->currency));
-	pl_form_add_int64(&form, "metadata[" REFUND_MARK "]", request->target);
+	pl_form_add_int64(&form, "amount", stripe_amount(request));
+	pl_form_add_int64(&form, "metadata[" STRIPE_REFUND_MARK "]", request->target);
 	return form.data;
 }
 
@@ -255,7 +223,7 @@ stripe_query(const PlGateway *gateway, const PlRequest *request, PlHttpRequest *
 		http->path = intent_path(request, "");
 	else
 		http->path = psprintf("/v1/payment_intents/search?query=%s",
-							  pl_url_escape(psprintf("metadata['" PAYMENT_MARK "']:'" INT64_FORMAT "'",
+							  pl_url_escape(psprintf("metadata['" STRIPE_PAYMENT_MARK "']:'" INT64_FORMAT "'",
 													 request->payment_id)));
 	return true;
 }
@@ -275,9 +243,12 @@ stripe_headers(const PlGateway *gateway, const PlRequest *request, const PlHttpR
 	return headers;
 }
 
-/* A place in the document: prefix "" or "error.payment_intent." */
-static const char *
-field(const PlDocument *document, const char *prefix, const char *name)
+/*
+ * The scalar of that name in the object at a place in the document: prefix is
+ * "" or "error.payment_intent.", say.
+ */
+const char *
+pl_stripe_field(const PlDocument *document, const char *prefix, const char *name)
 {
 	return pl_document_text(document, psprintf("%s%s", prefix, name));
 }
@@ -292,34 +263,44 @@ is_text(const char *a, const char *b)
 static bool
 has_capture_mark(const PlRequest *request, const PlDocument *document, const char *prefix)
 {
-	return field(document, prefix,
-				 psprintf("metadata." CAPTURE_MARK INT64_FORMAT, request->psp_request_id)) != NULL;
+	return pl_stripe_field(document, prefix,
+				 psprintf("metadata." STRIPE_CAPTURE_MARK INT64_FORMAT, request->psp_request_id)) != NULL;
 }
 
 /* Why the last attempt to pay failed. */
 static void
 failed_payment(const PlDocument *document, const char *prefix, PlOutcome *outcome)
 {
-	const char *decline_code = field(document, prefix, "last_payment_error.decline_code");
+	const char *decline_code = pl_stripe_field(document, prefix, "last_payment_error.decline_code");
 
 	outcome->class = PL_OUTCOME_REFUSED;
 	outcome->code = decline_code ? decline_code
-		: field(document, prefix, "last_payment_error.code");
+		: pl_stripe_field(document, prefix, "last_payment_error.code");
 	if (outcome->code == NULL)
 		outcome->code = "payment_failed";
-	outcome->message = field(document, prefix, "last_payment_error.message");
+	outcome->message = pl_stripe_field(document, prefix, "last_payment_error.message");
 }
 
-static void
-interpret_authorization(const PlDocument *document, const char *prefix, const char *status,
-						PlOutcome *outcome)
+/*
+ * What a PaymentIntent's status says about the authorization; UNKNOWN stays as
+ * it is.
+ */
+void
+pl_stripe_read_authorization(const PlDocument *document, const char *prefix, PlOutcome *outcome)
 {
+	const char *status = pl_stripe_field(document, prefix, "status");
+
 	if (is_text(status, "requires_capture") || is_text(status, "succeeded"))
 		outcome->class = PL_OUTCOME_SUCCEEDED;
 	else if (is_text(status, "requires_action"))
 	{
 		outcome->class = PL_OUTCOME_ACTION_REQUIRED;
 		outcome->next_action = pl_document_raw(document, psprintf("%snext_action", prefix));
+	}
+	else if (is_text(status, "processing"))
+	{
+		outcome->class = PL_OUTCOME_PENDING;
+		outcome->recheck_ms = RECHECK_MS;
 	}
 	else if (is_text(status, "requires_payment_method"))
 		failed_payment(document, prefix, outcome);
@@ -338,9 +319,9 @@ static void
 interpret_intent(const PlRequest *request, const PlHttpReply *reply,
 				 const PlDocument *document, const char *prefix, PlOutcome *outcome)
 {
-	const char *status = field(document, prefix, "status");
+	const char *status = pl_stripe_field(document, prefix, "status");
 
-	outcome->psp_reference = field(document, prefix, "id");
+	outcome->psp_reference = pl_stripe_field(document, prefix, "id");
 	outcome->code = status;
 	if (status == NULL || outcome->psp_reference == NULL)
 	{
@@ -351,7 +332,7 @@ interpret_intent(const PlRequest *request, const PlHttpReply *reply,
 	{
 		case PL_OP_AUTHORIZE:
 		case PL_OP_CONFIRM:
-			interpret_authorization(document, prefix, status, outcome);
+			pl_stripe_read_authorization(document, prefix, outcome);
 			break;
 		case PL_OP_CAPTURE:
 			if (reply->queried ? has_capture_mark(request, document, prefix)
@@ -367,7 +348,7 @@ interpret_intent(const PlRequest *request, const PlHttpReply *reply,
 			break;
 		case PL_OP_RETRIEVE:
 			if (request->followed == PL_OP_AUTHORIZE || request->followed == PL_OP_CONFIRM)
-				interpret_authorization(document, prefix, status, outcome);
+				pl_stripe_read_authorization(document, prefix, outcome);
 			else
 				outcome->class = PL_OUTCOME_SUCCEEDED;
 			break;
@@ -379,14 +360,16 @@ interpret_intent(const PlRequest *request, const PlHttpReply *reply,
 }
 
 /*
- * A refund, at a place in the document.  A pending one is asked for later.
+ * What a refund says.  A pending one is asked for later; one that failed after
+ * it was taken from our balance came back with a balance transaction of its
+ * own.
  */
-static void
-interpret_refund(const PlDocument *document, const char *prefix, PlOutcome *outcome)
+void
+pl_stripe_read_refund(const PlDocument *document, const char *prefix, PlOutcome *outcome)
 {
-	const char *status = field(document, prefix, "status");
+	const char *status = pl_stripe_field(document, prefix, "status");
 
-	outcome->psp_reference = field(document, prefix, "id");
+	outcome->psp_reference = pl_stripe_field(document, prefix, "id");
 	outcome->code = status;
 	if (status == NULL || outcome->psp_reference == NULL)
 		outcome->code = "unexpected_reply";
@@ -395,12 +378,13 @@ interpret_refund(const PlDocument *document, const char *prefix, PlOutcome *outc
 	else if (is_text(status, "pending") || is_text(status, "requires_action"))
 	{
 		outcome->class = PL_OUTCOME_PENDING;
-		outcome->recheck_ms = REFUND_RECHECK_MS;
+		outcome->recheck_ms = RECHECK_MS;
 	}
 	else if (is_text(status, "failed") || is_text(status, "canceled"))
 	{
-		outcome->class = PL_OUTCOME_REFUSED;
-		outcome->code = field(document, prefix, "failure_reason");
+		outcome->class = pl_stripe_field(document, prefix, "failure_balance_transaction") != NULL
+			? PL_OUTCOME_REVERSED : PL_OUTCOME_REFUSED;
+		outcome->code = pl_stripe_field(document, prefix, "failure_reason");
 		if (outcome->code == NULL)
 			outcome->code = status;
 	}
@@ -420,11 +404,11 @@ interpret_refunds(const PlRequest *request, const PlDocument *document, PlOutcom
 	{
 		char	   *prefix = psprintf("data.%d.", i);
 
-		if (field(document, prefix, "id") == NULL)
+		if (pl_stripe_field(document, prefix, "id") == NULL)
 			break;
-		if (!is_text(field(document, prefix, "metadata." REFUND_MARK), mark))
+		if (!is_text(pl_stripe_field(document, prefix, "metadata." STRIPE_REFUND_MARK), mark))
 			continue;
-		interpret_refund(document, prefix, outcome);
+		pl_stripe_read_refund(document, prefix, outcome);
 		break;
 	}
 }
@@ -437,7 +421,7 @@ static bool
 interpret_unexpected_state(const PlRequest *request, const PlDocument *document, PlOutcome *outcome)
 {
 	const char *prefix = "error.payment_intent.";
-	const char *status = field(document, prefix, "status");
+	const char *status = pl_stripe_field(document, prefix, "status");
 
 	if (request->operation == PL_OP_CAPTURE && has_capture_mark(request, document, prefix))
 		outcome->class = PL_OUTCOME_SUCCEEDED;
@@ -517,7 +501,7 @@ stripe_interpret(const PlRequest *request, const PlHttpReply *reply, PlOutcome *
 		else if (is_text(object, "list"))
 			interpret_refunds(request, document, outcome);
 		else if (is_text(object, "refund"))
-			interpret_refund(document, "", outcome);
+			pl_stripe_read_refund(document, "", outcome);
 		else
 			interpret_intent(request, reply, document, "", outcome);
 	}
@@ -539,5 +523,10 @@ const PlAdapter pl_stripe_adapter = {
 	.build = stripe_build,
 	.query = stripe_query,
 	.headers = stripe_headers,
-	.interpret = stripe_interpret
+	.interpret = stripe_interpret,
+	.verify_webhook = pl_stripe_verify_webhook,
+	.split_webhook = pl_stripe_split_webhook,
+	.read_event = pl_stripe_read_event,
+	.list_events = pl_stripe_list_events,
+	.read_events = pl_stripe_read_events
 };

@@ -1,37 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * api.c
- *		Routing, authorization, and one API request from its parameters to
- *		its reply, with the fault that was injected into it.
+ *		Routing, and one API request from its parameters to its reply, with
+ *		the fault that was injected into it.
+ *
+ * What differs between the PSPs is in their Psp.
  *
  *-------------------------------------------------------------------------
  */
-#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "psp.h"
 
-#define FORM_TYPE "application/x-www-form-urlencoded"
-#define NO_KEY_TEXT \
-	"You did not provide an API key. You need to provide your API key in the " \
-	"Authorization header, using Bearer auth (e.g. 'Authorization: Bearer " \
-	"YOUR_SECRET_KEY'). See https://stripe.com/docs/api#authentication for " \
-	"details, or we can help at https://support.stripe.com/."
-
-/* A fixed path comes before a path with {id} that would take it as an id. */
-static const Route routes[] = {
-	{"POST", "/v1/payment_intents", OP_CREATE, intent_create},
-	{"GET", "/v1/payment_intents", OP_RETRIEVE, list_intents},
-	{"GET", "/v1/payment_intents/search", OP_RETRIEVE, search_intents},
-	{"GET", "/v1/payment_intents/{id}", OP_RETRIEVE, intent_retrieve},
-	{"POST", "/v1/payment_intents/{id}/confirm", OP_CONFIRM, intent_confirm},
-	{"POST", "/v1/payment_intents/{id}/capture", OP_CAPTURE, intent_capture},
-	{"POST", "/v1/payment_intents/{id}/cancel", OP_CANCEL, intent_cancel},
-	{"POST", "/v1/refunds", OP_REFUND, refund_create},
-	{"GET", "/v1/refunds", OP_RETRIEVE, list_refunds},
-	{"GET", "/v1/refunds/{id}", OP_RETRIEVE, refund_retrieve},
-};
+#define ADYEN_PREFIX "/v71/"
 
 /* Does path fit pattern? The segment for {id} is copied to object. */
 static bool
@@ -67,73 +48,13 @@ route_find(const Route *among, size_t count, Request *req)
 	return NULL;
 }
 
-/* Writes an API key as Stripe shows it: most of it hidden. */
-static void
-mask_key(StrBuf *buf, const char *key)
+/* Makes the buffer the body of the reply. */
+void
+reply_json(Request *req, unsigned status, StrBuf *buf)
 {
-	size_t		len = strlen(key);
-
-	for (size_t i = 0; i < len && i < 60; i++)
-		buf_append(buf, i < 8 || i + 4 >= len ? key + i : "*", 1);
-}
-
-/* Checks the API key, or replies 401. */
-static bool
-authorized(Request *req)
-{
-	const char *header = request_header(req, "Authorization");
-	const char *key = NULL;
-	StrBuf		shown = {0};
-
-	if (header != NULL && strncasecmp(header, "Bearer ", 7) == 0)
-		key = header + 7;
-	if (key != NULL && key[0] != '\0' &&
-		(server.api_key == NULL || strcmp(key, server.api_key) == 0))
-		return true;
-	server.stats.unauthorized++;
-	if (key == NULL || key[0] == '\0')
-		reply_error(req, MHD_HTTP_UNAUTHORIZED, "invalid_request_error", NULL,
-					NULL, NO_KEY_TEXT);
-	else
-	{
-		mask_key(&shown, key);
-		reply_error(req, MHD_HTTP_UNAUTHORIZED, "invalid_request_error", NULL,
-					NULL, "Invalid API Key provided: %s", shown.data);
-		buf_free(&shown);
-	}
-	return false;
-}
-
-/* Decodes query and body, or replies 400. */
-static bool
-read_params(Request *req)
-{
-	const char *type = request_header(req, "Content-Type");
-	const char *query = strchr(req->uri, '?');
-
-	if (req->too_large)
-	{
-		reply_error(req, MHD_HTTP_CONTENT_TOO_LARGE, "invalid_request_error",
-					NULL, NULL, "The request body is too large.");
-		return false;
-	}
-	if (req->body.len > 0 &&
-		(type == NULL || strncasecmp(type, FORM_TYPE, strlen(FORM_TYPE)) != 0))
-	{
-		reply_error(req, MHD_HTTP_BAD_REQUEST, "invalid_request_error", NULL,
-					NULL, "Invalid request. The body must be sent as "
-					FORM_TYPE ".");
-		return false;
-	}
-	if ((query == NULL ||
-		 form_parse(&req->params, query + 1, strlen(query + 1))) &&
-		(req->body.len == 0 ||
-		 form_parse(&req->params, req->body.data, req->body.len)))
-		return true;
-	reply_error(req, MHD_HTTP_BAD_REQUEST, "invalid_request_error", NULL,
-				NULL, "Invalid request: the parameters are not properly "
-				"encoded.");
-	return false;
+	body_release(req->reply.body);
+	req->reply.body = body_take(buf);
+	req->reply.status = status;
 }
 
 /* Is the fault an error that is answered instead of the work? */
@@ -162,7 +83,7 @@ fault_before(Request *req)
 	else if (req->fault.kind == FAULT_RESET_BEFORE)
 		wire_reset(req);
 	else if (fault_refuses(&req->fault))
-		reply_injected(req);
+		req->psp->reply_injected(req);
 	else
 		return false;
 	return true;
@@ -178,7 +99,7 @@ fault_after(Request *req)
 		wire_reset(req);
 	else if (req->fault.kind == FAULT_ERROR_500 ||
 			 req->fault.kind == FAULT_ERROR_503)
-		reply_injected(req);
+		req->psp->reply_injected(req);
 }
 
 /* Does the work of a request, stores its reply and applies its fault. */
@@ -192,11 +113,20 @@ api_execute(Request *req)
 		req->route->handler(req);
 	if (store_error)
 	{
-		reply_injected(req);
+		req->psp->reply_injected(req);
 		req->executed = true;
 	}
 	idempotency_finish(req);
 	fault_after(req);
+}
+
+/* Whose API is it? Adyen's paths begin with the version of its API. */
+static const Psp *
+psp_of(const Request *req)
+{
+	if (strncmp(req->path, ADYEN_PREFIX, strlen(ADYEN_PREFIX)) == 0)
+		return &psp_adyen;
+	return &psp_stripe;
 }
 
 /*
@@ -207,21 +137,24 @@ api_execute(Request *req)
 void
 api_begin(Request *req)
 {
-	req->route = route_find(routes, lengthof(routes), req);
+	const Psp  *psp = psp_of(req);
+
+	req->psp = psp;
+	req->route = route_find(psp->routes, psp->nroutes, req);
 	snprintf(req->reply.original, sizeof(req->reply.original), "%s", req->id);
-	if (!authorized(req))
+	if (!psp->authorized(req))
+	{
+		server.stats.unauthorized++;
 		return;
+	}
 	if (req->route == NULL)
 	{
-		reply_error(req, MHD_HTTP_NOT_FOUND, "invalid_request_error", NULL,
-					NULL, "Unrecognized request URL (%s: %.200s). Please see "
-					"https://stripe.com/docs or we can help at "
-					"https://support.stripe.com/.", req->method, req->path);
+		psp->reply_no_route(req);
 		return;
 	}
 	server.stats.operations[req->route->operation]++;
 	fault_pick(req);
-	if (fault_before(req) || !read_params(req))
+	if (fault_before(req) || !psp->read_body(req))
 		return;
 	if (!idempotency_begin(req))
 		fault_after(req);

@@ -10,7 +10,7 @@
  */
 #include <string.h>
 
-#include "psp.h"
+#include "stripe.h"
 
 #define MAX_CAPTURES 50
 #define UNEXPECTED "payment_intent_unexpected_state"
@@ -123,7 +123,7 @@ intent_capture(Request *req)
 {
 	CaptureWishes wishes = {.final = true};
 	Intent	   *intent = intent_required(req);
-	Event	   *event;
+	Execution  *execution;
 
 	if (intent == NULL || !params_known(req, capture_params) ||
 		!read_capture(req, &wishes))
@@ -146,8 +146,8 @@ intent_capture(Request *req)
 	if (wishes.fee_given)
 		intent->application_fee = wishes.fee;
 	param_metadata(req, &intent->metadata);
-	event = store_event(intent, "capture", wishes.amount, req->key, req->id);
-	event->final = intent->status == SUCCEEDED;
+	execution = history_add(&intent->history, "capture", wishes.amount, req->key, req->id);
+	execution->final = intent->status == SUCCEEDED;
 	intent_reply(req, intent);
 }
 
@@ -175,7 +175,7 @@ intent_cancel(Request *req)
 						   intent_status_names[intent->status]);
 		return;
 	}
-	store_event(intent, "cancel", intent->amount_capturable, req->key,
+	history_add(&intent->history, "cancel", intent->amount_capturable, req->key,
 				req->id);
 	intent->amount_capturable = 0;
 	intent->status = CANCELED;

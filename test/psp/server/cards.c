@@ -9,7 +9,7 @@
  */
 #include <string.h>
 
-#include "psp.h"
+#include "stripe.h"
 
 #define PREFIX "pm_card_"
 

@@ -7,9 +7,8 @@
  */
 #include <string.h>
 
-#include <jansson.h>
-
-#include "psp.h"
+#include "adyen.h"
+#include "stripe.h"
 
 /* Replies with an error of the control API. */
 void
@@ -29,7 +28,7 @@ control_error(Request *req, unsigned status, const char *format,...)
 }
 
 /* Replies that all went well. */
-static void
+void
 control_ok(Request *req)
 {
 	StrBuf		buf = {0};
@@ -38,6 +37,22 @@ control_ok(Request *req)
 	jw_bool(&buf, "ok", true);
 	jw_end_object(&buf);
 	reply_json(req, MHD_HTTP_OK, &buf);
+}
+
+/* Returns the body, an object, empty without one; NULL after a reply. */
+json_t *
+control_body(Request *req)
+{
+	json_error_t error;
+	json_t	   *root = req->body.len == 0 ? json_object() :
+		json_loadb(req->body.data, req->body.len, 0, &error);
+
+	if (json_is_object(root))
+		return root;
+	control_error(req, MHD_HTTP_BAD_REQUEST, "the body must be an object: %s",
+				  root == NULL ? error.text : "it is none");
+	json_decref(root);
+	return NULL;
 }
 
 /* DELETE /_test/faults */
@@ -61,6 +76,8 @@ static void
 handle_reset(Request *req)
 {
 	store_reset();
+	adyen_reset();
+	webhooks_forget();
 	idempotency_forget();
 	memset(&server.stats, 0, sizeof(server.stats));
 	control_ok(req);
@@ -184,15 +201,21 @@ handle_truth(Request *req)
 	const char *id = request_query(req, "intent");
 	const char *summary = request_query(req, "summary");
 	const Intent *intent = id == NULL ? NULL : store_intent(id);
+	const AdyenPayment *payment = id == NULL ? NULL : adyen_payment(id);
 	StrBuf		buf = {0};
 
+	if (id != NULL && payment == NULL)
+		payment = adyen_payment_by_reference(id);
 	if (summary != NULL && strcmp(summary, "1") == 0)
-		truth_summary(&buf, request_query(req, "currency"));
+		truth_summary(&buf, request_query(req, "psp"),
+					  request_query(req, "currency"));
 	else if (intent != NULL)
 		truth_intent(&buf, intent);
+	else if (payment != NULL)
+		truth_payment(&buf, payment);
 	else if (id != NULL)
 	{
-		control_error(req, MHD_HTTP_NOT_FOUND, "no such payment intent");
+		control_error(req, MHD_HTTP_NOT_FOUND, "no such payment");
 		return;
 	}
 	else
@@ -208,6 +231,15 @@ static const Route routes[] = {
 	{"DELETE", "/_test/state", OP_ANY, handle_reset},
 	{"GET", "/_test/stats", OP_ANY, handle_stats},
 	{"GET", "/_test/truth", OP_ANY, handle_truth},
+	{"GET", "/_test/webhooks", OP_ANY, webhooks_list},
+	{"POST", "/_test/webhooks/delivered", OP_ANY, webhooks_delivered},
+	{"POST", "/_test/adyen/report", OP_ANY, control_adyen_report},
+	{"POST", "/_test/adyen/{id}/complete", OP_ANY, control_adyen_complete},
+	{"POST", "/_test/adyen/{id}/fail", OP_ANY, control_adyen_fail},
+	{"POST", "/_test/adyen/{id}/expire", OP_ANY, control_adyen_expire},
+	{"POST", "/_test/adyen/{id}/chargeback", OP_ANY, control_adyen_chargeback},
+	{"POST", "/_test/adyen/{id}/reverse", OP_ANY, control_adyen_reverse},
+	{"POST", "/_test/adyen/{id}/second", OP_ANY, control_adyen_second},
 	{"POST", "/_test/intents/{id}/complete_action", OP_ANY,
 	handle_complete_action},
 	{"POST", "/_test/refunds/{id}/complete", OP_ANY, handle_complete_refund},

@@ -7,21 +7,7 @@
  */
 #include <string.h>
 
-#include "psp.h"
-
-#define IN_USE_TEXT \
-	"There is currently another in-progress request using this Stripe " \
-	"Idempotency Key (that probably means you submitted twice, and the " \
-	"other request is still going through): %s. Please try again later."
-
-/* Makes the buffer the body of the reply. */
-void
-reply_json(Request *req, unsigned status, StrBuf *buf)
-{
-	body_release(req->reply.body);
-	req->reply.body = body_take(buf);
-	req->reply.status = status;
-}
+#include "stripe.h"
 
 /*
  * What Stripe-Should-Retry says about a status: no to what would fail again,
@@ -135,45 +121,4 @@ reply_missing(Request *req, const char *object, const char *param,
 {
 	reply_error(req, MHD_HTTP_NOT_FOUND, "invalid_request_error",
 				"resource_missing", param, "No such %s: '%s'", object, id);
-}
-
-/* Replies that another request with the same key is under way. */
-void
-reply_key_in_use(Request *req)
-{
-	reply_error(req, MHD_HTTP_CONFLICT, "invalid_request_error",
-				"idempotency_key_in_use", NULL, IN_USE_TEXT,
-				req->key == NULL ? "" : req->key);
-}
-
-/* Replies with the error that a fault asks for. */
-void
-reply_injected(Request *req)
-{
-	switch (req->fault.kind)
-	{
-		case FAULT_CONFLICT_409:
-			reply_key_in_use(req);
-			break;
-		case FAULT_RATE_LIMIT_429:
-			reply_error(req, MHD_HTTP_TOO_MANY_REQUESTS,
-						"invalid_request_error", "rate_limit", NULL,
-						"Request rate limit exceeded. Learn more about rate "
-						"limits here https://stripe.com/docs/rate-limits.");
-			break;
-		case FAULT_ERROR_503:
-			reply_error(req, MHD_HTTP_SERVICE_UNAVAILABLE, "api_error", NULL,
-						NULL, "The service is temporarily unavailable. "
-						"Please try again later.");
-			break;
-		default:
-			reply_error(req, MHD_HTTP_INTERNAL_SERVER_ERROR, "api_error",
-						NULL, NULL, "An unknown error occurred. If this "
-						"persists, contact https://support.stripe.com.");
-			break;
-	}
-	if (req->fault.should_retry != NULL)
-		req->reply.should_retry = req->fault.should_retry;
-	req->reply.retry_after = req->fault.retry_after;
-	req->reply.replayed = false;
 }

@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
-
 #include "psp.h"
 
 typedef struct FaultRule
@@ -39,7 +37,8 @@ static const char *const fault_names[FAULT_KINDS] = {
 };
 
 static const char *const operation_names[] = {
-	"create", "confirm", "capture", "cancel", "retrieve", "refund", "any",
+	"create", "confirm", "capture", "cancel", "retrieve", "refund",
+	"transfer", "authorize", "details", "any",
 };
 
 static FaultRule *rules;

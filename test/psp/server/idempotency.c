@@ -14,16 +14,6 @@
 
 #include "psp.h"
 
-#define MAX_KEY 255
-#define OTHER_ENDPOINT \
-	"Keys for idempotent requests can only be used for the same endpoint " \
-	"they were first used for ('%s' vs '%s'). Try using a key other than " \
-	"'%s' if you meant to execute a different request."
-#define OTHER_PARAMETERS \
-	"Keys for idempotent requests can only be used with the same parameters " \
-	"they were first used with. Try using a key other than '%s' if you meant " \
-	"to execute a different request."
-
 static HashTable replies;
 static unsigned generation;
 
@@ -39,13 +29,14 @@ free_stored(void *value)
 	free(stored);
 }
 
-/* Writes the key as the table knows it: keys belong to one account. */
+/* Writes the key as the table knows it: keys belong to one account of one PSP. */
 static void
 full_key(Request *req, StrBuf *buf)
 {
 	const char *account = request_header(req, "Stripe-Account");
 
-	buf_printf(buf, "%s|%s", account == NULL ? "" : account, req->key);
+	buf_printf(buf, "%s|%s|%s", req->psp->name,
+			   account == NULL ? "" : account, req->key);
 }
 
 /* Reserves a new key for this request. */
@@ -55,8 +46,9 @@ reserve(Request *req, const char *key)
 	StoredReply *stored = xcalloc(1, sizeof(StoredReply));
 
 	stored->key = xstrdup(key);
+	stored->reserved = now_ms();
 	stored->path = xstrdup(req->path);
-	stored->fingerprint = form_fingerprint(&req->params);
+	stored->fingerprint = req->psp->fingerprint(req);
 	hash_put(&replies, stored->key, stored);
 	req->stored = stored;
 	req->keys_generation = generation;
@@ -69,19 +61,17 @@ answer_known(Request *req, const StoredReply *stored)
 	if (strcmp(stored->path, req->path) != 0)
 	{
 		server.stats.mismatches++;
-		reply_error(req, MHD_HTTP_BAD_REQUEST, "idempotency_error", NULL,
-					NULL, OTHER_ENDPOINT, stored->path, req->path, req->key);
+		req->psp->reply_key_problem(req, KEY_OTHER_ENDPOINT, stored->path);
 	}
-	else if (stored->fingerprint != form_fingerprint(&req->params))
+	else if (stored->fingerprint != req->psp->fingerprint(req))
 	{
 		server.stats.mismatches++;
-		reply_error(req, MHD_HTTP_BAD_REQUEST, "idempotency_error", NULL,
-					NULL, OTHER_PARAMETERS, req->key);
+		req->psp->reply_key_problem(req, KEY_OTHER_PARAMETERS, stored->path);
 	}
 	else if (!stored->done)
 	{
 		server.stats.conflicts++;
-		reply_key_in_use(req);
+		req->psp->reply_key_problem(req, KEY_IN_USE, stored->path);
 	}
 	else
 	{
@@ -90,6 +80,20 @@ answer_known(Request *req, const StoredReply *stored)
 		req->reply.replayed = true;
 		body_share(req->reply.body);
 	}
+}
+
+/* Finds what is stored under a key; a finished one ends with its window. */
+static StoredReply *
+live_reply(const char *key)
+{
+	StoredReply *stored = hash_get(&replies, key);
+
+	if (stored == NULL || !stored->done || server.key_window == 0 ||
+		now_ms() - stored->reserved < server.key_window)
+		return stored;
+	hash_remove(&replies, key);
+	free_stored(stored);
+	return NULL;
 }
 
 /*
@@ -104,15 +108,13 @@ idempotency_begin(Request *req)
 
 	if (req->key == NULL || strcmp(req->method, "POST") != 0)
 		return true;
-	if (strlen(req->key) > MAX_KEY)
+	if (strlen(req->key) > req->psp->longest_key)
 	{
-		reply_error(req, MHD_HTTP_BAD_REQUEST, "invalid_request_error", NULL,
-					NULL, "Idempotency keys can be at most %d characters.",
-					MAX_KEY);
+		req->psp->reply_key_problem(req, KEY_TOO_LONG, NULL);
 		return false;
 	}
 	full_key(req, &key);
-	stored = hash_get(&replies, key.data);
+	stored = live_reply(key.data);
 	if (stored == NULL)
 		reserve(req, key.data);
 	else

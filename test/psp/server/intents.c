@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "psp.h"
+#include "stripe.h"
 
 #define MISSING_METHOD \
 	"You cannot confirm this PaymentIntent because it's missing a payment " \
@@ -274,7 +274,7 @@ authorize(Intent *intent, const char *key, const char *request)
 	intent->status = SUCCEEDED;
 	intent->amount_received = intent->amount;
 	intent->captures = 1;
-	store_event(intent, "capture", intent->amount, key, request)->final = true;
+	history_add(&intent->history, "capture", intent->amount, key, request)->final = true;
 }
 
 /* Notes that the attempt failed; the payment method is gone afterwards. */
@@ -301,14 +301,14 @@ static void
 attempt(Request *req, Intent *intent, const Wishes *wishes)
 {
 	const Card *card = intent->card;
-	Event	   *event = store_event(intent, "confirm", intent->amount,
+	Execution  *execution = history_add(&intent->history, "confirm", intent->amount,
 									req->key, req->id);
 
 	if (card->outcome == CARD_AUTHENTICATE && !intent->authenticated)
 	{
 		if (!wishes->off_session && !wishes->error_on_action)
 		{
-			event->outcome = "requires_action";
+			execution->outcome = "requires_action";
 			intent->status = REQUIRES_ACTION;
 			intent_reply(req, intent);
 			return;
@@ -323,7 +323,7 @@ attempt(Request *req, Intent *intent, const Wishes *wishes)
 		intent_reply(req, intent);
 		return;
 	}
-	event->outcome = "declined";
+	execution->outcome = "declined";
 	reply_card_error(req, intent);
 }
 
@@ -363,7 +363,7 @@ intent_create(Request *req)
 	attach_method(intent, &wishes);
 	intent->status = intent->card == NULL ? REQUIRES_PAYMENT_METHOD :
 		REQUIRES_CONFIRMATION;
-	store_event(intent, "create", intent->amount, req->key, req->id);
+	history_add(&intent->history, "create", intent->amount, req->key, req->id);
 
 	if (!wishes.confirm)
 		intent_reply(req, intent);
@@ -443,14 +443,14 @@ intent_retrieve(Request *req)
 const char *
 intent_complete_action(Intent *intent, bool succeed)
 {
-	Event	   *event;
+	Execution  *execution;
 
 	if (intent->status != REQUIRES_ACTION)
 		return "the payment intent does not require an action";
-	event = store_event(intent, "action", intent->amount, NULL, "");
+	execution = history_add(&intent->history, "action", intent->amount, NULL, "");
 	if (!succeed)
 	{
-		event->outcome = "declined";
+		execution->outcome = "declined";
 		fail_attempt(intent, &failure_authentication_failed);
 	}
 	else if (strcmp(intent->confirmation_method, "manual") == 0)

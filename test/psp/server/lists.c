@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "psp.h"
+#include "stripe.h"
 
 #define NO_INDEX SIZE_MAX
 

@@ -44,7 +44,9 @@ put_header(void *cls, enum MHD_ValueKind kind, const char *name,
 	StrBuf	   *buf = cls;
 
 	(void) kind;
-	if (strcasecmp(name, "Authorization") == 0 && value != NULL)
+	if (strcasecmp(name, "X-API-Key") == 0)
+		value = "***";
+	else if (strcasecmp(name, "Authorization") == 0 && value != NULL)
 		value = strncasecmp(value, "Bearer ", 7) == 0 ? "Bearer ***" : "***";
 	jw_string(buf, name, value);
 	return MHD_YES;

@@ -20,7 +20,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "psp.h"
+#include "adyen.h"
+#include "stripe.h"
 
 #define MAX_CONNECTIONS 8192
 #define MAX_EVENTS 64
@@ -34,7 +35,7 @@ typedef struct Options
 	const char *log;
 } Options;
 
-Server		server;
+Server		server = {.keep_events = -1};
 
 /* Markers for the two descriptors that are no held request. */
 static char daemon_marker;
@@ -54,10 +55,18 @@ static void
 usage(FILE *out)
 {
 	fputs("Usage: psp-server [OPTION]...\n"
-		  "A test server that behaves like Stripe's PaymentIntents API.\n\n"
+		  "A test server that behaves like Stripe's PaymentIntents API and,\n"
+		  "below /v71, like Adyen's Checkout API.\n\n"
 		  "  --port N          listen on 127.0.0.1:N (default 0: choose)\n"
 		  "  --port-file FILE  write the port to FILE when listening\n"
-		  "  --api-key KEY     refuse requests without this bearer token\n"
+		  "  --api-key KEY     refuse requests without this bearer token (Stripe)\n"
+		  "                    or X-API-Key (Adyen)\n"
+		  "  --key-window N    forget idempotency keys after N seconds\n"
+		  "  --keep-events N   keep the newest N webhooks (default: all)\n"
+		  "  --stripe-webhook-secret S   sign Stripe's webhooks with S; each one\n"
+		  "                    adds a signature, as during rotation\n"
+		  "  --adyen-hmac-key HEX        sign Adyen's webhooks with HEX; with\n"
+		  "                    several a test chooses one\n"
 		  "  --tls-cert FILE   certificate (PEM): serve https\n"
 		  "  --tls-key FILE    private key (PEM)\n"
 		  "  --log FILE        append one line of JSON per request\n"
@@ -79,6 +88,32 @@ read_port(const char *text)
 	return (int) port;
 }
 
+/* Reads a number that is not negative; scale multiplies fractions away. */
+static int64_t
+read_number(const char *text, double scale)
+{
+	char	   *end;
+	double		value = strtod(text, &end);
+
+	if (end == text || *end != '\0' || !(value >= 0 && value < 1e15))
+	{
+		fprintf(stderr, "psp-server: invalid number \"%s\"\n", text);
+		exit(1);
+	}
+	return (int64_t) (value * scale);
+}
+
+/* Adds a key that Adyen's webhooks are signed with. */
+static void
+read_adyen_key(const char *text)
+{
+	if (!add_adyen_key(text))
+	{
+		fprintf(stderr, "psp-server: invalid key \"%s\"\n", text);
+		exit(1);
+	}
+}
+
 /* Reads the command line. */
 static void
 read_options(int argc, char **argv, Options *options)
@@ -90,6 +125,10 @@ read_options(int argc, char **argv, Options *options)
 		{"tls-cert", required_argument, NULL, 'c'},
 		{"tls-key", required_argument, NULL, 'k'},
 		{"log", required_argument, NULL, 'l'},
+		{"key-window", required_argument, NULL, 'w'},
+		{"keep-events", required_argument, NULL, 'e'},
+		{"stripe-webhook-secret", required_argument, NULL, 's'},
+		{"adyen-hmac-key", required_argument, NULL, 'm'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0}
 	};
@@ -115,6 +154,18 @@ read_options(int argc, char **argv, Options *options)
 				break;
 			case 'l':
 				options->log = optarg;
+				break;
+			case 'w':
+				server.key_window = read_number(optarg, 1000);
+				break;
+			case 'e':
+				server.keep_events = read_number(optarg, 1);
+				break;
+			case 's':
+				add_stripe_secret(optarg);
+				break;
+			case 'm':
+				read_adyen_key(optarg);
 				break;
 			case 'h':
 				usage(stdout);
@@ -344,6 +395,8 @@ main(int argc, char **argv)
 	MHD_stop_daemon(server.daemon);
 	faults_clear();
 	store_reset();
+	adyen_reset();
+	webhooks_forget();
 	idempotency_forget();
 	log_close();
 	close(server.epoll);

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "psp.h"
+#include "stripe.h"
 
 #define MAX_AMOUNT 99999999
 #define MAX_METADATA_KEYS 50

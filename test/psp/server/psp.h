@@ -2,7 +2,8 @@
  *
  * psp.h
  *		Declarations of the PSP test server: a stateful, idempotent imitation
- *		of Stripe's PaymentIntents API with injectable faults.
+ *		of Stripe's and Adyen's payment APIs with injectable faults. This is
+ *		what both have in common; stripe.h and adyen.h have the rest.
  *
  * One thread, one epoll loop. Nothing here takes a lock.
  *
@@ -18,6 +19,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include <jansson.h>
 #include <microhttpd.h>
 
 #define ID_SIZE 32				/* room for any object id we mint */
@@ -90,6 +92,18 @@ extern void hash_put(HashTable *table, const char *key, void *value);
 extern void hash_remove(HashTable *table, const char *key);
 extern void hash_clear(HashTable *table, void (*free_value) (void *));
 
+/* ---- list.c: growing array of pointers ---- */
+
+typedef struct List
+{
+	void	  **items;
+	size_t		count;
+	size_t		size;
+} List;
+
+extern size_t list_add(List *list, void *item);
+extern void list_free(List *list);
+
 /* ---- timers.c: binary heap of deadlines ---- */
 
 typedef struct Timer
@@ -129,77 +143,10 @@ extern char *form_member(const char *name, const char *parent);
 extern uint64_t form_fingerprint(const Form *form);
 extern void form_free(Form *form);
 
-/* ---- cards.c: what each test payment method does ---- */
-
-typedef enum CardOutcome
-{
-	CARD_OK,
-	CARD_DECLINED,
-	CARD_AUTHENTICATE,
-} CardOutcome;
-
-typedef enum RefundOutcome
-{
-	REFUND_SUCCEEDS,
-	REFUND_PENDS,
-} RefundOutcome;
-
-/* Why a payment attempt failed, as Stripe words it. */
-typedef struct Failure
-{
-	const char *type;
-	const char *code;
-	const char *decline_code;
-	const char *message;
-	bool		charged;		/* a failed charge exists */
-} Failure;
-
-typedef struct Card
-{
-	const char *name;			/* without the prefix pm_card_ */
-	CardOutcome outcome;
-	RefundOutcome refund;
-	const char *brand;
-	const char *last4;
-	Failure		failure;		/* when declined */
-} Card;
-
-extern const Failure failure_authentication_required;
-extern const Failure failure_authentication_failed;
-extern const Card *card_find(const char *payment_method);
-
-/* ---- store.c: payment intents, refunds and what happened to them ---- */
-
-typedef enum IntentStatus
-{
-	REQUIRES_PAYMENT_METHOD,
-	REQUIRES_CONFIRMATION,
-	REQUIRES_ACTION,
-	REQUIRES_CAPTURE,
-	CANCELED,
-	SUCCEEDED,
-	INTENT_STATUSES,
-} IntentStatus;
-
-/* Text parameters that a reply only repeats. */
-typedef enum EchoField
-{
-	ECHO_CUSTOMER,
-	ECHO_DESCRIPTION,
-	ECHO_ON_BEHALF_OF,
-	ECHO_RECEIPT_EMAIL,
-	ECHO_RETURN_URL,
-	ECHO_SETUP_FUTURE_USAGE,
-	ECHO_STATEMENT_DESCRIPTOR,
-	ECHO_STATEMENT_DESCRIPTOR_SUFFIX,
-	ECHO_TRANSFER_DESTINATION,
-	ECHO_TRANSFER_GROUP,
-	ECHO_ALLOW_REDIRECTS,
-	ECHO_FIELDS,
-} EchoField;
+/* ---- history.c: what was really executed on an object ---- */
 
 /* One thing that was really executed on an intent. */
-typedef struct Event
+typedef struct Execution
 {
 	const char *kind;			/* create, confirm, action, capture, ... */
 	const char *outcome;		/* ok, declined, requires_action, pending */
@@ -207,74 +154,22 @@ typedef struct Event
 	bool		final;			/* of a capture */
 	char	   *key;			/* idempotency key or NULL */
 	char		request[ID_SIZE];
-	char		refund[ID_SIZE];
-} Event;
+	char		object[ID_SIZE];	/* PSP's id of what it made, or empty */
+	char	   *reference;		/* the merchant's reference of it, or NULL */
+} Execution;
 
-typedef struct Intent
+/* Everything that was executed on an object, oldest first. */
+typedef struct History
 {
-	size_t		index;			/* place in the list, oldest first */
-	char		id[ID_SIZE];
-	char		secret[2 * ID_SIZE];
-	int64_t		amount;
-	int64_t		amount_capturable;
-	int64_t		amount_received;
-	int64_t		amount_refunded;
-	int64_t		application_fee;	/* -1 = none */
-	int64_t		transfer_amount;	/* -1 = none */
-	time_t		created;
-	time_t		canceled_at;
-	char		currency[4];
-	const char *capture_method;
-	const char *confirmation_method;
-	const char *cancellation_reason;
-	const char *request_multicapture;	/* NULL, if_available, never */
-	IntentStatus status;
-	int			captures;
-	bool		authenticated;	/* customer action done, not yet confirmed */
-	bool		authorized;		/* the latest charge succeeded */
-	const Card *card;			/* NULL without payment method */
-	char		payment_method[ID_SIZE];
-	const Card *charge_card;	/* card of the latest charge */
-	char		charge[ID_SIZE];	/* latest charge, also a failed one */
-	time_t		charged_at;
-	const Failure *failure;		/* last_payment_error */
-	char		failed_method[ID_SIZE];
-	char		failed_charge[ID_SIZE];
-	const Card *failed_card;
-	char	   *echo[ECHO_FIELDS];
-	Form		metadata;
-	Event	   *events;
-	size_t		nevents;
-} Intent;
+	Execution  *items;
+	size_t		count;
+} History;
 
-typedef struct Refund
-{
-	size_t		index;
-	char		id[ID_SIZE];
-	char		transaction[ID_SIZE];
-	Intent	   *intent;
-	int64_t		amount;
-	time_t		created;
-	const char *reason;
-	const char *status;			/* pending, succeeded, failed */
-	Form		metadata;
-} Refund;
-
-extern const char *const intent_status_names[INTENT_STATUSES];
-extern Intent *store_new_intent(void);
-extern Intent *store_intent(const char *id);
-extern Intent *store_intent_at(size_t index);
-extern size_t store_intent_count(void);
-extern void store_new_charge(Intent *intent, const Card *card);
-extern Intent *store_intent_by_charge(const char *charge);
-extern Refund *store_new_refund(Intent *intent, int64_t amount);
-extern Refund *store_refund(const char *id);
-extern Refund *store_refund_at(size_t index);
-extern size_t store_refund_count(void);
-extern Event *store_event(Intent *intent, const char *kind, int64_t amount,
-						  const char *key, const char *request);
-extern unsigned store_generation(void);
-extern void store_reset(void);
+extern Execution *history_add(History *history, const char *kind,
+							  int64_t amount, const char *key,
+							  const char *request);
+extern void history_free(History *history);
+extern void render_history(StrBuf *buf, const History *history);
 
 /* ---- requests ---- */
 
@@ -286,6 +181,9 @@ typedef enum Operation
 	OP_CANCEL,
 	OP_RETRIEVE,
 	OP_REFUND,
+	OP_TRANSFER,
+	OP_AUTHORIZE,
+	OP_DETAILS,
 	OP_ANY,						/* only in the match of a fault */
 } Operation;
 
@@ -353,6 +251,7 @@ typedef enum Phase
 } Phase;
 
 typedef struct StoredReply StoredReply;
+typedef struct Psp Psp;
 
 struct Request
 {
@@ -364,8 +263,10 @@ struct Request
 	int64_t		arrived;		/* when the headers were read, in wall_ms() */
 	StrBuf		body;
 	bool		too_large;
-	Form		params;			/* of the query and the body */
+	Form		params;			/* of the query and a form */
+	json_t	   *json;			/* body, if it is JSON */
 	const char *key;			/* Idempotency-Key, or NULL */
+	const Psp  *psp;			/* whose API it speaks to */
 	const Route *route;
 	char		object[128];	/* id in the path */
 	Phase		phase;
@@ -395,78 +296,49 @@ extern void request_peer_gone(Request *req);
 extern const char *request_header(Request *req, const char *name);
 extern const char *request_query(Request *req, const char *name);
 
-/* ---- api.c: routing, authorization, one API request from start to reply ---- */
+/* ---- api.c: routing, one API request from start to reply ---- */
+
+/* What is wrong with an idempotency key. */
+typedef enum KeyProblem
+{
+	KEY_TOO_LONG,
+	KEY_OTHER_ENDPOINT,
+	KEY_OTHER_PARAMETERS,
+	KEY_IN_USE,
+} KeyProblem;
+
+/* What is special about the API of one PSP. */
+struct Psp
+{
+	const char *name;
+	const Route *routes;
+	size_t		nroutes;
+	size_t		longest_key;	/* idempotency key, in bytes */
+	bool		(*authorized) (Request *req);	/* or replies */
+	void		(*reply_no_route) (Request *req);
+	bool		(*read_body) (Request *req);	/* or replies */
+	uint64_t	(*fingerprint) (const Request *req);
+	void		(*reply_key_problem) (Request *req, KeyProblem problem,
+									  const char *first_path);
+	void		(*reply_injected) (Request *req);
+	void		(*add_headers) (Request *req, struct MHD_Response *response);
+};
+
+extern const Psp psp_stripe;
+extern const Psp psp_adyen;
 
 extern const Route *route_find(const Route *among, size_t count,
 							   Request *req);
+extern void reply_json(Request *req, unsigned status, StrBuf *buf);
 extern void api_begin(Request *req);
 extern void api_execute(Request *req);
-
-/* ---- errors.c: error replies in Stripe's shape ---- */
-
-extern void reply_json(Request *req, unsigned status, StrBuf *buf);
-extern void reply_error(Request *req, unsigned status, const char *type,
-						const char *code, const char *param,
-						const char *format,...)
-			__attribute__((format(printf, 6, 7)));
-extern void reply_intent_error(Request *req, const Intent *intent,
-							   const char *code, const char *param,
-							   const char *format,...)
-			__attribute__((format(printf, 5, 6)));
-extern void reply_card_error(Request *req, const Intent *intent);
-extern void reply_missing(Request *req, const char *object, const char *param,
-						  const char *id);
-extern void reply_key_in_use(Request *req);
-extern void reply_injected(Request *req);
-
-/* ---- params.c: checks; each replies with the error and returns false ---- */
-
-extern bool params_known(Request *req, const char *const *names);
-extern bool param_integer(Request *req, const char *name, bool *given,
-						  int64_t *value);
-extern bool param_boolean(Request *req, const char *name, bool *value);
-extern bool param_choice(Request *req, const char *name,
-						 const char *const *choices, const char **value);
-extern bool param_currency(Request *req, char *currency);
-extern bool param_charge_amount(Request *req, const char *currency,
-								int64_t *amount);
-extern bool param_metadata(Request *req, Form *metadata);
-extern bool param_page(Request *req, int64_t *limit);
-
-/* ---- intents.c, capture.c, refunds.c, lists.c: the operations ---- */
-
-extern void intent_create(Request *req);
-extern void intent_confirm(Request *req);
-extern void intent_retrieve(Request *req);
-extern const char *intent_complete_action(Intent *intent, bool succeed);
-extern void intent_reply(Request *req, const Intent *intent);
-extern Intent *intent_required(Request *req);
-extern void intent_capture(Request *req);
-extern void intent_cancel(Request *req);
-extern void refund_create(Request *req);
-extern void refund_retrieve(Request *req);
-extern const char *refund_complete(Refund *refund, bool succeed);
-extern void list_intents(Request *req);
-extern void list_refunds(Request *req);
-extern void search_intents(Request *req);
-
-/* ---- render.c: objects as Stripe shows them ---- */
-
-extern void render_intent(StrBuf *buf, const char *key, const Intent *intent,
-						  bool expand_charge);
-extern void render_refund(StrBuf *buf, const char *key, const Refund *refund);
-extern void render_failure(StrBuf *buf, const char *key,
-						   const Intent *intent);
-extern void render_payment_method(StrBuf *buf, const char *key,
-								  const char *id, const Card *card,
-								  time_t created);
-extern void render_doc_url(StrBuf *buf, const char *code);
 
 /* ---- idempotency.c ---- */
 
 struct StoredReply
 {
-	char	   *key;			/* account, then key */
+	char	   *key;			/* PSP, account, then key */
+	int64_t		reserved;		/* when, in now_ms() */
 	uint64_t	fingerprint;	/* of the parameters */
 	char	   *path;
 	bool		done;			/* false while the first request runs */
@@ -492,13 +364,50 @@ extern enum MHD_Result wire_send(Request *req);
 extern void wire_suspend(Request *req, int64_t ms, Phase phase);
 extern void wire_reset(Request *req);
 
+/* ---- webhooks.c: what the PSPs tell, until a test fetches it ---- */
+
+typedef struct Webhook
+{
+	int64_t		seq;			/* 1, 2, ... in the order of creation */
+	const Psp  *psp;
+	const char *type;			/* the PSP's word */
+	char		id[64];			/* tells it from every other */
+	char	   *payment;		/* our payment_id or reference, or NULL */
+	int64_t		created;		/* seconds since 1970 */
+	bool		delivered;
+	Body	   *body;
+	size_t		signature_at;	/* in the body, 0 = signed in a header */
+	char	   *signed_text;	/* what is signed when not the body */
+} Webhook;
+
+extern bool webhooks_wanted(void);
+extern Webhook *webhook_add(const Psp *psp, const char *type, const char *id,
+							const char *payment, StrBuf *body);
+extern Webhook *webhook_find(const char *id);
+extern Webhook *webhook_at(size_t index);
+extern size_t webhook_index(const Webhook *webhook);
+extern size_t webhook_count(void);
+extern void webhooks_list(Request *req);
+extern void webhooks_delivered(Request *req);
+extern void webhooks_forget(void);
+
+/* ---- signatures.c ---- */
+
+#define ADYEN_SIGNATURE_SIZE 44	/* base64 of a SHA-256 */
+
+extern void add_stripe_secret(const char *secret);
+extern bool add_adyen_key(const char *hex);
+extern void sign_stripe(StrBuf *header, int64_t when, const Body *body);
+extern void sign_adyen(char *signature, size_t key, const char *text);
+
 /* ---- control.c, truth.c: the endpoints below /_test/ ---- */
 
 extern enum MHD_Result control_handle(Request *req);
+extern void control_ok(Request *req);
+extern json_t *control_body(Request *req);
 extern void control_error(Request *req, unsigned status, const char *format,...)
 			__attribute__((format(printf, 3, 4)));
-extern void truth_summary(StrBuf *buf, const char *currency);
-extern void truth_intent(StrBuf *buf, const Intent *intent);
+extern void truth_summary(StrBuf *buf, const char *psp, const char *currency);
 extern enum MHD_Result truth_stream(Request *req);
 
 /* ---- log.c ---- */
@@ -527,6 +436,8 @@ typedef struct Server
 	struct MHD_Daemon *daemon;
 	int			epoll;
 	const char *api_key;		/* NULL = any */
+	int64_t		key_window;		/* how long keys are kept, ms; 0 = for ever */
+	int64_t		keep_events;	/* webhooks kept; -1 = all */
 	Stats		stats;
 } Server;
 

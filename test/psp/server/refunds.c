@@ -7,7 +7,7 @@
  */
 #include <string.h>
 
-#include "psp.h"
+#include "stripe.h"
 
 static const char *const refund_params[] = {
 	"amount", "charge", "currency", "customer", "expand",
@@ -94,7 +94,7 @@ refund_create(Request *req)
 	int64_t		amount = 0;
 	Intent	   *intent;
 	Refund	   *refund;
-	Event	   *event;
+	Execution  *execution;
 
 	if (!params_known(req, refund_params) ||
 		!param_integer(req, "amount", &given, &amount) ||
@@ -124,9 +124,9 @@ refund_create(Request *req)
 		"pending" : "succeeded";
 	param_metadata(req, &refund->metadata);
 	intent->amount_refunded += amount;
-	event = store_event(intent, "refund", amount, req->key, req->id);
-	event->outcome = refund->status;
-	memcpy(event->refund, refund->id, ID_SIZE);
+	execution = history_add(&intent->history, "refund", amount, req->key, req->id);
+	execution->outcome = refund->status;
+	memcpy(execution->object, refund->id, ID_SIZE);
 	refund_reply(req, refund);
 }
 
@@ -150,7 +150,7 @@ refund_retrieve(Request *req)
 const char *
 refund_complete(Refund *refund, bool succeed)
 {
-	Event	   *event;
+	Execution  *execution;
 
 	if (strcmp(refund->status, "failed") == 0 ||
 		(succeed && strcmp(refund->status, "pending") != 0))
@@ -158,9 +158,9 @@ refund_complete(Refund *refund, bool succeed)
 	refund->status = succeed ? "succeeded" : "failed";
 	if (!succeed)
 		refund->intent->amount_refunded -= refund->amount;
-	event = store_event(refund->intent, "refund_completed", refund->amount,
+	execution = history_add(&refund->intent->history, "refund_completed", refund->amount,
 						NULL, "");
-	event->outcome = refund->status;
-	memcpy(event->refund, refund->id, ID_SIZE);
+	execution->outcome = refund->status;
+	memcpy(execution->object, refund->id, ID_SIZE);
 	return NULL;
 }

@@ -7,7 +7,7 @@
  */
 #include <string.h>
 
-#include "psp.h"
+#include "stripe.h"
 
 #define CARD_EXP_MONTH 12
 #define CARD_EXP_YEAR 2034

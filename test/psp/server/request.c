@@ -150,6 +150,7 @@ request_end(void *cls, struct MHD_Connection *connection, void **con_cls,
 	timer_cancel(&req->timer);
 	body_release(req->reply.body);
 	form_free(&req->params);
+	json_decref(req->json);
 	buf_free(&req->body);
 	free(req->uri);
 	free(req);

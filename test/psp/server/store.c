@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "psp.h"
+#include "stripe.h"
 
 const char *const intent_status_names[INTENT_STATUSES] = {
 	"requires_payment_method",
@@ -22,14 +22,6 @@ const char *const intent_status_names[INTENT_STATUSES] = {
 	"canceled",
 	"succeeded",
 };
-
-/* A growing array of pointers. */
-typedef struct List
-{
-	void	  **items;
-	size_t		count;
-	size_t		size;
-} List;
 
 /* A charge that can be refunded. */
 typedef struct Charge
@@ -44,27 +36,6 @@ static HashTable refunds_by_id;
 static List intents;
 static List refunds;
 static unsigned generation;
-
-/* Appends to a list and returns the index. */
-static size_t
-list_add(List *list, void *item)
-{
-	if (list->count == list->size)
-	{
-		list->size = list->size == 0 ? 256 : list->size * 2;
-		list->items = xrealloc(list->items, list->size * sizeof(void *));
-	}
-	list->items[list->count] = item;
-	return list->count++;
-}
-
-/* Frees a list, not its items. */
-static void
-list_free(List *list)
-{
-	free(list->items);
-	memset(list, 0, sizeof(*list));
-}
 
 /* Creates an intent with an id and a client secret. */
 Intent *
@@ -168,25 +139,6 @@ store_refund_count(void)
 	return refunds.count;
 }
 
-/* Notes that something was executed on an intent; key may be NULL. */
-Event *
-store_event(Intent *intent, const char *kind, int64_t amount,
-			const char *key, const char *request)
-{
-	Event	   *event;
-
-	intent->events = xrealloc(intent->events,
-							  (intent->nevents + 1) * sizeof(Event));
-	event = &intent->events[intent->nevents++];
-	memset(event, 0, sizeof(*event));
-	event->kind = kind;
-	event->outcome = "ok";
-	event->amount = amount;
-	event->key = xstrdup(key);
-	snprintf(event->request, sizeof(event->request), "%s", request);
-	return event;
-}
-
 /* Frees one intent. */
 static void
 free_intent(void *value)
@@ -196,9 +148,7 @@ free_intent(void *value)
 	for (size_t i = 0; i < ECHO_FIELDS; i++)
 		free(intent->echo[i]);
 	form_free(&intent->metadata);
-	for (size_t i = 0; i < intent->nevents; i++)
-		free(intent->events[i].key);
-	free(intent->events);
+	history_free(&intent->history);
 	free(intent);
 }
 

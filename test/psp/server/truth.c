@@ -2,14 +2,16 @@
  *
  * truth.c
  *		What really happened, for tests to compare with what a client
- *		believes: every intent with the operations executed on it, or sums.
+ *		believes: every payment with the operations executed on it, or sums.
  *
  *-------------------------------------------------------------------------
  */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
-#include "psp.h"
+#include "adyen.h"
+#include "stripe.h"
 
 #define STREAM_BLOCK (64 * 1024)
 
@@ -24,6 +26,7 @@ typedef struct Total
 typedef struct Totals
 {
 	int64_t		statuses[INTENT_STATUSES];
+	int64_t		adyen_statuses[PAYMENT_STATUSES];
 	Total		intents;
 	Total		authorized;
 	Total		captures;
@@ -32,11 +35,15 @@ typedef struct Totals
 	Total		declines;
 } Totals;
 
-/* All intents on their way to a client. */
+/* All payments on their way to a client. */
 typedef struct TruthStream
 {
-	size_t		next;			/* index of the next intent */
+	size_t		first;
+	size_t		next;			/* index of the next of all payments */
+	size_t		intents;		/* how many of them are at Stripe */
+	size_t		end;
 	unsigned	generation;
+	bool		begun;
 	bool		finished;
 	StrBuf		text;
 	size_t		sent;			/* of text */
@@ -50,47 +57,83 @@ add(Total *total, int64_t amount)
 	total->amount += amount;
 }
 
-/* Adds what was executed on an intent. */
+/* Adds what was executed on a payment. */
 static void
-add_intent(Totals *totals, const Intent *intent)
+add_history(Totals *totals, const History *history)
 {
-	totals->statuses[intent->status]++;
-	add(&totals->intents, intent->amount);
-	if (intent->authorized)
-		add(&totals->authorized, intent->amount);
-	for (size_t i = 0; i < intent->nevents; i++)
+	for (size_t i = 0; i < history->count; i++)
 	{
-		const Event *event = &intent->events[i];
+		const Execution *execution = &history->items[i];
+		bool		done = strcmp(execution->outcome, "ok") == 0;
 
-		if (strcmp(event->kind, "capture") == 0 && event->amount > 0)
-			add(&totals->captures, event->amount);
-		else if (strcmp(event->kind, "cancel") == 0)
-			add(&totals->cancelled, event->amount);
-		else if (strcmp(event->kind, "confirm") == 0 &&
-				 strcmp(event->outcome, "declined") == 0)
-			add(&totals->declines, event->amount);
+		if (strcmp(execution->kind, "capture") == 0)
+		{
+			if (done && execution->amount > 0)
+				add(&totals->captures, execution->amount);
+		}
+		else if (strcmp(execution->kind, "cancel") == 0)
+		{
+			if (done)
+				add(&totals->cancelled, execution->amount);
+		}
+		else if (strcmp(execution->outcome, "declined") == 0 &&
+				 strcmp(execution->kind, "action") != 0)
+			add(&totals->declines, execution->amount);
 	}
 }
 
-/* Adds everything in one currency, or in all when it is NULL. */
+/* Does a total of one currency, or of all when it is NULL, count this? */
+static bool
+counts(const char *wanted, const char *currency)
+{
+	return wanted == NULL || strcasecmp(wanted, currency) == 0;
+}
+
+/* Adds everything at Stripe. */
 static void
-add_all(Totals *totals, const char *currency)
+add_stripe(Totals *totals, const char *currency)
 {
 	for (size_t i = 0; i < store_intent_count(); i++)
 	{
 		const Intent *intent = store_intent_at(i);
 
-		if (currency == NULL || strcmp(currency, intent->currency) == 0)
-			add_intent(totals, intent);
+		if (!counts(currency, intent->currency))
+			continue;
+		totals->statuses[intent->status]++;
+		add(&totals->intents, intent->amount);
+		if (intent->authorized)
+			add(&totals->authorized, intent->amount);
+		add_history(totals, &intent->history);
 	}
 	for (size_t i = 0; i < store_refund_count(); i++)
 	{
 		const Refund *refund = store_refund_at(i);
 
 		if (strcmp(refund->status, "failed") != 0 &&
-			(currency == NULL ||
-			 strcmp(currency, refund->intent->currency) == 0))
+			counts(currency, refund->intent->currency))
 			add(&totals->refunds, refund->amount);
+	}
+}
+
+/* Adds everything at Adyen. */
+static void
+add_adyen(Totals *totals, const char *currency)
+{
+	for (size_t i = 0; i < adyen_payment_count(); i++)
+	{
+		const AdyenPayment *payment = adyen_payment_at(i);
+
+		if (!counts(currency, payment->currency))
+			continue;
+		totals->adyen_statuses[payment->status]++;
+		add(&totals->intents, payment->amount);
+		if (payment->authorized)
+			add(&totals->authorized, payment->amount);
+		add_history(totals, &payment->history);
+		for (size_t k = 0; k < payment->history.count; k++)
+			if (strcmp(payment->history.items[k].kind, "refund") == 0 &&
+				strcmp(payment->history.items[k].outcome, "ok") == 0)
+				add(&totals->refunds, payment->history.items[k].amount);
 	}
 }
 
@@ -104,19 +147,38 @@ put_total(StrBuf *buf, const char *key, const Total *total)
 	jw_end_object(buf);
 }
 
-/* Writes the truth in sums; currency NULL means all. */
+/* Is the truth about this PSP wanted? NULL means all. */
+static bool
+wants(const char *psp, const Psp *which)
+{
+	return psp == NULL || strcmp(psp, which->name) == 0;
+}
+
+/* Writes how many payments have each status. */
+static void
+put_statuses(StrBuf *buf, const Totals *totals, const char *psp)
+{
+	jw_object(buf, "statuses");
+	for (int i = 0; wants(psp, &psp_stripe) && i < INTENT_STATUSES; i++)
+		jw_int(buf, intent_status_names[i], totals->statuses[i]);
+	for (int i = 0; wants(psp, &psp_adyen) && i < PAYMENT_STATUSES; i++)
+		jw_int(buf, adyen_status_names[i], totals->adyen_statuses[i]);
+	jw_end_object(buf);
+}
+
+/* Writes the truth in sums; psp and currency NULL mean all. */
 void
-truth_summary(StrBuf *buf, const char *currency)
+truth_summary(StrBuf *buf, const char *psp, const char *currency)
 {
 	Totals		totals = {0};
 
-	add_all(&totals, currency);
+	if (wants(psp, &psp_stripe))
+		add_stripe(&totals, currency);
+	if (wants(psp, &psp_adyen))
+		add_adyen(&totals, currency);
 	jw_object(buf, NULL);
 	put_total(buf, "intents", &totals.intents);
-	jw_object(buf, "statuses");
-	for (int i = 0; i < INTENT_STATUSES; i++)
-		jw_int(buf, intent_status_names[i], totals.statuses[i]);
-	jw_end_object(buf);
+	put_statuses(buf, &totals, psp);
 	put_total(buf, "authorized", &totals.authorized);
 	put_total(buf, "captures", &totals.captures);
 	put_total(buf, "cancelled", &totals.cancelled);
@@ -125,29 +187,12 @@ truth_summary(StrBuf *buf, const char *currency)
 	jw_end_object(buf);
 }
 
-/* Writes one executed operation. */
-static void
-put_event(StrBuf *buf, const Event *event)
-{
-	jw_object(buf, NULL);
-	jw_string(buf, "operation", event->kind);
-	jw_string(buf, "outcome", event->outcome);
-	jw_int(buf, "amount", event->amount);
-	if (strcmp(event->kind, "capture") == 0)
-		jw_bool(buf, "final", event->final);
-	if (event->refund[0] != '\0')
-		jw_string(buf, "refund", event->refund);
-	jw_string(buf, "idempotency_key", event->key);
-	jw_string(buf, "request", event->request[0] == '\0' ? NULL :
-			  event->request);
-	jw_end_object(buf);
-}
-
 /* Writes the truth about one intent. */
 void
 truth_intent(StrBuf *buf, const Intent *intent)
 {
 	jw_object(buf, NULL);
+	jw_string(buf, "psp", psp_stripe.name);
 	jw_string(buf, "id", intent->id);
 	jw_string(buf, "status", intent_status_names[intent->status]);
 	jw_string(buf, "currency", intent->currency);
@@ -162,14 +207,21 @@ truth_intent(StrBuf *buf, const Intent *intent)
 		jw_string(buf, intent->metadata.params[i].name,
 				  intent->metadata.params[i].value);
 	jw_end_object(buf);
-	jw_array(buf, "operations");
-	for (size_t i = 0; i < intent->nevents; i++)
-		put_event(buf, &intent->events[i]);
-	jw_end_array(buf);
+	render_history(buf, &intent->history);
 	jw_end_object(buf);
 }
 
-/* Writes the next intents until a block is full. */
+/* Writes one of all payments: Stripe's come first. */
+static void
+put_payment(StrBuf *text, const TruthStream *stream, size_t index)
+{
+	if (index < stream->intents)
+		truth_intent(text, store_intent_at(index));
+	else
+		truth_payment(text, adyen_payment_at(index - stream->intents));
+}
+
+/* Writes the next payments until a block is full. */
 static void
 fill(TruthStream *stream)
 {
@@ -177,14 +229,15 @@ fill(TruthStream *stream)
 
 	text->len = 0;
 	stream->sent = 0;
-	if (stream->next == 0)
+	if (!stream->begun)
 		buf_puts(text, "{\"intents\":[\n");
+	stream->begun = true;
 	while (stream->generation == store_generation() &&
-		   stream->next < store_intent_count() && text->len < STREAM_BLOCK)
+		   stream->next < stream->end && text->len < STREAM_BLOCK)
 	{
-		if (stream->next > 0)
+		if (stream->next > stream->first)
 			buf_puts(text, ",\n");
-		truth_intent(text, store_intent_at(stream->next++));
+		put_payment(text, stream, stream->next++);
 	}
 	if (text->len < STREAM_BLOCK)
 	{
@@ -225,15 +278,21 @@ free_truth(void *cls)
 	free(stream);
 }
 
-/* Replies with all intents, one a line, written while they are sent. */
+/* Replies with all payments, one a line, written while they are sent. */
 enum MHD_Result
 truth_stream(Request *req)
 {
+	const char *psp = request_query(req, "psp");
 	TruthStream *stream = xcalloc(1, sizeof(TruthStream));
 	struct MHD_Response *response;
 	enum MHD_Result result;
 
 	stream->generation = store_generation();
+	stream->intents = store_intent_count();
+	stream->first = wants(psp, &psp_stripe) ? 0 : stream->intents;
+	stream->end = stream->intents +
+		(wants(psp, &psp_adyen) ? adyen_payment_count() : 0);
+	stream->next = stream->first;
 	response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN,
 												 STREAM_BLOCK, read_truth,
 												 stream, free_truth);

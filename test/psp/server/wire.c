@@ -308,47 +308,6 @@ make_response(Request *req)
 	}
 }
 
-/* Adds the headers about the idempotency key. */
-static void
-add_key_headers(Request *req, struct MHD_Response *response)
-{
-	if (req->key == NULL || strcmp(req->method, "POST") != 0)
-		return;
-	MHD_add_response_header(response, "Idempotency-Key", req->key);
-	MHD_add_response_header(response, "Original-Request", req->reply.original);
-	if (req->reply.replayed)
-		MHD_add_response_header(response, "Idempotent-Replayed", "true");
-}
-
-/* Adds the headers that a client should read. */
-static void
-add_headers(Request *req, struct MHD_Response *response)
-{
-	const Reply *reply = &req->reply;
-	const char *version = request_header(req, "Stripe-Version");
-	char		seconds[24];
-
-	MHD_add_response_header(response, "Content-Type", "application/json");
-	MHD_add_response_header(response, "Request-Id", req->id);
-	if (version != NULL)
-		MHD_add_response_header(response, "Stripe-Version", version);
-	add_key_headers(req, response);
-	if (reply->should_retry != NULL)
-		MHD_add_response_header(response, "Stripe-Should-Retry",
-								reply->should_retry);
-	if (reply->retry_after > 0)
-	{
-		snprintf(seconds, sizeof(seconds), "%ld", reply->retry_after);
-		MHD_add_response_header(response, "Retry-After", seconds);
-	}
-	if (reply->status == MHD_HTTP_TOO_MANY_REQUESTS)
-		MHD_add_response_header(response, "Stripe-Rate-Limited-Reason",
-								"global-rate");
-	if (reply->status == MHD_HTTP_UNAUTHORIZED)
-		MHD_add_response_header(response, "WWW-Authenticate",
-								"Bearer realm=\"Stripe\"");
-}
-
 /* Queues the reply of a request. */
 enum MHD_Result
 wire_send(Request *req)
@@ -358,7 +317,9 @@ wire_send(Request *req)
 
 	if (response == NULL)
 		return MHD_NO;
-	add_headers(req, response);
+	MHD_add_response_header(response, "Content-Type", "application/json");
+	if (req->psp != NULL)
+		req->psp->add_headers(req, response);
 	req->phase = PHASE_ANSWERED;
 	result = MHD_queue_response(req->connection, req->reply.status, response);
 	MHD_destroy_response(response);
