@@ -84,6 +84,8 @@ read_request(FunctionCallInfo fcinfo, IntentRequest *request)
 	pl_check_text("order_id", request->order_id, 255);
 	pl_check_text("buyer_id", request->buyer_id, 255);
 	pl_check_currency(request->currency);
+	if (request->gateway != NULL)
+		pl_check_text("gateway", request->gateway, 63);
 	if (strcmp(request->capture_method, "automatic") != 0 &&
 		strcmp(request->capture_method, "manual") != 0)
 		ereport(ERROR,

@@ -102,7 +102,7 @@ TimestampTz
 pl_key_forgotten_at(const PlCall *call)
 {
 	return TimestampTzPlusMilliseconds(call->request.first_sent_at,
-									   (int64) call->gateway->adapter->key_window * 1000);
+									   (int64) call->gateway->key_window * 1000);
 }
 
 /* From then on an operator has to find out, or a webhook tells. */

@@ -248,6 +248,7 @@ struct PlGateway
 	int			unknown_days;
 	int			lease_seconds;
 	int			timeout_ms;
+	int			key_window;		/* the adapter's, or less; seconds */
 
 	MemoryContext context;
 	int			in_flight;		/* calls that point here */
