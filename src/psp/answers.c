@@ -126,6 +126,23 @@ shopper_acted(PlWork *work, const PlRequest *request)
 	return true;
 }
 
+/*
+ * May an authorization be told otherwise than its request ended?  An attempt
+ * that failed before the one that succeeded; and one that succeeded while the
+ * intent was cancelled, which the PSP was told too.  But money that is held for
+ * an intent that was declined is for a human to look at.
+ */
+static bool
+is_old_news(const PlRequest *request, const PlOutcome *outcome)
+{
+	PlArgs		args = {0};
+
+	if (outcome->class == PL_OUTCOME_REFUSED)
+		return true;
+	pl_arg_int64(&args, request->payment_id);
+	return pl_execute(&lock_intent, &args) > 0 && strcmp(pl_get_text(0, 1), "CANCELLED") == 0;
+}
+
 /* The request was sent, and nobody knows yet what came of it. */
 static PlAnswered
 answer_open(PlWork *work, const PlRequest *request, const char *status, const PlOutcome *outcome)
@@ -169,7 +186,8 @@ answer_decided(PlWork *work, const PlRequest *request, const char *status, const
 				pl_apply_outcome(work, request, outcome);
 				return PL_ANSWERED;
 			}
-			if (succeeded == (outcome->class == PL_OUTCOME_SUCCEEDED) || is_about_intent(request))
+			if (succeeded == (outcome->class == PL_OUTCOME_SUCCEEDED) ||
+				(is_about_intent(request) && is_old_news(request, outcome)))
 				return PL_ANSWER_NO_NEWS;
 			/* money that was sent and came back */
 			if (succeeded && pays)
