@@ -33,6 +33,7 @@ int			pl_delivery;
 int			pl_relay_batch;
 char	   *pl_gateway_secrets_file;
 int			pl_gateway_concurrency;
+int			pl_webhook_retention;
 int			pl_outbox_retention;	/* seconds */
 int			pl_idempotency_retention;	/* seconds */
 int			pl_authorize_timeout;	/* milliseconds */
@@ -140,6 +141,11 @@ define_other_settings(void)
 							NULL,
 							&pl_idempotency_retention, 30 * 24 * 3600, 3600, INT_MAX, PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
+	DefineCustomIntVariable("payledger.webhook_retention",
+							"How long events of PSPs are kept after they were applied.",
+							"A PSP repeats an event for days; while it is kept, a repetition is known as one.",
+							&pl_webhook_retention, 30 * 24 * 3600, 8 * 24 * 3600, INT_MAX, PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
 	DefineCustomIntVariable("payledger.authorize_timeout",
 							"How long CALL payledger.authorize waits for the PSP's answer.",
 							NULL,
@@ -156,10 +162,15 @@ define_other_settings(void)
 static void
 request_shared_memory(void)
 {
+	Size		size = pl_core_shmem_size();
+
+	size = add_size(size, pl_ledger_shmem_size());
+	size = add_size(size, pl_webhook_keys_shmem_size());
+	size = add_size(size, pl_worker_shmem_size());
+	size = add_size(size, pl_gateway_status_shmem_size());
 	if (previous_shmem_request_hook)
 		previous_shmem_request_hook();
-	RequestAddinShmemSpace(add_size(pl_core_shmem_size(),
-									add_size(pl_ledger_shmem_size(), pl_worker_shmem_size())));
+	RequestAddinShmemSpace(size);
 	RequestNamedLWLockTranche("payledger", 1);
 }
 
@@ -171,7 +182,9 @@ start_shared_memory(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	pl_core_shmem_init();
 	pl_ledger_shmem_init();
+	pl_webhook_keys_shmem_init();
 	pl_worker_shmem_init();
+	pl_gateway_status_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -185,6 +198,7 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 
+	pl_log_mask_init();
 	define_worker_settings();
 	define_other_settings();
 	previous_shmem_request_hook = shmem_request_hook;

@@ -42,6 +42,10 @@ our @EXPORT = qw(
   check_ledger check_psp check_kafka check_books
 );
 
+# What the PSP test servers sign their webhooks with; Adyen's is the key of its published example.
+our $WEBHOOK_SECRET = 'whsec_payledger_test';
+our $HMAC_KEY = '44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056';
+
 my $json = JSON::PP->new->utf8->canonical->allow_nonref;
 
 # ---- servers ----
@@ -107,17 +111,23 @@ sub wait_for_workers
 	return;
 }
 
-# Writes the file with API keys, and returns its path.  Pairs are gateways and
-# their keys.
+# Writes the file with secrets, and returns its path.  Pairs are gateways and
+# either their API key or a list of names and values.
 sub write_secrets
 {
-	my ($node, %keys) = @_;
+	my ($node, %secrets) = @_;
 	my $path = $node->basedir . '/secrets';
 
 	# never readable by others, not even before the chmod
 	my $before = umask 0077;
 	open(my $file, '>', $path) or die "could not write $path: $!\n";
-	print $file map { "[$_]\napi_key = $keys{$_}\n" } sort keys %keys;
+	for my $gateway (sort keys %secrets)
+	{
+		my @pairs = ref $secrets{$gateway} ? @{ $secrets{$gateway} } : (api_key => $secrets{$gateway});
+
+		print $file "[$gateway]\n";
+		print $file shift(@pairs) . ' = ' . shift(@pairs) . "\n" while @pairs;
+	}
 	close($file);
 	umask $before;
 	chmod 0600, $path;
@@ -125,7 +135,7 @@ sub write_secrets
 }
 
 # Makes a PSP server the node's default gateway "stripe", with retries fast
-# enough for a test.  Options replace those.
+# enough for a test and no limit to rates.  Options replace those.
 sub add_stripe
 {
 	my ($node, $psp, %options) = @_;
@@ -136,10 +146,14 @@ sub add_stripe
 		retry_base_ms => 50,
 		retry_max_ms => 400,
 		lease_seconds => 6,
+		rate_per_second => 0,
+		endpoint_rate_per_second => 0,
+		circuit_open_ms => 200,
 		%options);
 
 	$node->append_conf('postgresql.conf',
-		"payledger.gateway_secrets_file = '" . write_secrets($node, stripe => $psp->key) . "'");
+		"payledger.gateway_secrets_file = '"
+		  . write_secrets($node, stripe => [ api_key => $psp->key, webhook_secret => $WEBHOOK_SECRET ]) . "'");
 	$node->reload;
 	sql($node, "SELECT payledger.add_gateway('stripe', adapter => 'stripe', options => '"
 		  . $json->encode(\%all) . "', is_default => true)");
@@ -192,6 +206,11 @@ sub _explain
 		  FROM payledger.psp_requests WHERE status NOT IN ('SUCCEEDED', 'REFUSED') GROUP BY 1, 2, 3, 4, 5, 6 LIMIT 10
 		SQL
 	diag("open requests:\n$open") if $code == 0;
+	($code, $open) = $node->psql($DATABASE, <<~'SQL');
+		SELECT gateway, event_id, event_type, status, attempt, payment_id, problem FROM payledger.webhooks
+		 WHERE status IN ('RECEIVED', 'PARKED') LIMIT 10
+		SQL
+	diag("waiting webhooks:\n$open") if $code == 0 && $open ne '';
 	diag("end of the server's log:\n", map { "$_\n" } (split /\n/, slurp_file($node->logfile))[ -15 .. -1 ])
 	  if -s $node->logfile;
 	return;

@@ -141,10 +141,14 @@ pl_sql_void_payment(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text("VOIDED"));
 }
 
-/* ---- expiry, for the keeper ---- */
+/* ---- expiry ---- */
 
-static void
-expire(PlWork *work, int64 payment_id)
+/*
+ * The authorization ends or has ended: give back what nobody captured of it;
+ * what is planned onto it is sent.  Locks the payment.
+ */
+void
+pl_authorization_ended(PlWork *work, int64 payment_id)
 {
 	PlPayment	payment;
 	PlArgs		args = {0};
@@ -188,7 +192,7 @@ pl_expire_authorizations(void)
 
 	work = pl_work_begin("authorization expires");
 	for (int i = 0; i < n; i++)
-		expire(work, ids[i]);
+		pl_authorization_ended(work, ids[i]);
 	pl_work_end(work);
 	return n;
 }

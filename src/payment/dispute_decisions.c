@@ -37,23 +37,13 @@ PG_FUNCTION_INFO_V1(pl_sql_close_dispute);
 /* ---- answering ---- */
 
 /*
- * Lock the dispute's payment, read both and the order.  PL007 if there is no
- * such dispute.
+ * Read a dispute of the locked payment; returns its order, of orders.
  */
-static PlOrder *
-lock_dispute(int64 dispute_id, PlPayment *payment, PlDispute *dispute)
+PlOrder *
+pl_read_dispute(int64 dispute_id, const PlPayment *payment, List *orders, PlDispute *dispute)
 {
-	PlArgs		id = {0};
 	PlArgs		key = {0};
 	bool		isnull;
-
-	pl_arg_int64(&id, dispute_id);
-	if (pl_execute(&find_payment, &id) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_PL_NOT_FOUND),
-				 errmsg("dispute " INT64_FORMAT " does not exist", dispute_id),
-				 errhint("payledger.disputes lists them, payledger.open_dispute() opens one.")));
-	pl_lock_payment(pl_get_int64(0, 1), payment);
 
 	pl_arg_int64(&key, payment->payment_id);
 	pl_arg_int64(&key, dispute_id);
@@ -71,7 +61,26 @@ lock_dispute(int64 dispute_id, PlPayment *payment, PlDispute *dispute)
 	dispute->round = pl_get_int32(0, 9);
 	if (!pl_isnull(0, 10))
 		dispute->evidence_due_at = DatumGetTimestampTz(pl_get_datum(0, 10, &isnull));
-	return pl_find_order(pl_read_orders(payment->payment_id), dispute->payment_order_id);
+	return pl_find_order(orders, dispute->payment_order_id);
+}
+
+/*
+ * Lock the dispute's payment, read both and the order.  PL007 if there is no
+ * such dispute.
+ */
+static PlOrder *
+lock_dispute(int64 dispute_id, PlPayment *payment, PlDispute *dispute)
+{
+	PlArgs		id = {0};
+
+	pl_arg_int64(&id, dispute_id);
+	if (pl_execute(&find_payment, &id) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_NOT_FOUND),
+				 errmsg("dispute " INT64_FORMAT " does not exist", dispute_id),
+				 errhint("payledger.disputes lists them, payledger.open_dispute() opens one.")));
+	pl_lock_payment(pl_get_int64(0, 1), payment);
+	return pl_read_dispute(dispute_id, payment, pl_read_orders(payment->payment_id), dispute);
 }
 
 static void
@@ -101,6 +110,26 @@ evidence_arg(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
+ * The dispute of the locked payment is under review; evidence is what was
+ * submitted, NULL if that is known to the PSP only.
+ */
+void
+pl_review_dispute(PlWork *work, const PlPayment *payment, PlDispute *dispute, Jsonb *evidence)
+{
+	PlArgs		args = {0};
+
+	dispute->status = "UNDER_REVIEW";
+	pl_arg_int64(&args, payment->payment_id);
+	pl_arg_int64(&args, dispute->dispute_id);
+	if (evidence != NULL)
+		pl_arg(&args, JsonbPGetDatum(evidence));
+	else
+		pl_arg_null(&args);
+	pl_arg_timestamp(&args, work->now);
+	pl_execute(&store_evidence, &args);
+}
+
+/*
  * submit_evidence(dispute_id, evidence): from NEEDS_RESPONSE to UNDER_REVIEW.
  * Evidence that is late is recorded all the same: whether it counts is for the
  * PSP to say.
@@ -113,7 +142,6 @@ pl_sql_submit_evidence(PG_FUNCTION_ARGS)
 	PlPayment	payment;
 	PlDispute	dispute;
 	PlWork	   *work;
-	PlArgs		args = {0};
 
 	pl_connect();
 	pl_require_layout();
@@ -126,11 +154,7 @@ pl_sql_submit_evidence(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_SUCCESSFUL_COMPLETION),
 				 errmsg("the evidence for dispute " INT64_FORMAT " is late", dispute_id),
 				 errdetail("It was due at %s.", timestamptz_to_str(dispute.evidence_due_at))));
-	pl_arg_int64(&args, payment.payment_id);
-	pl_arg_int64(&args, dispute_id);
-	pl_arg(&args, JsonbPGetDatum(evidence));
-	pl_arg_timestamp(&args, work->now);
-	pl_execute(&store_evidence, &args);
+	pl_review_dispute(work, &payment, &dispute, evidence);
 	pl_work_end(work);
 
 	pl_return_disputes(fcinfo, payment.payment_id, list_make1(&dispute.dispute_id));
@@ -173,15 +197,19 @@ store(const PlWork *work, const PlPayment *payment, const PlDispute *dispute)
 	pl_execute(&store_decision, &args);
 }
 
-/* The edge is legal.  Changes payment, order and dispute in memory. */
-static void
-decide(PlWork *work, PlPayment *payment, PlOrder *order, PlDispute *dispute, const char *outcome,
-	   bool fee_returned)
+/*
+ * The PSP decided, or overturned its decision.  Changes payment and order in
+ * memory.  Raises PL001 for an edge that is not legal.
+ */
+void
+pl_decide_dispute(PlWork *work, PlPayment *payment, PlOrder *order, PlDispute *dispute, const char *outcome,
+				  bool fee_returned)
 {
 	bool		was_won = strcmp(dispute->status, "WON") == 0;
 	bool		was_lost = strcmp(dispute->status, "LOST") == 0;
 	int			round_before = dispute->round;
 
+	require_edge(dispute, outcome);
 	dispute->status = outcome;
 	if (was_won || was_lost)
 		dispute->round++;
@@ -222,7 +250,7 @@ pl_sql_close_dispute(PG_FUNCTION_ARGS)
 		check_fee_returned(&dispute, outcome);
 
 	work = pl_work_begin("close_dispute");
-	decide(work, &payment, order, &dispute, outcome, fee_returned);
+	pl_decide_dispute(work, &payment, order, &dispute, outcome, fee_returned);
 	pl_store_orders(work, &payment, list_make1(order));
 	pl_store_payment(work, &payment);
 	pl_work_end(work);

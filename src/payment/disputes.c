@@ -17,17 +17,6 @@
 #define MAX_REFERENCE 255
 #define MAX_REASON 255
 
-/* What is reported; the same for every order that it concerns. */
-typedef struct Opening
-{
-	int64		amount;			/* minor units of the payment's currency, > 0 */
-	const char *psp_reference;
-	const char *reason;			/* NULL: none given */
-	int64		fee;			/* minor units, >= 0 */
-	TimestampTz evidence_due_at;	/* 0: not known */
-	bool		borne_by_seller;
-} Opening;
-
 static PlQuery find_opened = {
 	"SELECT dispute_id, payment_id, payment_order_id, amount, fee FROM payledger.disputes"
 	" WHERE gateway = $1 AND psp_reference = $2 ORDER BY dispute_id", 2, {TEXTOID, TEXTOID}
@@ -116,10 +105,10 @@ amount_arg(FunctionCallInfo fcinfo, int argno, const char *name, int64 least)
 }
 
 /* Arguments 1 and up of both functions that open. */
-static Opening
+static PlDisputeOpening
 opening_args(FunctionCallInfo fcinfo)
 {
-	Opening		opening = {0};
+	PlDisputeOpening opening = {0};
 
 	opening.amount = amount_arg(fcinfo, 1, "amount", 1);
 	opening.psp_reference = pl_text_arg(fcinfo, 2, "psp_reference");
@@ -140,7 +129,7 @@ opening_args(FunctionCallInfo fcinfo)
 /* ---- opening: reported before? ---- */
 
 static void
-refuse_other_payment(const PlPayment *payment, const Opening *opening, int64 other)
+refuse_other_payment(const PlPayment *payment, const PlDisputeOpening *opening, int64 other)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_PL_IDEMPOTENCY_REUSE),
@@ -150,7 +139,7 @@ refuse_other_payment(const PlPayment *payment, const Opening *opening, int64 oth
 }
 
 static void
-refuse_other_amounts(const PlPayment *payment, const Opening *opening, int64 amount, int64 fee)
+refuse_other_amounts(const PlPayment *payment, const PlDisputeOpening *opening, int64 amount, int64 fee)
 {
 	const PlCurrency *currency = pl_check_currency(payment->currency);
 
@@ -171,7 +160,7 @@ refuse_other_amounts(const PlPayment *payment, const Opening *opening, int64 amo
  * reference came with other amounts or for another payment.
  */
 static List *
-opened_before(const PlPayment *payment, const PlOrder *order, const Opening *opening)
+opened_before(const PlPayment *payment, const PlOrder *order, const PlDisputeOpening *opening)
 {
 	List	   *ids = NIL;
 	int64		amount = 0;
@@ -242,7 +231,7 @@ insert(const PlWork *work, const PlPayment *payment, const PlOrder *order, const
  * Returns its id, palloc'd.
  */
 static int64 *
-open_one(PlWork *work, PlPayment *payment, PlOrder *order, const Opening *opening, int64 amount, int64 fee)
+open_one(PlWork *work, PlPayment *payment, PlOrder *order, const PlDisputeOpening *opening, int64 amount, int64 fee)
 {
 	PlDispute	dispute = {0};
 	int64	   *id = palloc(sizeof(int64));
@@ -274,7 +263,7 @@ Datum
 pl_sql_open_dispute(PG_FUNCTION_ARGS)
 {
 	int64		order_id = pl_int64_arg(fcinfo, 0, "payment_order_id");
-	Opening		opening = opening_args(fcinfo);
+	PlDisputeOpening opening = opening_args(fcinfo);
 	PlPayment	payment;
 	PlOrder    *order;
 	List	   *ids;
@@ -328,8 +317,13 @@ share_out(List *orders, int64 amount)
 	return shares;
 }
 
-static List *
-open_shares(PlWork *work, PlPayment *payment, List *orders, const Opening *opening)
+/*
+ * Open a dispute of the locked payment, one for each order that answers for a
+ * share of it; changes payment and orders in memory.  Returns the ids, as
+ * pointers to int64.
+ */
+List *
+pl_open_payment_disputes(PlWork *work, PlPayment *payment, List *orders, const PlDisputeOpening *opening)
 {
 	int64	   *shares = share_out(orders, opening->amount);
 	int64		fee = opening->fee;
@@ -357,7 +351,7 @@ Datum
 pl_sql_open_payment_dispute(PG_FUNCTION_ARGS)
 {
 	int64		payment_id = pl_int64_arg(fcinfo, 0, "payment_id");
-	Opening		opening = opening_args(fcinfo);
+	PlDisputeOpening opening = opening_args(fcinfo);
 	PlPayment	payment;
 	List	   *ids;
 
@@ -373,7 +367,7 @@ pl_sql_open_payment_dispute(PG_FUNCTION_ARGS)
 		if (payment.captured_amount == 0)
 			refuse_uncaptured("payment", payment_id, payment.status);
 		work = pl_work_begin("open_payment_dispute");
-		ids = open_shares(work, &payment, orders, &opening);
+		ids = pl_open_payment_disputes(work, &payment, orders, &opening);
 		pl_store_orders(work, &payment, orders);
 		pl_store_payment(work, &payment);
 		pl_work_end(work);

@@ -40,7 +40,16 @@ CREATE FUNCTION request_authorization(payment_intent_id bigint, payment_method t
 	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
 REVOKE ALL ON FUNCTION request_authorization(bigint, text) FROM PUBLIC;
 COMMENT ON FUNCTION request_authorization(bigint, text) IS
-'Asks the gateway to authorize the intent with the PSP''s token of a payment method, without waiting: the worker does it after this transaction commits. After the shopper''s action (REQUIRES_ACTION) call it again to go on; the method may then be null. Returns the new status PENDING_AUTH. Errors: PL001 not CREATED or REQUIRES_ACTION, PL007 no such intent, PL011 a card number where a token belongs. Example: SELECT payledger.request_authorization(payment_intent_id, ''pm_ok'') FROM payledger.payment_intents WHERE order_id = ''ORDER-1'';';
+'Asks the gateway to authorize the intent with a payment method, without waiting: the worker does it after this transaction commits. payment_method is the PSP''s token, or for Adyen the JSON object that its component made in the front end (card data encrypted; the payment method alone or the component''s whole state data). After the shopper''s action (REQUIRES_ACTION) call it again to go on, or confirm_authorization() where the front end brought something back; the method may then be null. Returns the new status PENDING_AUTH. Errors: PL001 not CREATED or REQUIRES_ACTION, PL007 no such intent, PL011 card data where a token belongs, 22P02 no JSON, 22023 empty, too long or too large. Example: SELECT payledger.request_authorization(payment_intent_id, ''pm_ok'') FROM payledger.payment_intents WHERE order_id = ''ORDER-1'';';
+
+CREATE FUNCTION confirm_authorization(payment_intent_id bigint, details jsonb DEFAULT '{}')
+	RETURNS text
+	AS 'MODULE_PATHNAME', 'pl_sql_confirm_authorization'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+REVOKE ALL ON FUNCTION confirm_authorization(bigint, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION confirm_authorization(bigint, jsonb) IS
+'Goes on with an intent that waits for the shopper (REQUIRES_ACTION) after the action that its next_action asked for. details is what the front end brought back, an object of at most 16 kB: for Adyen redirectResult, threeDSResult or whatever its component names, alone or as {"details", "paymentData"}; Stripe needs none. Returns the new status PENDING_AUTH; the worker asks the gateway after this transaction commits. Errors: PL001 not REQUIRES_ACTION, PL007 no such intent, PL011 card data in details, 22023 no object or too large. Example: SELECT payledger.confirm_authorization(42, ''{"redirectResult": "X6XtfGC3!Y..."}'');';
 
 CREATE FUNCTION cancel_payment_intent(payment_intent_id bigint) RETURNS text
 	AS 'MODULE_PATHNAME', 'pl_sql_cancel_payment_intent'

@@ -50,6 +50,8 @@ typedef enum PlOperation
 	PL_OP_PAYOUT
 } PlOperation;
 
+#define PL_OPERATION_COUNT (PL_OP_PAYOUT + 1)
+
 extern const char *pl_operation_name(PlOperation operation);
 extern PlOperation pl_operation_by_name(const char *name);
 
@@ -111,6 +113,7 @@ typedef struct PlOutcome
 	const char *psp_reference;	/* NULL: none given */
 	const char *code;			/* PSP's code or a short word for the fault */
 	const char *message;		/* redacted, one line */
+	const char *source;			/* who told it; NULL: the reply to the request */
 	const char *next_action;	/* JSON, ACTION_REQUIRED only */
 	int64		amount;			/* CAPTURE: what was captured, minor units; 0: what was asked for */
 	int			http_status;	/* 0: no reply */
@@ -317,6 +320,28 @@ extern void pl_dispute_take_fee(PlWork *work, const PlPayment *payment, const Pl
 extern void pl_dispute_give_back_fee(PlWork *work, const PlPayment *payment, const PlOrder *order,
 									 PlDispute *dispute);
 
+/* disputes.c */
+
+/* What opens disputes; the same for every order that it concerns. */
+typedef struct PlDisputeOpening
+{
+	int64		amount;			/* minor units of the payment's currency, > 0 */
+	const char *psp_reference;
+	const char *reason;			/* NULL: none given */
+	int64		fee;			/* minor units, >= 0 */
+	TimestampTz evidence_due_at;	/* 0: not known */
+	bool		borne_by_seller;
+} PlDisputeOpening;
+
+extern List *pl_open_payment_disputes(PlWork *work, PlPayment *payment, List *orders,
+									  const PlDisputeOpening *opening);
+
+/* dispute_decisions.c */
+extern PlOrder *pl_read_dispute(int64 dispute_id, const PlPayment *payment, List *orders, PlDispute *dispute);
+extern void pl_review_dispute(PlWork *work, const PlPayment *payment, PlDispute *dispute, Jsonb *evidence);
+extern void pl_decide_dispute(PlWork *work, PlPayment *payment, PlOrder *order, PlDispute *dispute,
+							  const char *outcome, bool fee_returned);
+
 /* seller_balances.c: what sellers may be paid, under lock */
 
 /* A seller's balances; minor units of currency. */
@@ -406,6 +431,33 @@ extern int	pl_run_due_payouts(void);
 
 /* ---- for the gateway ---- */
 
+/* dispute_notices.c */
+
+/* How far a dispute is; each stage presumes what must have been before it. */
+typedef enum PlDisputeStage
+{
+	PL_DISPUTE_OPENED,
+	PL_DISPUTE_UNDER_REVIEW,
+	PL_DISPUTE_WON,
+	PL_DISPUTE_LOST,
+	PL_DISPUTE_LOST_AGAIN		/* presumes WON: a second round */
+} PlDisputeStage;
+
+/* What a PSP tells of a dispute, in any order. */
+typedef struct PlDisputeNotice
+{
+	const char *psp_reference;	/* the PSP's id of the dispute */
+	PlDisputeStage stage;
+	int64		amount;			/* minor units of currency */
+	const char *currency;
+	int64		fee;			/* minor units; 0: none told */
+	const char *reason;			/* NULL: none told */
+	TimestampTz evidence_due_at;	/* 0: not told */
+} PlDisputeNotice;
+
+extern bool pl_apply_dispute_notice(PlWork *work, int64 payment_id, const PlDisputeNotice *notice);
+
+extern void pl_authorization_ended(PlWork *work, int64 payment_id);
 extern const char *pl_outcome_name(PlOutcomeClass class);
 extern void pl_apply_outcome(PlWork *work, const PlRequest *request, const PlOutcome *outcome);
 

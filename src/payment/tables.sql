@@ -237,7 +237,7 @@ CREATE TABLE payledger.psp_requests (
 	updated_at		timestamptz NOT NULL,
 	PRIMARY KEY (payment_id, psp_request_id)
 ) WITH (fillfactor = 60);
-CREATE INDEX psp_requests_due ON payledger.psp_requests (gateway, next_attempt_at) WHERE status IN ('READY', 'UNKNOWN');
+CREATE INDEX psp_requests_due ON payledger.psp_requests (gateway, operation, next_attempt_at) WHERE status IN ('READY', 'UNKNOWN');
 CREATE INDEX psp_requests_open ON payledger.psp_requests (psp_request_id) WHERE status IN ('IN_FLIGHT', 'PENDING', 'UNKNOWN', 'PARKED');
 COMMENT ON TABLE payledger.psp_requests IS
 'What a gateway was asked to do. The row is written in the commit of the transition that causes it; the gateway worker leases it, commits the exact bytes and the idempotency key, and only then sends.';

@@ -195,10 +195,25 @@ answer_decided(PlWork *work, const PlRequest *request, const char *status, const
 }
 
 /*
+ * Apply the outcome REVERSED of a request that is not known to have succeeded:
+ * both, one after the other, so that any order of news ends in the same books.
+ * The caller changes the request's own row.
+ */
+void
+pl_apply_reversed(PlWork *work, const PlRequest *request, const PlRequest *question, const PlOutcome *outcome)
+{
+	PlOutcome	before = *outcome;
+
+	before.class = PL_OUTCOME_SUCCEEDED;
+	pl_apply_outcome(work, request, &before);
+	/* the reversal looks for the entries of the success */
+	pl_work_flush(work);
+	reverse(work, request, question, outcome);
+}
+
+/*
  * Apply what became of a request; question is the request that asked, NULL if
- * the PSP told unasked.  REVERSED before it is known to have
- * succeeded is both, one after the other, so that any order of news ends in
- * the same books.
+ * the PSP told unasked.
  *
  * Locks the request; the caller has locked the intent or payment before.
  * Raises PL001 for what contradicts the known outcome.
@@ -218,13 +233,8 @@ pl_answer_request(PlWork *work, int64 payment_id, int64 psp_request_id, const Pl
 		return answer_decided(work, request, status, question, outcome);
 	if (outcome->class == PL_OUTCOME_REVERSED)
 	{
-		PlOutcome	before = *outcome;
-
-		before.class = PL_OUTCOME_SUCCEEDED;
-		answer_open(work, request, status, &before);
-		/* the reversal looks for the entries of the success */
-		pl_work_flush(work);
-		reverse(work, request, question, outcome);
+		pl_apply_reversed(work, request, question, outcome);
+		store(work, request, "SUCCEEDED", outcome);
 		return PL_ANSWERED;
 	}
 	return answer_open(work, request, status, outcome);

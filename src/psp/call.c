@@ -171,9 +171,9 @@ pl_call_interpret(PlCall *call, PlHttpReply *reply)
 {
 	reply->in_doubt = call->in_doubt;
 	reply->queried = call->queried;
+	pl_limits_answered(call, reply);
 	if (reply->received)
 	{
-		call->gateway->reached = true;
 		interpret(call, reply);
 		call->outcome.http_status = reply->status;
 	}

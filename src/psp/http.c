@@ -14,7 +14,9 @@
  */
 #include "postgres.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <time.h>
@@ -25,7 +27,7 @@
 #include "utils/memutils.h"
 
 #define MAX_HEADER_BYTES	65536
-#define KEPT_BYTES			16384	/* of an idle transfer's buffer */
+#define KEPT_BYTES			16384	/* of a transfer's buffers, outside of the budget */
 #define SOCKET_BUFFER		8192
 #define DESCRIPTORS_LEFT	16	/* of the server's share for foreign ones */
 #define EVENTS_AT_ONCE		64
@@ -53,7 +55,8 @@ typedef struct Transfer
 	bool		allow_loopback;
 	bool		allow_private;
 	bool		address_refused;
-	bool		too_large;
+	bool		too_large;		/* this reply, or all of them together */
+	dlist_node	active_node;	/* while it is under way */
 	CURLcode	result;
 	char		error[CURL_ERROR_SIZE];
 } Transfer;
@@ -66,7 +69,9 @@ struct PlHttpPool
 static CURLM *multi = NULL;
 static int	epoll_fd = -1;
 static int64 deadline = -1;		/* pl_monotonic_ms() of curl's timer; -1: none */
+static dlist_head active = DLIST_STATIC_INIT(active);
 static dlist_head finished = DLIST_STATIC_INIT(finished);
+static size_t large_bytes = 0;	/* of all buffers, beyond KEPT_BYTES each */
 static Transfer *handed_out = NULL; /* to whoever called pl_http_next() last */
 
 /* sockets that libcurl holds, and how many of them the server knows of */
@@ -133,20 +138,25 @@ set_timer(CURLM *unused, long timeout_ms, void *data)
 	return 0;
 }
 
+/* May the transfer talk to an address of this class?  Notes a refusal. */
+static bool
+allows(Transfer *transfer, PlAddressClass class)
+{
+	if (class == PL_ADDRESS_PUBLIC || transfer->allow_private ||
+		(class == PL_ADDRESS_LOOPBACK && transfer->allow_loopback))
+		return true;
+	transfer->address_refused = true;
+	return false;
+}
+
 /* After name resolution: the only place where the real address is known. */
 static curl_socket_t
 open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
 {
-	Transfer   *transfer = data;
-	PlAddressClass class = pl_address_class(&address->addr);
 	curl_socket_t result;
 
-	if ((class == PL_ADDRESS_LOOPBACK && !transfer->allow_loopback && !transfer->allow_private) ||
-		(class == PL_ADDRESS_PRIVATE && !transfer->allow_private))
-	{
-		transfer->address_refused = true;
+	if (!allows(data, pl_address_class(&address->addr)))
 		return CURL_SOCKET_BAD;
-	}
 	result = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 	if (result < 0)
 		return CURL_SOCKET_BAD;
@@ -161,9 +171,76 @@ close_socket(void *data, curl_socket_t socket)
 	return close(socket);
 }
 
-/* Append, keeping a NUL behind; false if there is no memory. */
+/*
+ * Before a request goes out.  The connection may be a kept one, made for a
+ * gateway at the same address that allows more than this one.
+ */
+static int
+use_connection(void *data, char *address, char *local_address, int port, int local_port)
+{
+	struct sockaddr_in v4 = {.sin_family = AF_INET};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+	PlAddressClass class = PL_ADDRESS_PRIVATE;
+
+	if (inet_pton(AF_INET, address, &v4.sin_addr) == 1)
+		class = pl_address_class((struct sockaddr *) &v4);
+	else if (inet_pton(AF_INET6, address, &v6.sin6_addr) == 1)
+		class = pl_address_class((struct sockaddr *) &v6);
+	return allows(data, class) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+}
+
+static size_t
+beyond_kept(size_t allocated)
+{
+	return allocated > KEPT_BYTES ? allocated - KEPT_BYTES : 0;
+}
+
+static void
+free_bytes(Bytes *buffer)
+{
+	large_bytes -= beyond_kept(buffer->allocated);
+	free(buffer->data);
+	memset(buffer, 0, sizeof(Bytes));
+}
+
+/* The transfer under way with the largest body. */
+static Transfer *
+largest_transfer(void)
+{
+	Transfer   *largest = NULL;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &active)
+	{
+		Transfer   *transfer = dlist_container(Transfer, active_node, iter.cur);
+
+		if (largest == NULL || transfer->body.allocated > largest->body.allocated)
+			largest = transfer;
+	}
+	return largest;
+}
+
+/*
+ * Make room in the budget: the largest reply is given up, whosoever it is, so
+ * that large ones do not crowd out the small.
+ */
+static void
+make_room(size_t more)
+{
+	while (large_bytes + more > PL_HTTP_REPLY_BUDGET)
+	{
+		Transfer   *largest = largest_transfer();
+
+		if (largest == NULL || beyond_kept(largest->body.allocated) == 0)
+			return;
+		free_bytes(&largest->body);
+		largest->too_large = true;
+	}
+}
+
+/* Append, keeping a NUL behind; false if there is no memory, or no room for this one. */
 static bool
-append(Bytes *buffer, const char *data, size_t length)
+append(Transfer *transfer, Bytes *buffer, const char *data, size_t length)
 {
 	if (buffer->length + length + 1 > buffer->allocated)
 	{
@@ -172,9 +249,13 @@ append(Bytes *buffer, const char *data, size_t length)
 
 		while (size < buffer->length + length + 1)
 			size *= 2;
+		make_room(beyond_kept(size) - beyond_kept(buffer->allocated));
+		if (transfer->too_large)
+			return false;
 		grown = realloc(buffer->data, size);
 		if (grown == NULL)
 			return false;
+		large_bytes += beyond_kept(size) - beyond_kept(buffer->allocated);
 		buffer->data = grown;
 		buffer->allocated = size;
 	}
@@ -189,12 +270,12 @@ take_body(char *data, size_t size, size_t n, void *arg)
 {
 	Transfer   *transfer = arg;
 
-	if (transfer->body.length + size * n > transfer->max_body)
+	if (transfer->too_large || transfer->body.length + size * n > transfer->max_body)
 	{
 		transfer->too_large = true;
 		return 0;
 	}
-	return append(&transfer->body, data, size * n) ? size * n : 0;
+	return append(transfer, &transfer->body, data, size * n) ? size * n : 0;
 }
 
 static size_t
@@ -203,7 +284,7 @@ take_header(char *data, size_t size, size_t n, void *arg)
 	Transfer   *transfer = arg;
 
 	transfer->head_total += size * n;
-	if (transfer->head_total > MAX_HEADER_BYTES)
+	if (transfer->too_large || transfer->head_total > MAX_HEADER_BYTES)
 	{
 		transfer->too_large = true;
 		return 0;
@@ -211,7 +292,7 @@ take_header(char *data, size_t size, size_t n, void *arg)
 	/* a status line begins a response; an interim one is forgotten */
 	if (size * n >= 5 && memcmp(data, "HTTP/", 5) == 0)
 		transfer->head.length = 0;
-	return append(&transfer->head, data, size * n) ? size * n : 0;
+	return append(transfer, &transfer->head, data, size * n) ? size * n : 0;
 }
 
 /* ---- end of the callbacks ---- */
@@ -304,6 +385,7 @@ configure(Transfer *transfer, PlGateway *gateway)
 	SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
 	SET(CURLOPT_PATH_AS_IS, 1L);
 	SET(CURLOPT_TCP_KEEPALIVE, 1L);
+	SET(CURLOPT_HTTP_CONTENT_DECODING, 0L);
 	SET(CURLOPT_BUFFERSIZE, (long) SOCKET_BUFFER);
 	SET(CURLOPT_USERAGENT, "payledger/" PAYLEDGER_VERSION);
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) pl_option_int(gateway, "connect_timeout_ms"));
@@ -311,6 +393,8 @@ configure(Transfer *transfer, PlGateway *gateway)
 	SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	SET(CURLOPT_OPENSOCKETDATA, transfer);
 	SET(CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+	SET(CURLOPT_PREREQFUNCTION, use_connection);
+	SET(CURLOPT_PREREQDATA, transfer);
 	SET(CURLOPT_WRITEFUNCTION, take_body);
 	SET(CURLOPT_WRITEDATA, transfer);
 	SET(CURLOPT_HEADERFUNCTION, take_header);
@@ -331,8 +415,8 @@ destroy(Transfer *transfer)
 {
 	if (transfer->easy != NULL)
 		curl_easy_cleanup(transfer->easy);
-	free(transfer->head.data);
-	free(transfer->body.data);
+	free_bytes(&transfer->head);
+	free_bytes(&transfer->body);
 	free(transfer);
 }
 
@@ -472,6 +556,7 @@ pl_http_start(PlGateway *gateway, const PlHttpRequest *request, List *headers, v
 				 errmsg("could not start a transfer to gateway \"%s\": %s",
 						gateway->name, curl_multi_strerror(added))));
 	}
+	dlist_push_tail(&active, &transfer->active_node);
 }
 
 /* Take the transfers that are over out of libcurl. */
@@ -491,6 +576,7 @@ collect_finished(void)
 		transfer->result = message->data.result;
 		curl_multi_remove_handle(multi, transfer->easy);
 		wipe_lines(transfer);
+		dlist_delete(&transfer->active_node);
 		dlist_push_tail(&finished, &transfer->node);
 	}
 }
@@ -546,10 +632,7 @@ static void
 trim(Bytes *bytes)
 {
 	if (bytes->allocated > KEPT_BYTES)
-	{
-		free(bytes->data);
-		memset(bytes, 0, sizeof(Bytes));
-	}
+		free_bytes(bytes);
 }
 
 /* Back to the pool of its gateway, without what a large reply left. */
@@ -561,6 +644,19 @@ recycle(Transfer *transfer)
 	dlist_push_head(&transfer->gateway->http->idle, &transfer->node);
 }
 
+/*
+ * Is the body compressed, although we accept no encoding?  Then it is given up
+ * as it is: what would come out of it has no limit.
+ */
+static bool
+is_encoded(const Transfer *transfer)
+{
+	const PlHttpReply reply = {.headers = transfer->head.length > 0 ? transfer->head.data : ""};
+	char	   *encoding = pl_http_header(&reply, "Content-Encoding");
+
+	return encoding != NULL && pg_strcasecmp(encoding, "identity") != 0;
+}
+
 static const char *
 fault_of(const Transfer *transfer, bool sent)
 {
@@ -568,6 +664,8 @@ fault_of(const Transfer *transfer, bool sent)
 		return "address_refused";
 	if (transfer->too_large)
 		return "reply_too_large";
+	if (is_encoded(transfer))
+		return "reply_encoded";
 	switch (transfer->result)
 	{
 		case CURLE_COULDNT_RESOLVE_HOST:
@@ -619,7 +717,7 @@ pl_http_next(PlHttpReply *reply)
 	curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &request_size);
 
 	memset(reply, 0, sizeof(PlHttpReply));
-	reply->received = transfer->result == CURLE_OK && status > 0;
+	reply->received = transfer->result == CURLE_OK && status > 0 && !transfer->too_large && !is_encoded(transfer);
 	reply->sent = reply->received || request_size > 0;
 	reply->status = status;
 	reply->body = transfer->body.length > 0 ? transfer->body.data : "";
@@ -630,6 +728,10 @@ pl_http_next(PlHttpReply *reply)
 		reply->fault = fault_of(transfer, reply->sent);
 		if (transfer->address_refused && !reply->sent)
 			reply->fault_detail = "the PSP's name resolves to a private address";
+		else if (transfer->too_large)
+			reply->fault_detail = "the reply is larger than max_reply_bytes, or too many replies are large";
+		else if (transfer->result == CURLE_OK)
+			reply->fault_detail = "the reply has a Content-Encoding, although none was accepted";
 		else
 			reply->fault_detail = transfer->error[0] ? transfer->error
 				: curl_easy_strerror(transfer->result);

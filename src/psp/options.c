@@ -25,6 +25,14 @@
 static const PlOption shared_options[] = {
 	{"concurrency", PL_OPTION_INT, 0, 10000, NULL, "0",
 	"requests in flight at once; 0: payledger.gateway_concurrency"},
+	{"rate_per_second", PL_OPTION_NUMBER, 0, 10000, NULL, "0",
+	"requests sent in a second; 0: no limit"},
+	{"endpoint_rate_per_second", PL_OPTION_NUMBER, 0, 10000, NULL, "0",
+	"requests of one kind of operation sent in a second; 0: no limit"},
+	{"endpoint_concurrency", PL_OPTION_INT, 0, 10000, NULL, "0",
+	"requests of one kind of operation in flight at once; 0: no limit of its own"},
+	{"burst", PL_OPTION_INT, 0, 10000, NULL, "0",
+	"requests that may be sent at once, beyond the rates, after a quiet time; 0: those of a tenth of a second"},
 	{"timeout_ms", PL_OPTION_INT, 50, 600000, NULL, "30000",
 	"milliseconds from the start of a request to its whole reply"},
 	{"max_attempts", PL_OPTION_INT, 1, 100, NULL, "5",
@@ -33,8 +41,14 @@ static const PlOption shared_options[] = {
 	"milliseconds of the first pause between attempts; doubles with each"},
 	{"retry_max_ms", PL_OPTION_INT, 1, 3600000, NULL, "60000",
 	"milliseconds that no pause between attempts exceeds"},
+	{"unknown_max_ms", PL_OPTION_INT, 1, 86400000, NULL, "3600000",
+	"milliseconds that no pause between attempts at a request of unknown outcome exceeds; retry_max_ms counts if it is longer"},
+	{"unknown_days", PL_OPTION_INT, 1, 365, NULL, "7",
+	"days after its first attempt during which the PSP is asked, where it can be, what became of a request of unknown outcome; then an operator decides"},
 	{"lease_seconds", PL_OPTION_INT, 6, 3600, NULL, "120",
 	"seconds after which a request whose worker vanished is taken over"},
+	{"key_window_seconds", PL_OPTION_INT, 1, 30 * 24 * 3600, NULL, NULL,
+	"seconds after its first attempt in which a request may be sent again with its key; none: as long as the PSP surely keeps keys"},
 	{"multicapture", PL_OPTION_BOOL, 0, 0, NULL, "true",
 	"whether an authorization may be captured more than once; else the captures of all sellers are planned onto one"},
 	{"keeps_remainder", PL_OPTION_BOOL, 0, 0, NULL, "true",
@@ -53,7 +67,11 @@ static const PlOption http_options[] = {
 	"where the PSP's API is: https, or http to a loopback literal"},
 	{"connect_timeout_ms", PL_OPTION_INT, 50, 600000, NULL, "5000",
 	"milliseconds for name lookup, connect and TLS handshake"},
-	{"max_reply_bytes", PL_OPTION_INT, 1024, 16 * 1024 * 1024, NULL, "1048576",
+	{"circuit_failures", PL_OPTION_INT, 0, 10000, NULL, "10",
+	"requests in a row that bring no answer, or one of status 5xx, after which the gateway is left alone; 0: never"},
+	{"circuit_open_ms", PL_OPTION_INT, 50, 60000, NULL, "1000",
+	"milliseconds until one request probes whether it answers again; doubles up to 60 s while it does not"},
+	{"max_reply_bytes", PL_OPTION_INT, 1024, PL_HTTP_REPLY_BUDGET, NULL, "1048576",
 	"bytes of reply body beyond which a reply is abandoned"},
 	{"ca_file", PL_OPTION_FILE, 0, 0, NULL, NULL,
 	"certificate authorities to trust instead of the system's, PEM"},
@@ -244,10 +262,24 @@ int_value(PlOptionValue *values, int n, const char *name)
 	return atoi(find_value(values, n, name)->value);
 }
 
-/* Rules between options. */
+/* Rules between options, and those that must be given. */
 static void
 check_together(const char *gateway, const PlAdapter *adapter, PlOptionValue *values, int n)
 {
+	const char *key_window = find_value(values, n, "key_window_seconds")->value;
+
+	for (int i = 0; i < n; i++)
+		if (values[i].option->required && values[i].value == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("gateway \"%s\" needs the option \"%s\"", gateway, values[i].option->name),
+					 errhint("It is %s.", values[i].option->description)));
+	if (key_window != NULL && atoi(key_window) > adapter->key_window)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"key_window_seconds\" of gateway \"%s\" must not exceed %d",
+						gateway, adapter->key_window),
+				 errdetail("The PSP may forget a key after that, and execute the request a second time.")));
 	if (int_value(values, n, "retry_base_ms") > int_value(values, n, "retry_max_ms"))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

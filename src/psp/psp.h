@@ -19,6 +19,7 @@
 /* settings, defined in payledger.c */
 extern char *pl_gateway_secrets_file;	/* payledger.gateway_secrets_file */
 extern int	pl_gateway_concurrency; /* payledger.gateway_concurrency */
+extern int	pl_webhook_retention;	/* payledger.webhook_retention, s */
 extern int	pl_authorize_timeout;	/* payledger.authorize_timeout, ms */
 
 /* ---- adapters ---- */
@@ -46,6 +47,7 @@ typedef struct PlOption
 	const char *choices;		/* words parted by | */
 	const char *fallback;		/* value when it is not given; NULL: none */
 	const char *description;	/* with the unit */
+	bool		required;		/* must be given */
 } PlOption;
 
 /* What goes to the PSP.  Strings in the caller's memory. */
@@ -97,16 +99,6 @@ typedef enum PlSubject
 	PL_ABOUT_DISPUTE
 } PlSubject;
 
-/* How far a dispute is; each one presumes those before it. */
-typedef enum PlDisputeStage
-{
-	PL_DISPUTE_OPENED,
-	PL_DISPUTE_UNDER_REVIEW,
-	PL_DISPUTE_WON,
-	PL_DISPUTE_LOST,			/* presumes no WON */
-	PL_DISPUTE_LOST_AGAIN,		/* presumes OPENED and WON: a second round */
-} PlDisputeStage;
-
 /*
  * What an event says about one of our objects.  Either payment_id or
  * payment_reference is given (for a payout object_id), and of a capture,
@@ -122,14 +114,7 @@ typedef struct PlNotification
 	const char *payment_reference;	/* the PSP's id of the payment; NULL: not told */
 	PlOutcome	outcome;		/* not for disputes */
 
-	/* PL_ABOUT_DISPUTE only */
-	const char *dispute_reference;	/* the PSP's id of the dispute */
-	PlDisputeStage stage;
-	int64		amount;			/* minor units of currency */
-	const char *currency;
-	int64		fee;			/* minor units; 0: none told */
-	const char *reason;			/* NULL: none told */
-	TimestampTz evidence_due_at;	/* 0: not told */
+	PlDisputeNotice dispute;	/* PL_ABOUT_DISPUTE only */
 } PlNotification;
 
 /* A webhook before anybody believes it. */
@@ -146,6 +131,18 @@ typedef struct PlWebhookKey
 	char		value[128];		/* NUL terminated */
 } PlWebhookKey;
 
+/* What an error of a PSP means, or the state of an object in its replies. */
+typedef struct PlErrorClass
+{
+	int			http_status;	/* 0: any */
+	const char *type;			/* NULL: any */
+	const char *code;			/* NULL: any */
+	PlOutcomeClass outcome;
+	PlOutcomeClass in_doubt;	/* outcome if an earlier attempt may have been
+								 * executed */
+	const char *note;			/* why; NULL ends the table */
+} PlErrorClass;
+
 /*
  * A kind of PSP.  Either build and interpret are given (HTTP), or perform
  * (embedded).  All run in the gateway worker; they must not touch the
@@ -154,10 +151,12 @@ typedef struct PlWebhookKey
 typedef struct PlAdapter
 {
 	const char *name;
+	const char *api_version;	/* that error_classes are of; NULL without them */
 	const PlOption *options;	/* own options, ended by a NULL name; one of
 								 * the same name hides a shared one */
 	const char *const *secrets; /* names it needs in the secrets file, NULL
 								 * ended */
+	const PlErrorClass *error_classes;	/* what errors and states mean */
 	int			key_window;		/* how long the PSP keeps an idempotency key,
 								 * seconds */
 	bool		needs_reference;	/* captures need the PSP's id of the payment */
@@ -242,17 +241,19 @@ struct PlGateway
 	PlOptionValue *options;
 
 	/* the shared options every call needs */
-	int			concurrency;	/* 0: payledger.gateway_concurrency */
 	int			max_attempts;
 	int			retry_base_ms;
 	int			retry_max_ms;
+	int			unknown_max_ms;
+	int			unknown_days;
 	int			lease_seconds;
 	int			timeout_ms;
+	int			key_window;		/* the adapter's, or less; seconds */
 
 	MemoryContext context;
 	int			in_flight;		/* calls that point here */
 	bool		retired;		/* the row changed: gone with its last call */
-	bool		reached;		/* answered since it was read */
+	struct PlGatewayLimits *limits; /* of limits.c; NULL: its row has a problem */
 	struct PlHttpPool *http;	/* its idle transfers, of http.c */
 };
 
@@ -289,9 +290,13 @@ extern void pl_check_url(const char *gateway, const char *option, const char *ur
 
 extern void pl_secrets_load(void);
 extern const char *pl_secret(const char *gateway, const char *name);
+extern bool pl_secret_at(int i, const char **gateway, const char **name, const char **value);
 extern const char *pl_secrets_problem(void);
 
 /* ---- http.c: many transfers at once, for the gateway worker ---- */
+
+/* bytes that the buffers of all replies may take together, beyond 16 kB each */
+#define PL_HTTP_REPLY_BUDGET (4 * 1024 * 1024)
 
 extern int64 pl_monotonic_ms(void);
 extern void pl_http_init(void);
@@ -322,35 +327,51 @@ typedef struct PlDocument PlDocument;
 extern PlDocument *pl_document(const char *body, size_t length, const char **problem);
 extern const char *pl_document_text(const PlDocument *document, const char *path);
 extern char *pl_document_raw(const PlDocument *document, const char *path);
+extern char *pl_document_json(const PlDocument *document, const char *path);
+extern PlDocument *pl_require_document(const char *what, const char *body, size_t length);
+extern List *pl_require_elements(const char *what, const char *body, size_t length, const char *name,
+								 PlDocument **list);
+extern const char *pl_document_string(const PlDocument *document, const char *path);
+extern bool pl_document_int64(const PlDocument *document, const char *path, int64 *value);
+extern const char *pl_document_next(const PlDocument *document, const char *path, int *position,
+									const char **text);
+
+/* ---- values.c: amounts, times and ids as PSPs write them ---- */
+
+/* A currency that a PSP counts in other units than ISO 4217. */
+typedef struct PlExponent
+{
+	const char *currency;		/* NULL ends the table */
+	int			exponent;		/* digits after the point */
+} PlExponent;
+
+extern int64 pl_amount_to_psp(int64 amount, const char *currency, const PlExponent *exponents);
+extern int64 pl_amount_from_psp(int64 amount, const char *currency, const PlExponent *exponents);
+extern TimestampTz pl_time_from_unix(int64 seconds);
+extern TimestampTz pl_time_from_iso(const char *text);
+extern int64 pl_id_from_text(const char *text);
 
 /* ---- error_classes.c ---- */
 
-typedef struct PlErrorClass
-{
-	const char *adapter;
-	int			http_status;	/* 0: any */
-	const char *type;			/* NULL: any */
-	const char *code;			/* NULL: any */
-	PlOutcomeClass outcome;
-	PlOutcomeClass in_doubt;	/* outcome if an earlier attempt may have been
-								 * executed */
-	const char *note;
-} PlErrorClass;
-
 extern PlOutcomeClass pl_classify_error(const PlAdapter *adapter, const PlHttpReply *reply,
 										const char *type, const char *code);
+extern PlOutcomeClass pl_classify_state(const PlAdapter *adapter, const char *type, const char *state);
 
 /* ---- calls: a leased request, from its lease to the commit of its outcome ---- */
+
+typedef struct PlBackfill PlBackfill;
 
 typedef struct PlCall
 {
 	MemoryContext context;		/* holds this and what it points to */
+	PlBackfill *backfill;		/* a page of events; NULL: a request */
 	PlGateway  *gateway;
 	PlRequest	request;
 	PlHttpRequest http;			/* empty for an embedded adapter */
 	bool		in_doubt;		/* see PlHttpReply */
 	bool		queried;
 	bool		unreached;		/* nothing was sent: no answer, not even a no */
+	int			circuit_round;	/* of the circuit breaker, when it was leased */
 	PlOutcome	outcome;
 	int64		ready_at;		/* embedded adapter: pl_monotonic_ms() when the
 								 * outcome is known */
@@ -360,6 +381,43 @@ typedef struct PlCall
 	int			store_failures; /* how often its outcome could not be stored */
 	int64		store_after;	/* pl_monotonic_ms() of the next attempt */
 } PlCall;
+
+/* ---- limits.c: how much a gateway is asked at once and in a second ---- */
+
+typedef struct PlGatewayLimits PlGatewayLimits;
+
+/* What stat_gateway shows; plain data, for shared memory. */
+typedef struct PlGatewayStatus
+{
+	char		gateway[NAMEDATALEN];
+	int			circuit;		/* PlCircuitState */
+	TimestampTz circuit_since;	/* 0: it never changed */
+	TimestampTz next_probe_at;	/* 0: none */
+	TimestampTz throttled_until;	/* 0: the PSP asked for no pause */
+	int64		replies;		/* to calls, or their lack */
+	int64		faults;			/* of them, no answer or status 5xx */
+} PlGatewayStatus;
+
+extern void pl_limits_configure(PlGateway *gateway);
+extern void pl_limits_begin(List *over);
+extern int	pl_limits_of_gateway(PlGateway *gateway, int64 *when);
+extern int	pl_limits_of_endpoint(PlGateway *gateway, PlOperation operation, int left, int64 *when);
+extern void pl_limits_promise(PlGateway *gateway, int n);
+extern void pl_limits_leased(PlCall *call);
+extern void pl_limits_over(PlCall *call);
+extern void pl_limits_answered(PlCall *call, const PlHttpReply *reply);
+extern void pl_limits_status(const PlGateway *gateway, PlGatewayStatus *status);
+
+/* ---- gateway_status.c: what is known of the gateways, in shared memory ---- */
+
+extern Size pl_gateway_status_shmem_size(void);
+extern void pl_gateway_status_shmem_init(void);
+extern void pl_gateway_status_publish(void);
+
+/* ---- due.c: which requests are due ---- */
+
+extern uint64 pl_due_select(void);
+extern TimestampTz pl_due_next(void);
 
 /* ---- queue.c: from row to call ---- */
 
@@ -380,6 +438,7 @@ extern void pl_call_set_outcome(PlCall *call, PlOutcomeClass class, const char *
 
 /* ---- finish.c: from outcome to row ---- */
 
+extern TimestampTz pl_key_forgotten_at(const PlCall *call);
 extern List *pl_queue_finish(List *calls);
 extern void pl_queue_park(PlCall *call, const char *code, const char *message);
 
@@ -394,6 +453,8 @@ typedef enum PlAnswered
 } PlAnswered;
 
 extern PlRequest *pl_read_request(int64 payment_id, int64 psp_request_id, char **status);
+extern void pl_apply_reversed(PlWork *work, const PlRequest *request, const PlRequest *question,
+							  const PlOutcome *outcome);
 extern PlAnswered pl_answer_request(PlWork *work, int64 payment_id, int64 psp_request_id,
 									const PlRequest *question, const PlOutcome *outcome);
 
@@ -401,15 +462,23 @@ extern PlAnswered pl_answer_request(PlWork *work, int64 payment_id, int64 psp_re
 
 extern Size pl_webhook_keys_shmem_size(void);
 extern void pl_webhook_keys_shmem_init(void);
-extern void pl_webhook_keys_publish(void);
+extern const char *pl_webhook_keys_publish(void);
 extern PlWebhookKey *pl_webhook_keys(const char *gateway, int *nkeys);
-extern void pl_webhook_keys_wipe(PlWebhookKey *keys, int nkeys);
+extern void pl_webhook_keys_wipe(PlWebhookKey *keys);
 
 /* ---- webhooks.c: receiving; notifications.c: applying ---- */
 
 extern char *pl_webhook_header(const PlWebhook *webhook, const char *name);
-extern void pl_webhooks_store(const char *gateway, List *events);
-extern void pl_webhooks_apply(List **announced, TimestampTz *next_due);
+extern void pl_webhooks_store(const char *gateway, List *events, bool backfilled);
+extern List *pl_webhooks_apply(MemoryContext context, TimestampTz *next_due);
+
+/* ---- backfill.c: events whose webhook got lost ---- */
+
+extern void pl_backfills_lease(dlist_head *leased, TimestampTz *next_due);
+extern void pl_backfill_take(PlCall *call, const PlHttpReply *reply);
+extern void pl_backfill_store(PlCall *call);
+
+extern bool pl_forget_webhooks(uint64 *deleted);	/* webhook_admin.c */
 
 /* ---- authorize.c ---- */
 

@@ -18,29 +18,9 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
-/* calls to a gateway that has not answered yet: no storm of new connections */
-#define FIRST_CALLS 16
-
 /* advisory lock class that SQL cannot take; "payledger gateway" */
 #define GATEWAY_LOCK_KEY1 0x706c6467
 #define GATEWAY_LOCK_CLASS 7
-
-/*
- * $1, $2: gateways and how many calls each may have more.  Rows that a session
- * works on are left for the next turn.
- */
-static PlQuery select_due = {
-	"SELECT r.psp_request_id, r.payment_id, r.gateway, r.operation::text, r.target, r.amount,"
-	"  r.currency, r.payment_method, r.parameters::text, r.idempotency_key, r.attempt,"
-	"  r.first_sent_at, r.psp_reference, r.request_bytes, r.status = 'UNKNOWN', r.reply_status, r.follows,"
-	"  CASE WHEN r.follows IS NOT NULL THEN (SELECT f.operation::text FROM payledger.psp_requests f"
-	"   WHERE f.payment_id = r.payment_id AND f.psp_request_id = r.follows) END"
-	" FROM unnest($1, $2) AS g(gateway, free), LATERAL"
-	"  (SELECT * FROM payledger.psp_requests q"
-	"    WHERE q.gateway = g.gateway AND q.status IN ('READY', 'UNKNOWN') AND q.next_attempt_at <= $3"
-	"    ORDER BY q.next_attempt_at LIMIT g.free FOR NO KEY UPDATE SKIP LOCKED) r",
-	3, {TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZOID}
-};
 
 static PlQuery lease_rows = {
 	"UPDATE payledger.psp_requests r SET status = 'IN_FLIGHT', attempt = u.attempt,"
@@ -59,13 +39,6 @@ static PlQuery park_row = {
 	"  reply_code = 'build_failed', reply_message = $3, updated_at = $4"
 	" WHERE payment_id = $1 AND psp_request_id = $2",
 	4, {INT8OID, INT8OID, TEXTOID, TIMESTAMPTZOID}
-};
-
-static PlQuery next_due_row = {
-	"SELECT min(r.due) FROM unnest($1) AS g(gateway), LATERAL"
-	"  (SELECT q.next_attempt_at AS due FROM payledger.psp_requests q"
-	"    WHERE q.gateway = g.gateway AND q.status IN ('READY', 'UNKNOWN')"
-	"    ORDER BY q.next_attempt_at LIMIT 1) r", 1, {TEXTARRAYOID}
 };
 
 static PlQuery take_over_rows = {
@@ -143,53 +116,8 @@ pl_queue_expire_leases(void)
 	return n;
 }
 
-/* Calls of a gateway that are over with this transaction. */
-static int
-calls_over(const PlGateway *gateway, List *over)
-{
-	int			n = 0;
-	ListCell   *cell;
-
-	foreach(cell, over)
-		n += ((PlCall *) lfirst(cell))->gateway == gateway ? 1 : 0;
-	return n;
-}
-
-/* Calls that will use descriptors after this transaction. */
-static int
-http_calls(List *over)
-{
-	int			n = 0;
-	ListCell   *cell;
-
-	foreach(cell, pl_gateways())
-	{
-		const PlGateway *gateway = lfirst(cell);
-
-		if (gateway->adapter != NULL && gateway->adapter->perform == NULL)
-			n += gateway->in_flight - calls_over(gateway, over);
-	}
-	return n;
-}
-
-/* How many more calls the gateway may have after this transaction. */
-static int
-free_calls(const PlGateway *gateway, List *over)
-{
-	int			limit = gateway->concurrency > 0 ? gateway->concurrency : pl_gateway_concurrency;
-	int			used = gateway->in_flight - calls_over(gateway, over);
-
-	if (gateway->adapter->perform == NULL)
-	{
-		limit = Min(limit, used + pl_http_max_transfers() - http_calls(over));
-		if (!gateway->reached)
-			limit = Min(limit, FIRST_CALLS);
-	}
-	return Max(limit - used, 0);
-}
-
 /*
- * A call for a row of select_due, in a context of its own.
+ * A call for a row of pl_due_select(), in a context of its own.
  */
 static PlCall *
 new_call(int row, PlGateway *gateway, TimestampTz now)
@@ -237,6 +165,7 @@ new_call(int row, PlGateway *gateway, TimestampTz now)
 		call->queried =
 			(request->operation == PL_OP_AUTHORIZE && request->psp_reference != NULL) ||
 			(answered && request->attempt % 2 == 1);
+	pl_limits_leased(call);
 	MemoryContextSwitchTo(oldcontext);
 	return call;
 }
@@ -247,19 +176,28 @@ new_call(int row, PlGateway *gateway, TimestampTz now)
 void
 pl_queue_drop(PlCall *call)
 {
+	pl_limits_over(call);
 	pl_gateway_release(call->gateway);
 	MemoryContextDelete(call->context);
 }
 
+/* Raises 55000 for a request that must not be sent again. */
 static void
 build(PlCall *call)
 {
 	const PlAdapter *adapter = call->gateway->adapter;
+	bool		forgotten = call->in_doubt &&
+		GetCurrentTransactionStartTimestamp() >= pl_key_forgotten_at(call);
 
-	if (call->queried && !adapter->query(call->gateway, &call->request, &call->http))
-		call->queried = false;
+	call->queried = (call->queried || forgotten) && adapter->query != NULL &&
+		adapter->query(call->gateway, &call->request, &call->http);
 	if (call->queried)
 		return;
+	if (forgotten && call->request.operation != PL_OP_RETRIEVE)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("psp_request " INT64_FORMAT " may have been executed, and its idempotency key is forgotten by now",
+						call->request.psp_request_id)));
 	if (call->request.request_bytes == NULL)
 	{
 		adapter->build(call->gateway, &call->request, &call->http);
@@ -357,83 +295,38 @@ lease(dlist_head *leased, int n)
 		elog(ERROR, "leased another number of psp requests than %d", n);
 }
 
-/* When the next request of one of the gateways is due; 0: none is waiting. */
-static TimestampTz
-find_next_due(Datum *names, int n)
+static PlGateway *
+find_gateway(const char *name)
 {
-	PlArgs		args = {0};
-	bool		isnull;
-	Datum		due;
+	ListCell   *cell;
 
-	if (n == 0)
-		return 0;
-	pl_arg_array(&args, names, NULL, n, TEXTOID);
-	pl_execute(&next_due_row, &args);
-	due = pl_get_datum(0, 1, &isnull);
-	return isnull ? 0 : DatumGetTimestampTz(due);
-}
-
-/* Calls for the rows that are due; their number is that of the rows. */
-static int
-make_calls(dlist_head *leased, PlGateway **asked, int nasked, uint64 nrows)
-{
-	TimestampTz now = GetCurrentTransactionStartTimestamp();
-	int			n = 0;
-
-	for (uint64 row = 0; row < nrows; row++)
-	{
-		char	   *name = pl_get_text(row, 3);
-
-		for (int g = 0; g < nasked; g++)
-			if (strcmp(asked[g]->name, name) == 0)
-			{
-				dlist_push_tail(leased, &new_call(row, asked[g], now)->node);
-				n++;
-			}
-	}
-	return n;
+	foreach(cell, pl_gateways())
+		if (strcmp(((PlGateway *) lfirst(cell))->name, name) == 0)
+			return lfirst(cell);
+	elog(ERROR, "a request to gateway \"%s\" was selected, which is not known", name);
 }
 
 /*
- * Lease the requests that are due, as many as their gateways may have: their
- * calls are added to leased, in contexts of their own.  The calls in over end
- * with this transaction and make room.  A request whose bytes cannot be built
- * is parked and stands in nobody's way.  *next_due becomes when more will be
- * due, 0 for never, of the gateways that could take more.  Needs a transaction
- * and an open SPI connection.
+ * Lease the requests that are due, as many as the limits of their gateways
+ * leave room for: their calls are added to leased, in contexts of their own.
+ * The calls in over end with this transaction and make room.  A request whose
+ * bytes cannot be built is parked and stands in nobody's way.  *next_due
+ * becomes when more can be leased if no call is over before, 0 for never.
+ * Needs a transaction and an open SPI connection.
  */
 void
 pl_queue_lease(List *over, dlist_head *leased, TimestampTz *next_due)
 {
-	int			most = list_length(pl_gateways());
-	PlGateway **asked = palloc(sizeof(PlGateway *) * (most + 1));
-	Datum	   *names = palloc(sizeof(Datum) * (most + 1));
-	Datum	   *free = palloc(sizeof(Datum) * (most + 1));
-	int			nasked = 0;
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	uint64		nrows;
 	int			ncalls;
-	PlArgs		args = {0};
-	ListCell   *cell;
 	dlist_mutable_iter iter;
 
-	*next_due = 0;
-	foreach(cell, pl_gateways())
-	{
-		PlGateway  *gateway = lfirst(cell);
-		int			n = gateway->problem ? 0 : free_calls(gateway, over);
-
-		if (n == 0 || pl_gateway_problem(gateway) != NULL)
-			continue;
-		asked[nasked] = gateway;
-		names[nasked] = CStringGetTextDatum(gateway->name);
-		free[nasked++] = Int32GetDatum(n);
-	}
-	if (nasked == 0)
-		return;
-
-	pl_arg_array(&args, names, NULL, nasked, TEXTOID);
-	pl_arg_array(&args, free, NULL, nasked, INT4OID);
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
-	ncalls = make_calls(leased, asked, nasked, pl_execute(&select_due, &args));
+	pl_limits_begin(over);
+	nrows = pl_due_select();
+	for (uint64 row = 0; row < nrows; row++)
+		dlist_push_tail(leased, &new_call(row, find_gateway(pl_get_text(row, 3)), now)->node);
+	ncalls = nrows;
 
 	pl_history_begin("gateway worker");
 	dlist_foreach_modify(iter, leased)
@@ -451,11 +344,5 @@ pl_queue_lease(List *over, dlist_head *leased, TimestampTz *next_due)
 	if (ncalls > 0)
 		lease(leased, ncalls);
 	pl_history_end();
-
-	/* full gateways look again when a call of theirs is over */
-	most = 0;
-	for (int g = 0; g < nasked; g++)
-		if (free_calls(asked[g], over) > 0)
-			names[most++] = names[g];
-	*next_due = find_next_due(names, most);
+	*next_due = pl_due_next();
 }

@@ -216,6 +216,20 @@ pl_secret(const char *gateway, const char *name)
 }
 
 /*
+ * The i-th secret of the file, from 0; false behind the last.
+ */
+bool
+pl_secret_at(int i, const char **gateway, const char **name, const char **value)
+{
+	if (i >= nsecrets)
+		return false;
+	*gateway = secrets[i].gateway;
+	*name = secrets[i].name;
+	*value = secrets[i].value;
+	return true;
+}
+
+/*
  * What is wrong with the secrets file; NULL if nothing is.
  */
 const char *

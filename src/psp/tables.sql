@@ -28,3 +28,19 @@ COMMENT ON COLUMN payledger.webhooks.body IS 'the event as the PSP sent it, what
 COMMENT ON COLUMN payledger.webhooks.next_attempt_at IS 'when it is applied again; null: decided, or given up to an operator';
 COMMENT ON COLUMN payledger.webhooks.payment_id IS 'the payment it was about, or the payout; null: not known, or none of ours';
 COMMENT ON COLUMN payledger.webhooks.problem IS 'why it is PARKED or IGNORED';
+
+CREATE TABLE payledger.webhook_backfills (
+	gateway			text PRIMARY KEY,
+	complete_until	timestamptz NOT NULL,
+	scan_started_at	timestamptz,
+	page_before		text,
+	next_at			timestamptz NOT NULL,
+	problem			text,
+	updated_at		timestamptz NOT NULL
+);
+COMMENT ON TABLE payledger.webhook_backfills IS
+'How far the gateway worker has read a PSP''s own list of events, which heals webhooks that got lost. A row for each gateway whose PSP keeps such a list.';
+COMMENT ON COLUMN payledger.webhook_backfills.complete_until IS 'every event before that is in payledger.webhooks';
+COMMENT ON COLUMN payledger.webhook_backfills.scan_started_at IS 'when the reading under way began; null: none is';
+COMMENT ON COLUMN payledger.webhook_backfills.page_before IS 'the PSP''s id of the event that the next page ends before; null: the newest page is next';
+COMMENT ON COLUMN payledger.webhook_backfills.problem IS 'why the last page could not be read; null: it could';

@@ -107,11 +107,16 @@ report_trouble(void)
 static void
 reload(void)
 {
+	const char *refused;
+
 	if (known_reloads == pl_worker_reloads)
 		return;
 	known_reloads = pl_worker_reloads;
 	pl_secrets_load();
+	refused = pl_webhook_keys_publish();
 	report_trouble();
+	if (refused != NULL)
+		pl_worker_set_error(psprintf("a webhook_secret of gateway \"%s\" is too long, or there are too many", refused));
 	next_look = 0;
 }
 
@@ -185,7 +190,10 @@ collect_outcomes(void)
 	pl_http_drive();
 	while ((call = pl_http_next(&reply)) != NULL)
 	{
-		pl_call_interpret(call, &reply);
+		if (call->backfill != NULL)
+			pl_backfill_take(call, &reply);
+		else
+			pl_call_interpret(call, &reply);
 		finish_call(call);
 	}
 	now = pl_monotonic_ms();
@@ -272,6 +280,18 @@ calls_are_stored(List *calls, List *held)
 	}
 }
 
+/* After a commit: whoever waits for one of the payments may look again. */
+static void
+webhooks_are_applied(List *changed)
+{
+	ListCell   *cell;
+
+	foreach(cell, changed)
+		pl_announce(*(int64 *) lfirst(cell));
+	if (changed != NIL)
+		pl_announce(PL_TOPIC_PROGRESS);
+}
+
 /* Errors that may be gone at the next attempt. */
 static bool
 is_passing(int sqlstate)
@@ -317,6 +337,28 @@ park(PlCall *call, const char *message)
 }
 
 /*
+ * Within a turn: store the outcomes of requests and the pages of events.
+ * Returns the calls that a session holds.
+ */
+static List *
+store_calls(List *calls)
+{
+	List	   *requests = NIL;
+	ListCell   *cell;
+
+	foreach(cell, calls)
+	{
+		PlCall	   *call = lfirst(cell);
+
+		if (call->backfill != NULL)
+			pl_backfill_store(call);
+		else
+			requests = lappend(requests, call);
+	}
+	return pl_queue_finish(requests);
+}
+
+/*
  * Store one outcome in a turn of its own, after its batch failed.  The one
  * that spoilt the batch ends here: parked with its error, or, where that may
  * pass, tried again later.
@@ -332,7 +374,7 @@ store_alone(PlCall *call)
 	{
 		if (pl_worker_begin())
 		{
-			held = pl_queue_finish(list_make1(call)) != NIL;
+			held = store_calls(list_make1(call)) != NIL;
 			pl_worker_commit();
 			stored = true;
 		}
@@ -354,7 +396,7 @@ store_alone(PlCall *call)
 	}
 	else if (call->lost)
 		call_is_done(call);
-	else if (error != NULL && !is_passing(error->sqlerrcode))
+	else if (error != NULL && call->backfill == NULL && !is_passing(error->sqlerrcode))
 		park(call, error->message);
 	else
 		put_off(call, pause_after(call->store_failures));
@@ -380,40 +422,49 @@ attach(void)
 	return true;
 }
 
-/* When to look next if nothing happens before. */
+/*
+ * When to look next if nothing happens before.  What is due and was left is
+ * locked by a session, unless this turn's share of the limits was used up.
+ */
 static void
-schedule_look(TimestampTz next_due)
+schedule_look(TimestampTz next_due, bool leased_some)
 {
 	long		ms = LOOK_ANYWAY_MS;
 
 	if (next_due != 0)
 	{
 		ms = Min(ms, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_due));
-		ms = Max(ms, GetCurrentTimestamp() >= next_due ? LOCKED_ROWS_MS : 1);
+		ms = Max(ms, GetCurrentTimestamp() >= next_due && !leased_some ? LOCKED_ROWS_MS : 1);
 	}
 	next_look = pl_monotonic_ms() + ms;
 }
 
 /*
  * The work of a turn within its transaction.  Returns the calls whose outcome
- * a session keeps from being stored, in turn_context.
+ * a session keeps from being stored, and in *changed the payments that webhooks
+ * changed, in turn_context.
  */
 static List *
-work(List *calls, dlist_head *leased, TimestampTz *next_due)
+work(List *calls, dlist_head *leased, List *volatile *changed, TimestampTz *next_due)
 {
 	List	   *held = NIL;
+	TimestampTz webhooks_due;
 
 	if (pl_gateways_load())
 		report_trouble();
 	if (calls != NIL)
 	{
-		List	   *found = pl_queue_finish(calls);
+		List	   *found = store_calls(calls);
 		MemoryContext oldcontext = MemoryContextSwitchTo(turn_context);
 
 		held = list_copy(found);
 		MemoryContextSwitchTo(oldcontext);
 	}
+	*changed = pl_webhooks_apply(turn_context, &webhooks_due);
 	pl_queue_lease(list_difference_ptr(calls, held), leased, next_due);
+	pl_backfills_lease(leased, next_due);
+	if (webhooks_due != 0 && (*next_due == 0 || webhooks_due < *next_due))
+		*next_due = webhooks_due;
 	return held;
 }
 
@@ -441,6 +492,7 @@ turn(void)
 	TimestampTz next_due = 0;
 	List	   *calls;
 	List	   *volatile held = NIL;
+	List	   *volatile changed = NIL;
 	volatile bool begun = false;
 	volatile bool failed = false;
 	volatile bool ready = false;
@@ -454,7 +506,7 @@ turn(void)
 		{
 			ready = attach();
 			if (ready)
-				held = work(calls, &leased, &next_due);
+				held = work(calls, &leased, &changed, &next_due);
 			pl_worker_commit();
 		}
 	}
@@ -482,9 +534,11 @@ turn(void)
 	}
 	attached = true;
 	failed_turns = 0;
-	schedule_look(next_due);
+	schedule_look(next_due, !dlist_is_empty(&leased));
 	calls_are_stored(calls, held);
+	webhooks_are_applied(changed);
 	start_calls(&leased);
+	pl_gateway_status_publish();
 }
 
 /* ---- waiting ---- */
@@ -537,6 +591,8 @@ wait_for_work(void)
 	if (timeout_ms == 0)
 		return;
 	show_state();
+	if (attached)
+		pl_gateway_status_publish();
 	if (timeout_ms >= 1000)
 		pgstat_report_stat(true);
 	n = WaitEventSetWait(wait_set, timeout_ms, events, lengthof(events), wait_event_gateway());

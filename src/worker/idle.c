@@ -19,13 +19,15 @@
 static const char unfinished_sql[] = "SELECT requests, events FROM payledger.unfinished_work($1)";
 
 /*
- * Requests that are with a PSP or due before $1, and events that Kafka has not
+ * Requests that are with a PSP or due before $1, webhooks that are due, and events that Kafka has not
  * acknowledged, of a long backlog the first 10,000.
  */
 static PlQuery count_unfinished = {
 	"SELECT"
 	" (SELECT count(*) FROM payledger.psp_requests"
 	"   WHERE status IN ('READY', 'UNKNOWN') AND next_attempt_at < $1) +"
+	" (SELECT count(*) FROM payledger.webhooks"
+	"   WHERE status IN ('RECEIVED', 'PARKED') AND next_attempt_at < $1) +"
 	" (SELECT count(*) FROM payledger.psp_requests WHERE status IN ('IN_FLIGHT')),"
 	" CASE WHEN $2 THEN"
 	" (SELECT count(*) FROM (SELECT FROM payledger.unpublished_events LIMIT 10000) e)"

@@ -118,6 +118,16 @@ cover_negative_balances(void)
 	return covered > 0;
 }
 
+static bool
+forget_webhooks(void)
+{
+	uint64		deleted;
+	bool		more = pl_forget_webhooks(&deleted);
+
+	pl_worker_count(deleted);
+	return more;
+}
+
 typedef struct Duty
 {
 	const char *name;
@@ -139,6 +149,7 @@ static Duty duties[] = {
 	{"negative balances", cover_negative_balances, 10000},
 	{"payouts", run_payouts, 1000},
 	{"idempotency keys", forget_idempotency_keys, 60000},
+	{"webhooks", forget_webhooks, 60000},
 };
 
 /*

@@ -1,0 +1,225 @@
+/*
+ * src/psp/backfill.c
+ *		Reading a PSP's own list of events, for those whose webhook got lost.
+ *
+ * A scan goes page by page from the newest event back to the time until which
+ * all are known; only when it is through does that time move.  Events that are
+ * known already are known by their id.  A page is a call like any other, but
+ * belongs to no request.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "psp/psp.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* events may show up in the list a little late */
+#define OVERLAP_MS		(5 * 60 * 1000)
+
+/* a page that was asked for and never stored is asked for again */
+#define PAGE_LEASE_MS	(5 * 60 * 1000)
+
+#define AFTER_FAULT_MS	(30 * 1000)
+
+/* PSPs keep events for 30 days; an hour less */
+#define OLDEST_MS		(INT64CONST(30) * 24 * 3600 * 1000 - 3600 * 1000)
+
+struct PlBackfill
+{
+	List	   *events;			/* PlWebhookEvent */
+	bool		more;
+	const char *problem;		/* NULL: the page was read */
+};
+
+/* when to look into the table again */
+static TimestampTz next_look = 0;
+
+static PlQuery add_missing = {
+	"INSERT INTO payledger.webhook_backfills (gateway, complete_until, next_at, updated_at)"
+	" SELECT g.gateway, greatest(g.created_at, $2), $3, $3 FROM payledger.gateways g WHERE g.gateway = ANY($1)"
+	" ON CONFLICT (gateway) DO NOTHING", 3, {TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+};
+
+static PlQuery take_due = {
+	"UPDATE payledger.webhook_backfills SET scan_started_at = coalesce(scan_started_at, $2), next_at = $3"
+	" WHERE gateway = ANY($1) AND next_at <= $2 RETURNING gateway, complete_until, page_before",
+	3, {TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+};
+
+static PlQuery find_next = {
+	"SELECT min(next_at) FROM payledger.webhook_backfills WHERE gateway = ANY($1)", 1, {TEXTARRAYOID}
+};
+
+static PlQuery store_page = {
+	"UPDATE payledger.webhook_backfills SET page_before = $2, next_at = $3, problem = NULL, updated_at = $4,"
+	"  complete_until = CASE WHEN $2 IS NULL THEN coalesce(scan_started_at, complete_until) ELSE complete_until END,"
+	"  scan_started_at = CASE WHEN $2 IS NULL THEN NULL ELSE scan_started_at END"
+	" WHERE gateway = $1", 4, {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+};
+
+static PlQuery store_fault = {
+	"UPDATE payledger.webhook_backfills SET next_at = $2, problem = $3, updated_at = $4 WHERE gateway = $1",
+	4, {TEXTOID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID}
+};
+
+static bool
+is_backfilled(PlGateway *gateway)
+{
+	return pl_gateway_problem(gateway) == NULL && gateway->adapter->list_events != NULL &&
+		pl_option_int(gateway, "backfill_seconds") > 0;
+}
+
+static PlGateway *
+find_gateway(const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, pl_gateways())
+		if (strcmp(((PlGateway *) lfirst(cell))->name, name) == 0)
+			return lfirst(cell);
+	elog(ERROR, "gateway %s is not loaded", name);
+}
+
+/* The call for the next page; row is one of take_due. */
+static PlCall *
+new_call(int row)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "payledger backfill", ALLOCSET_SMALL_SIZES);
+	MemoryContext oldcontext = MemoryContextSwitchTo(context);
+	PlCall	   *call = palloc0(sizeof(PlCall));
+	bool		isnull;
+	TimestampTz since = DatumGetTimestampTz(pl_get_datum(row, 2, &isnull));
+
+	call->context = context;
+	call->gateway = find_gateway(pl_get_text(row, 1));
+	call->gateway->in_flight++;
+	call->backfill = palloc0(sizeof(PlBackfill));
+	call->backfill->problem = "the page could not be asked for";
+	call->request.gateway = call->gateway->name;
+	call->gateway->adapter->list_events(call->gateway, TimestampTzPlusMilliseconds(since, -OVERLAP_MS),
+										pl_get_text(row, 3), &call->http);
+	MemoryContextSwitchTo(oldcontext);
+	return call;
+}
+
+/*
+ * The pages that are due become calls, added to leased.  *next_due becomes the
+ * earlier of itself (0: never) and when a page is due again.  Needs a
+ * transaction and an open SPI connection.
+ */
+void
+pl_backfills_lease(dlist_head *leased, TimestampTz *next_due)
+{
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	Datum	   *names = palloc(sizeof(Datum) * (list_length(pl_gateways()) + 1));
+	int			n = 0;
+	PlArgs		missing = {0};
+	PlArgs		due = {0};
+	PlArgs		next = {0};
+	ListCell   *cell;
+	bool		isnull;
+	uint64		npages;
+	Datum		at;
+
+	foreach(cell, pl_gateways())
+		if (is_backfilled(lfirst(cell)))
+			names[n++] = CStringGetTextDatum(((PlGateway *) lfirst(cell))->name);
+	if (n == 0)
+		return;
+	if (now >= next_look)
+	{
+		pl_arg_array(&missing, names, NULL, n, TEXTOID);
+		pl_arg_timestamp(&missing, TimestampTzPlusMilliseconds(now, -OLDEST_MS));
+		pl_arg_timestamp(&missing, now);
+		pl_execute(&add_missing, &missing);
+
+		pl_arg_array(&due, names, NULL, n, TEXTOID);
+		pl_arg_timestamp(&due, now);
+		pl_arg_timestamp(&due, TimestampTzPlusMilliseconds(now, PAGE_LEASE_MS));
+		npages = pl_execute(&take_due, &due);
+		for (uint64 row = 0; row < npages; row++)
+			dlist_push_tail(leased, &new_call(row)->node);
+
+		pl_arg_array(&next, names, NULL, n, TEXTOID);
+		pl_execute(&find_next, &next);
+		at = pl_get_datum(0, 1, &isnull);
+		next_look = isnull ? now : DatumGetTimestampTz(at);
+	}
+	if (*next_due == 0 || next_look < *next_due)
+		*next_due = next_look;
+}
+
+/*
+ * Look at the reply to a page's call.  Outside of transactions; an error in
+ * the adapter is the page's problem.
+ */
+void
+pl_backfill_take(PlCall *call, const PlHttpReply *reply)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(call->context);
+	PlBackfill *backfill = call->backfill;
+
+	backfill->problem = NULL;
+	PG_TRY();
+	{
+		if (!reply->received)
+			backfill->problem = pl_redact(reply->fault_detail);
+		else if (reply->status != 200)
+			backfill->problem = psprintf("the PSP answered with status %d", reply->status);
+		else
+			backfill->events = call->gateway->adapter->read_events(reply, &backfill->more);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(call->context);
+		error = CopyErrorData();
+		FlushErrorState();
+		backfill->events = NIL;
+		backfill->problem = pl_redact(error->message);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/*
+ * Store the events of a page, and when the next one is due.  Needs a
+ * transaction and an open SPI connection.
+ */
+void
+pl_backfill_store(PlCall *call)
+{
+	const PlBackfill *backfill = call->backfill;
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	PlArgs		args = {0};
+
+	next_look = 0;
+	pl_arg_text(&args, call->gateway->name);
+	if (backfill->problem != NULL)
+	{
+		pl_arg_timestamp(&args, TimestampTzPlusMilliseconds(now, AFTER_FAULT_MS));
+		pl_arg_text(&args, backfill->problem);
+		pl_arg_timestamp(&args, now);
+		pl_execute(&store_fault, &args);
+		return;
+	}
+	if (backfill->events != NIL)
+		pl_webhooks_store(call->gateway->name, backfill->events, true);
+	if (backfill->more && backfill->events != NIL)
+	{
+		pl_arg_text(&args, ((PlWebhookEvent *) llast(backfill->events))->event_id);
+		pl_arg_timestamp(&args, now);
+	}
+	else
+	{
+		pl_arg_null(&args);
+		pl_arg_timestamp(&args, TimestampTzPlusMilliseconds(now,
+															(int64) pl_option_int(call->gateway, "backfill_seconds") * 1000));
+	}
+	pl_arg_timestamp(&args, now);
+	pl_execute(&store_page, &args);
+}

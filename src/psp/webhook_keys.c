@@ -1,0 +1,131 @@
+/*
+ * src/psp/webhook_keys.c
+ *		The keys that webhooks are signed with, where backends can check by
+ *		them: in shared memory.
+ *
+ * Only the gateway worker reads the secrets file.  Of what is in it, it
+ * publishes the keys named webhook_secret, which prove who sent a webhook and
+ * move no money; API keys stay in its own memory.  No SQL reaches these
+ * entries.  They outlive the worker, so that webhooks are taken while it is
+ * started again.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "psp/psp.h"
+#include "storage/shmem.h"
+#include "storage/spin.h"
+
+/* entries for all databases of the cluster: several keys count while they are changed */
+#define MAX_KEYS 256
+
+/* Plain data only. */
+typedef struct KeyEntry
+{
+	Oid			database;		/* InvalidOid: free */
+	char		gateway[NAMEDATALEN];
+	PlWebhookKey key;
+} KeyEntry;
+
+typedef struct KeysShared
+{
+	slock_t		lock;
+	KeyEntry	entries[MAX_KEYS];
+} KeysShared;
+
+static KeysShared *keys_shared = NULL;
+
+Size
+pl_webhook_keys_shmem_size(void)
+{
+	return sizeof(KeysShared);
+}
+
+/*
+ * Attach to the keys, clearing them if this is the first process.  Called by
+ * the shmem_startup_hook with AddinShmemInitLock held.
+ */
+void
+pl_webhook_keys_shmem_init(void)
+{
+	bool		found;
+
+	keys_shared = ShmemInitStruct("payledger webhook keys", sizeof(KeysShared), &found);
+	if (found)
+		return;
+	memset(keys_shared, 0, sizeof(KeysShared));
+	SpinLockInit(&keys_shared->lock);
+}
+
+/*
+ * Replace the published keys of this database by those of the secrets file as
+ * it was read last.  Returns the gateway of the first key that found no room,
+ * or is too long; NULL: all are there.
+ */
+const char *
+pl_webhook_keys_publish(void)
+{
+	const char *gateway;
+	const char *name;
+	const char *value;
+	const char *refused = NULL;
+	int			slot = 0;
+
+	SpinLockAcquire(&keys_shared->lock);
+	for (int i = 0; i < MAX_KEYS; i++)
+		if (keys_shared->entries[i].database == MyDatabaseId)
+			explicit_bzero(&keys_shared->entries[i], sizeof(KeyEntry));
+	for (int i = 0; pl_secret_at(i, &gateway, &name, &value); i++)
+	{
+		KeyEntry   *entry;
+
+		if (strcmp(name, "webhook_secret") != 0)
+			continue;
+		while (slot < MAX_KEYS && keys_shared->entries[slot].database != InvalidOid)
+			slot++;
+		if (slot == MAX_KEYS || strlen(gateway) >= NAMEDATALEN || strlen(value) >= sizeof(PlWebhookKey))
+		{
+			refused = refused ? refused : gateway;
+			continue;
+		}
+		entry = &keys_shared->entries[slot];
+		entry->database = MyDatabaseId;
+		strlcpy(entry->gateway, gateway, NAMEDATALEN);
+		strlcpy(entry->key.value, value, sizeof(PlWebhookKey));
+	}
+	SpinLockRelease(&keys_shared->lock);
+	return refused;
+}
+
+/*
+ * The keys of a gateway of this database, palloc'd; wipe them after use.
+ */
+PlWebhookKey *
+pl_webhook_keys(const char *gateway, int *nkeys)
+{
+	PlWebhookKey *keys = palloc0(sizeof(PlWebhookKey) * MAX_KEYS);
+
+	*nkeys = 0;
+	if (keys_shared == NULL)
+		return keys;
+	SpinLockAcquire(&keys_shared->lock);
+	for (int i = 0; i < MAX_KEYS; i++)
+	{
+		const KeyEntry *entry = &keys_shared->entries[i];
+
+		if (entry->database == MyDatabaseId && strcmp(entry->gateway, gateway) == 0)
+			keys[(*nkeys)++] = entry->key;
+	}
+	SpinLockRelease(&keys_shared->lock);
+	return keys;
+}
+
+/*
+ * Wipe and free what pl_webhook_keys() returned.
+ */
+void
+pl_webhook_keys_wipe(PlWebhookKey *keys)
+{
+	explicit_bzero(keys, sizeof(PlWebhookKey) * MAX_KEYS);
+	pfree(keys);
+}

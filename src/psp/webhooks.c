@@ -1,0 +1,251 @@
+/*
+ * src/psp/webhooks.c
+ *		Receiving webhooks: who sent it, and each event stored once.
+ *
+ * Runs in the backend of whoever serves the PSP's HTTP requests.  What an
+ * event means is the gateway worker's business: the caller answers the PSP as
+ * soon as its transaction is committed.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "psp/psp.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#define MAX_WEBHOOK_BYTES	(1024 * 1024)
+#define MAX_EVENT_ID		255
+#define MAX_EVENT_TYPE		100
+#define MAX_HEADER_VALUE	8192
+
+static PlQuery select_adapter = {
+	"SELECT adapter FROM payledger.gateways WHERE gateway = $1", 1, {TEXTOID}
+};
+
+static PlQuery insert_events = {
+	"INSERT INTO payledger.webhooks"
+	" (gateway, event_id, webhook_id, event_type, occurred_at, body, backfilled, status, next_attempt_at,"
+	"  created_at, updated_at)"
+	" SELECT $1, e, w, t, o, b, $7, 'RECEIVED', $8, $8, $8"
+	" FROM (SELECT pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5),"
+	"  pg_catalog.unnest($6)) AS u(e, w, t, o, b)"
+	" ON CONFLICT (gateway, event_id) DO NOTHING"
+	" RETURNING webhook_id",
+	8, {TEXTOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, BOOLOID,
+	TIMESTAMPTZOID}
+};
+
+static PlQuery select_events = {
+	"SELECT w.webhook_id, w.event_id, w.event_type, w.webhook_id = ANY($3)"
+	" FROM payledger.webhooks w WHERE w.gateway = $1 AND w.event_id = ANY($2) ORDER BY w.webhook_id",
+	3, {TEXTOID, TEXTARRAYOID, INT8ARRAYOID}
+};
+
+PG_FUNCTION_INFO_V1(pl_sql_receive_webhook);
+
+/*
+ * The value of a header of a webhook, its name in any case; NULL if there is
+ * none.  palloc'd.
+ */
+char *
+pl_webhook_header(const PlWebhook *webhook, const char *name)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&webhook->headers->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	bool		found = false;
+
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			found = strlen(name) == (size_t) value.val.string.len &&
+				pg_strncasecmp(value.val.string.val, name, value.val.string.len) == 0;
+		else if (token == WJB_VALUE && found && value.type == jbvString &&
+				 value.val.string.len <= MAX_HEADER_VALUE)
+			return pnstrdup(value.val.string.val, value.val.string.len);
+	}
+	return NULL;
+}
+
+/* The adapter of a gateway that may get webhooks. */
+static const PlAdapter *
+find_receiver(const char *gateway)
+{
+	const PlAdapter *adapter;
+	PlArgs		args = {0};
+
+	pl_arg_text(&args, gateway);
+	if (pl_execute(&select_adapter, &args) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_NOT_FOUND),
+				 errmsg("gateway \"%s\" does not exist", gateway),
+				 errhint("payledger.add_gateway() adds one.")));
+	adapter = pl_find_adapter(pl_get_text(0, 1));
+	if (adapter == NULL || adapter->verify_webhook == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("gateway \"%s\" gets no webhooks", gateway)));
+	return adapter;
+}
+
+/* Raise PL012 unless one of the gateway's keys signed the webhook, of late. */
+static void
+check_authentic(const char *gateway, const PlAdapter *adapter, const PlWebhook *webhook)
+{
+	int			nkeys;
+	PlWebhookKey *keys = pl_webhook_keys(gateway, &nkeys);
+	const char *problem;
+
+	if (nkeys == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no key for the webhooks of gateway \"%s\" is known", gateway),
+				 errhint("Put webhook_secret into section [%s] of the file that payledger.gateway_secrets_file names; the gateway worker reads it.",
+						 gateway)));
+	problem = adapter->verify_webhook(webhook, keys, nkeys, GetCurrentTimestamp());
+	pl_webhook_keys_wipe(keys);
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_WEBHOOK_REFUSED),
+				 errmsg("webhook of gateway \"%s\" refused", gateway),
+				 errdetail("%s", problem)));
+}
+
+/* What names an event goes into a key and into views. */
+static void
+check_event(const char *gateway, const PlWebhookEvent *event)
+{
+	pl_check_text("event id of a webhook", event->event_id, MAX_EVENT_ID);
+	pl_check_text("event type of a webhook", event->event_type, MAX_EVENT_TYPE);
+}
+
+/* An array of the events' ids. */
+static void
+arg_event_ids(PlArgs *args, List *events)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * list_length(events));
+	ListCell   *cell;
+
+	foreach(cell, events)
+		ids[foreach_current_index(cell)] = CStringGetTextDatum(((PlWebhookEvent *) lfirst(cell))->event_id);
+	pl_arg_array(args, ids, NULL, list_length(events), TEXTOID);
+}
+
+/*
+ * Store the events that are not known yet, and wake the gateway worker at
+ * commit.  The webhook_ids of the new ones are the last result.  Needs an open
+ * SPI connection.
+ */
+void
+pl_webhooks_store(const char *gateway, List *events, bool backfilled)
+{
+	int			n = list_length(events);
+	Datum	   *ids = palloc(sizeof(Datum) * n);
+	Datum	   *types = palloc(sizeof(Datum) * n);
+	Datum	   *times = palloc(sizeof(Datum) * n);
+	bool	   *time_nulls = palloc(sizeof(bool) * n);
+	Datum	   *bodies = palloc(sizeof(Datum) * n);
+	PlArgs		args = {0};
+	ListCell   *cell;
+
+	foreach(cell, events)
+	{
+		const PlWebhookEvent *event = lfirst(cell);
+		int			i = foreach_current_index(cell);
+		char	   *body = pstrdup(event->body);
+
+		check_event(gateway, event);
+		pl_mask_card_data(body);
+		ids[i] = Int64GetDatum(pl_next_id());
+		types[i] = CStringGetTextDatum(event->event_type);
+		times[i] = TimestampTzGetDatum(event->occurred_at);
+		time_nulls[i] = event->occurred_at == 0;
+		bodies[i] = CStringGetTextDatum(body);
+	}
+	pl_arg_text(&args, gateway);
+	arg_event_ids(&args, events);
+	pl_arg_array(&args, ids, NULL, n, INT8OID);
+	pl_arg_array(&args, types, NULL, n, TEXTOID);
+	pl_arg_array(&args, times, time_nulls, n, TIMESTAMPTZOID);
+	pl_arg_array(&args, bodies, NULL, n, TEXTOID);
+	pl_arg_bool(&args, backfilled);
+	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_history_begin("webhook");
+	pl_execute(&insert_events, &args);
+	pl_history_end();
+	pl_wake_at_commit(PL_ROLE_GATEWAY);
+}
+
+/* The rows of the events, those stored by the last statement as new. */
+static void
+select_stored(const char *gateway, List *events)
+{
+	int			nstored = (int) SPI_processed;
+	int64	   *stored = palloc(sizeof(int64) * Max(nstored, 1));
+	PlArgs		args = {0};
+
+	for (int i = 0; i < nstored; i++)
+		stored[i] = pl_get_int64(i, 1);
+	pl_arg_text(&args, gateway);
+	arg_event_ids(&args, events);
+	pl_arg_ids(&args, stored, nstored);
+	pl_execute_latest(&select_events, &args);
+}
+
+static Jsonb *
+headers_arg(FunctionCallInfo fcinfo, int argno)
+{
+	Jsonb	   *headers;
+
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("headers must not be null")));
+	headers = PG_GETARG_JSONB_P(argno);
+	if (!JB_ROOT_IS_OBJECT(headers))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("headers must be a JSON object of header names and values")));
+	return headers;
+}
+
+/*
+ * receive_webhook(gateway, headers, body)
+ *		RETURNS TABLE (webhook_id, event_id, event_type, is_new)
+ */
+Datum
+pl_sql_receive_webhook(PG_FUNCTION_ARGS)
+{
+	char	   *gateway = pl_text_arg(fcinfo, 0, "gateway");
+	PlWebhook	webhook = {0};
+	const PlAdapter *adapter;
+	List	   *events;
+
+	pl_connect();
+	pl_require_layout();
+	webhook.headers = headers_arg(fcinfo, 1);
+	webhook.body = pl_text_arg(fcinfo, 2, "body");
+	webhook.length = strlen(webhook.body);
+	if (webhook.length > MAX_WEBHOOK_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("body of a webhook of gateway \"%s\" is larger than %d bytes", gateway, MAX_WEBHOOK_BYTES)));
+	adapter = find_receiver(gateway);
+	check_authentic(gateway, adapter, &webhook);
+	events = adapter->split_webhook(webhook.body, webhook.length);
+	if (events != NIL)
+	{
+		ListCell   *cell;
+
+		/* what makes no sense is for the PSP to know now, not for us later */
+		foreach(cell, events)
+			(void) adapter->read_event(lfirst(cell));
+		pl_webhooks_store(gateway, events, false);
+		select_stored(gateway, events);
+		pl_return_rows(fcinfo);
+	}
+	pl_finish();
+	return (Datum) 0;
+}
