@@ -8,25 +8,21 @@
 #include "payment/payment.h"
 #include "utils/builtins.h"
 
-static PlQuery find_gateway = {
-	"SELECT gateway FROM payledger.gateways WHERE CASE WHEN $1 IS NULL THEN is_default ELSE gateway = $1 END",
-	1, {TEXTOID}
-};
-
 static PlQuery insert_intent = {
 	"INSERT INTO payledger.payment_intents"
 	" (payment_intent_id, order_id, buyer_id, currency, total_amount, lines, status, capture_method,"
-	"  gateway, metadata, event_version, traceparent, created_at, updated_at)"
-	" VALUES ($1, $2, $3, $4, $5, $6::jsonb, 'CREATED', $7::payledger.capture_method, $8, $9, 1, $10, $11, $11)"
+	"  gateway, metadata, event_version, traceparent, created_at, updated_at, routing_rule_id)"
+	" VALUES ($1, $2, $3, $4, $5, $6::jsonb, 'CREATED', $7::payledger.capture_method, $8, $9, 1, $10, $11, $11,"
+	"  nullif($12, 0))"
 	" RETURNING payment_intent_id, order_id, buyer_id, currency, total_amount, status::text,"
 	"  capture_method::text, gateway, next_action, metadata, created_at, updated_at",
-	11, {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID,
-	TIMESTAMPTZOID}
+	12, {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID,
+	TIMESTAMPTZOID, INT8OID}
 };
 
 static PlQuery lock_intent = {
 	"SELECT status::text, currency, total_amount, gateway, psp_reference, event_version,"
-	" order_id, traceparent, buyer_id"
+	" order_id, traceparent, buyer_id, routing_rule_id"
 	" FROM payledger.payment_intents WHERE payment_intent_id = $1 FOR NO KEY UPDATE", 1, {INT8OID}
 };
 
@@ -54,7 +50,7 @@ typedef struct IntentRequest
 	List	   *lines;
 	int64		total;
 	char	   *capture_method;
-	char	   *gateway;		/* NULL: the default */
+	char	   *gateway;		/* NULL: the rules choose */
 	char	   *idempotency_key;
 	Jsonb	   *metadata;
 } IntentRequest;
@@ -107,21 +103,6 @@ canonical_request(const IntentRequest *request)
 	return out.data;
 }
 
-/* The gateway of that name, or the default one; PL007 if there is none. */
-static char *
-resolve_gateway(const char *name)
-{
-	PlArgs		args = {0};
-
-	pl_arg_text(&args, name);
-	if (pl_execute(&find_gateway, &args) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_PL_NOT_FOUND),
-				 name ? errmsg("gateway %s does not exist", name) : errmsg("there is no default gateway"),
-				 errhint("Use payledger.add_gateway.")));
-	return pl_get_text(0, 1);
-}
-
 static char *
 intent_data(int64 intent_id, const char *order_id, const char *buyer_id, const char *currency,
 			int64 total, const char *status)
@@ -163,6 +144,7 @@ pl_sql_create_payment_intent(PG_FUNCTION_ARGS)
 	PlWork	   *work;
 	PlArgs		args = {0};
 	int64		intent_id;
+	int64		routing_rule_id;
 	const char *traceparent = pl_traceparent[0] ? pstrdup(pl_traceparent) : NULL;
 
 	pl_connect();
@@ -173,7 +155,7 @@ pl_sql_create_payment_intent(PG_FUNCTION_ARGS)
 	{
 		SPITupleTable *reply;
 
-		request.gateway = resolve_gateway(request.gateway);
+		request.gateway = pl_route_payment(request.gateway, request.currency, request.lines, &routing_rule_id);
 		pl_check_sellers(request.lines, request.currency);
 
 		work = pl_work_begin("create_payment_intent");
@@ -189,6 +171,7 @@ pl_sql_create_payment_intent(PG_FUNCTION_ARGS)
 		pl_arg(&args, JsonbPGetDatum(request.metadata));
 		pl_arg_text(&args, traceparent);
 		pl_arg_timestamp(&args, work->now);
+		pl_arg_int64(&args, routing_rule_id);
 		pl_execute(&insert_intent, &args);
 		reply = SPI_tuptable;
 
@@ -219,7 +202,8 @@ find_and_lock_intent(int64 intent_id)
 }
 
 /*
- * request_authorization(payment_intent_id, payment_method) RETURNS text
+ * request_authorization(payment_intent_id, payment_method, alternatives)
+ *		RETURNS text
  *		CREATED -> PENDING_AUTH and a request to the gateway; after the
  *		shopper's action REQUIRES_ACTION -> PENDING_AUTH.
  */
@@ -233,6 +217,7 @@ pl_sql_request_authorization(PG_FUNCTION_ARGS)
 	PlWork	   *work;
 	char	   *status;
 	bool		goes_on;
+	PlNewRequest request = {0};
 
 	pl_connect();
 	pl_require_layout();
@@ -248,12 +233,11 @@ pl_sql_request_authorization(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("payment_method must not be null")));
 
-	work = pl_work_begin("request_authorization");
 	initStringInfo(&parameters);
 	appendStringInfoChar(&parameters, '{');
 	pl_json_text(&parameters, "order_id", pl_get_text(0, 7));
 	appendStringInfoChar(&parameters, '}');
-	pl_request_add(work, &(PlNewRequest) {
+	request = (PlNewRequest) {
 		.payment_id = intent_id,
 		.gateway = pl_get_text(0, 4),
 		.operation = goes_on ? PL_OP_CONFIRM : PL_OP_AUTHORIZE,
@@ -263,8 +247,14 @@ pl_sql_request_authorization(PG_FUNCTION_ARGS)
 		.payment_method = method,
 		.psp_reference = pl_get_text(0, 5),
 		.parameters = parameters.data
-	});
+	};
+	/* once the shopper has acted for a PSP, no other one can take over */
+	if (!PG_ARGISNULL(2) && !goes_on)
+		request.alternatives = pl_failover_alternatives(PG_GETARG_JSONB_P(2),
+														pl_isnull(0, 10) ? 0 : pl_get_int64(0, 10), request.gateway);
 
+	work = pl_work_begin("request_authorization");
+	pl_request_add(work, &request);
 	pl_arg_int64(&args, intent_id);
 	pl_arg_timestamp(&args, work->now);
 	pl_execute(&set_pending_auth, &args);

@@ -79,6 +79,7 @@ typedef struct Decision
 	PlOutcome	told;
 	const char *status;
 	TimestampTz next_attempt_at;	/* 0: none */
+	const char *fails_over;		/* to another gateway, why; NULL: it does not */
 } Decision;
 
 /* ---- deciding ---- */
@@ -127,9 +128,20 @@ was_not_looked_at(const PlCall *call)
 }
 
 static void
+decide_failover(Decision *decision, const char *reason)
+{
+	decision->fails_over = reason;
+	decision->status = "REFUSED";
+	decision->told.message = reason;
+	decision->told.code = "failed_over";
+}
+
+/* Nothing of it was executed, ever. */
+static void
 decide_retry(Decision *decision, TimestampTz now)
 {
 	const PlCall *call = decision->call;
+	bool		exhausted;
 
 	/* says nothing about the earlier attempt whose end is unknown */
 	if (call->in_doubt)
@@ -142,8 +154,15 @@ decide_retry(Decision *decision, TimestampTz now)
 	 * A PSP that cannot be asked has not answered: what waits for it goes on
 	 * waiting.  Nor does a question that is not answered decide anything.
 	 */
-	if (call->request.attempt >= call->gateway->max_attempts && !was_not_looked_at(call) &&
-		call->request.operation != PL_OP_RETRIEVE)
+	exhausted = call->request.attempt >= call->gateway->max_attempts && !was_not_looked_at(call) &&
+		call->request.operation != PL_OP_RETRIEVE;
+	if (call->request.alternatives != NULL &&
+		(exhausted || pl_may_fail_over(call->gateway, &call->request, now)))
+	{
+		decide_failover(decision, call->outcome.code ? call->outcome.code : "it was not executed");
+		return;
+	}
+	if (exhausted)
 	{
 		decision->told.class = PL_OUTCOME_REFUSED;
 		decision->told.code = "attempts_exhausted";
@@ -158,6 +177,7 @@ static void
 decide(Decision *decision, PlCall *call, TimestampTz now)
 {
 	decision->call = call;
+	decision->fails_over = NULL;
 	decision->told = call->outcome;
 	decision->next_attempt_at = 0;
 	if (decision->told.psp_reference == NULL)
@@ -427,7 +447,9 @@ pl_queue_finish(List *calls)
 
 		decide(decision, lfirst(cell), work->now);
 		request = &decision->call->request;
-		if (request->follows != 0)
+		if (decision->fails_over != NULL)
+			pl_fail_over(work, request, decision->fails_over);
+		else if (request->follows != 0)
 			pl_answer_request(work, request->payment_id, request->follows, request, &decision->told);
 		else
 			pl_apply_outcome(work, request, &decision->told);

@@ -309,6 +309,7 @@ read_options(PlGateway *gateway, Jsonb *options)
 	gateway->max_attempts = pl_option_int(gateway, "max_attempts");
 	gateway->retry_base_ms = pl_option_int(gateway, "retry_base_ms");
 	gateway->retry_max_ms = pl_option_int(gateway, "retry_max_ms");
+	gateway->failover_after_ms = pl_option_int(gateway, "failover_after_ms");
 	gateway->lease_seconds = pl_option_int(gateway, "lease_seconds");
 	gateway->timeout_ms = pl_option_int(gateway, "timeout_ms");
 	pl_limits_configure(gateway);

@@ -41,6 +41,8 @@ static const PlOption shared_options[] = {
 	"milliseconds of the first pause between attempts; doubles with each"},
 	{"retry_max_ms", PL_OPTION_INT, 1, 3600000, NULL, "60000",
 	"milliseconds that no pause between attempts exceeds"},
+	{"failover_after_ms", PL_OPTION_INT, 0, 3600000, NULL, "5000",
+	"milliseconds after which an authorization that could not be sent, or was not executed, goes to another gateway, if its routing rule names one"},
 	{"lease_seconds", PL_OPTION_INT, 6, 3600, NULL, "120",
 	"seconds after which a request whose worker vanished is taken over"},
 	{"multicapture", PL_OPTION_BOOL, 0, 0, NULL, "true",
