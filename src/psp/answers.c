@@ -29,8 +29,8 @@ static PlQuery store_answer = {
 };
 
 static PlQuery lock_intent = {
-	"SELECT status::text FROM payledger.payment_intents WHERE payment_intent_id = $1 FOR NO KEY UPDATE",
-	1, {INT8OID}
+	"SELECT status::text FROM payledger.payment_intents WHERE payment_intent_id = $1 AND gateway = $2"
+	" FOR NO KEY UPDATE", 2, {INT8OID, TEXTOID}
 };
 
 static PlQuery action_is_done = {
@@ -118,6 +118,7 @@ shopper_acted(PlWork *work, const PlRequest *request)
 	PlArgs		change = {0};
 
 	pl_arg_int64(&args, request->payment_id);
+	pl_arg_text(&args, request->gateway);
 	if (pl_execute(&lock_intent, &args) == 0 || strcmp(pl_get_text(0, 1), "REQUIRES_ACTION") != 0)
 		return false;
 	pl_arg_int64(&change, request->payment_id);
