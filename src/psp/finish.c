@@ -76,6 +76,7 @@ typedef struct Decision
 	PlOutcome	told;
 	const char *status;
 	TimestampTz next_attempt_at;	/* 0: none */
+	const char *fails_over;		/* to another gateway, why; NULL: it does not */
 } Decision;
 
 /* ---- deciding ---- */
@@ -144,9 +145,20 @@ was_not_looked_at(const PlCall *call)
 }
 
 static void
+decide_failover(Decision *decision, const char *reason)
+{
+	decision->fails_over = reason;
+	decision->status = "REFUSED";
+	decision->told.message = reason;
+	decision->told.code = "failed_over";
+}
+
+/* Nothing of it was executed, ever. */
+static void
 decide_retry(Decision *decision, TimestampTz now)
 {
 	const PlCall *call = decision->call;
+	bool		exhausted;
 
 	/* says nothing about the earlier attempt whose end is unknown */
 	if (call->in_doubt)
@@ -160,8 +172,15 @@ decide_retry(Decision *decision, TimestampTz now)
 	 * waiting.  Nor does a question that is not answered decide anything, and a
 	 * CONFIRM is one about what the shopper did.
 	 */
-	if (call->request.attempt >= call->gateway->max_attempts && !was_not_looked_at(call) &&
-		call->request.operation != PL_OP_RETRIEVE && call->request.operation != PL_OP_CONFIRM)
+	exhausted = call->request.attempt >= call->gateway->max_attempts && !was_not_looked_at(call) &&
+		call->request.operation != PL_OP_RETRIEVE && call->request.operation != PL_OP_CONFIRM;
+	if (call->request.alternatives != NULL &&
+		(exhausted || pl_may_fail_over(call->gateway, &call->request, now)))
+	{
+		decide_failover(decision, call->outcome.code ? call->outcome.code : "it was not executed");
+		return;
+	}
+	if (exhausted)
 	{
 		decision->told.class = PL_OUTCOME_REFUSED;
 		decision->told.code = "attempts_exhausted";
@@ -176,6 +195,7 @@ static void
 decide(Decision *decision, PlCall *call, TimestampTz now)
 {
 	decision->call = call;
+	decision->fails_over = NULL;
 	decision->told = call->outcome;
 	decision->next_attempt_at = 0;
 	if (decision->told.psp_reference == NULL)
@@ -452,7 +472,9 @@ pl_queue_finish(List *calls)
 
 		decide(decision, lfirst(cell), work->now);
 		request = &decision->call->request;
-		if (request->follows != 0)
+		if (decision->fails_over != NULL)
+			pl_fail_over(work, request, decision->fails_over);
+		else if (request->follows != 0)
 			pl_answer_request(work, request->payment_id, request->follows, request, &decision->told);
 		else if (decision->told.class == PL_OUTCOME_REVERSED)
 			pl_apply_reversed(work, request, NULL, &decision->told);
