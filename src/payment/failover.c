@@ -41,7 +41,6 @@ pl_fail_over(PlWork *work, const PlRequest *request, const char *reason)
 		return;
 
 	gateway = pl_get_text(0, 4);
-	pl_history_cause(psprintf("failed over to gateway %s: %s", gateway, reason));
 	pl_request_add(work, &(PlNewRequest) {
 		.payment_id = request->payment_id,
 		.gateway = gateway,

@@ -63,7 +63,6 @@ fail_over(PlWork *work, const PlGateway *gateway, int64 payment_id, int64 before
 	pl_arg_text(&args, gateway->name);
 	pl_arg_int64(&args, before);
 	pl_arg_timestamp(&args, work->now);
-	pl_history_cause("failed over: it waited for too long");
 	if (pl_execute(&give_up, &args) == 0)
 		return;
 	request.psp_request_id = pl_get_int64(0, 1);
@@ -95,9 +94,9 @@ fail_over_gateway(PlWork *work, const PlGateway *gateway)
 
 /*
  * Authorizations that wait for longer than their gateway's failover_after_ms,
- * and have an alternative, go to the next gateway.  *next_due becomes when more
- * will have waited for as long, 0 for never.  Needs a transaction and an open
- * SPI connection.
+ * and have an alternative, go to the next gateway.  *next_due becomes the
+ * earlier of itself (0: never) and when more will have waited for as long, or
+ * can be leased by now.  Needs a transaction and an open SPI connection.
  */
 void
 pl_fail_over_waiting(TimestampTz *next_due)
@@ -108,7 +107,6 @@ pl_fail_over_waiting(TimestampTz *next_due)
 	PlWork	   *work;
 	ListCell   *cell;
 
-	*next_due = 0;
 	for (uint64 row = 0; row < n; row++)
 	{
 		const char *name = pl_get_text(row, 1);
@@ -129,7 +127,7 @@ pl_fail_over_waiting(TimestampTz *next_due)
 	}
 	if (late == NIL)
 		return;
-	work = pl_work_begin("gateway worker");
+	work = pl_work_begin("failed over to another gateway");
 	foreach(cell, late)
 		fail_over_gateway(work, lfirst(cell));
 	pl_work_end(work);

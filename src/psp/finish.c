@@ -346,6 +346,24 @@ lease_lost(const Decision *decisions, int n)
 			 errdetail("It took longer than its lease; its outcome will be asked for again.")));
 }
 
+/* Put those that fail over behind the others, for a cause of their own.  Returns how many the others are. */
+static int
+failovers_last(Decision *decisions, int n)
+{
+	Decision   *failing = palloc(sizeof(Decision) * n);
+	int			nfailing = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (decisions[i].fails_over != NULL)
+			failing[nfailing++] = decisions[i];
+		else
+			decisions[i - nfailing] = decisions[i];
+	}
+	memcpy(decisions + n - nfailing, failing, sizeof(Decision) * nfailing);
+	return n - nfailing;
+}
+
 static void
 store(const Decision *decisions, int n, TimestampTz now)
 {
@@ -355,6 +373,8 @@ store(const Decision *decisions, int n, TimestampTz now)
 	INT4OID, TEXTOID, TEXTOID};
 	PlArgs		args = {0};
 
+	if (n == 0)
+		return;
 	for (int c = 0; c < 9; c++)
 	{
 		columns[c] = palloc0(sizeof(Datum) * n);
@@ -443,6 +463,7 @@ pl_queue_finish(List *calls)
 	PlWork	   *work;
 	ListCell   *cell;
 	int			n;
+	int			nstay;
 
 	foreach(cell, calls)
 	{
@@ -484,7 +505,11 @@ pl_queue_finish(List *calls)
 			ask_later(work, decision);
 	}
 	pl_history_cause("gateway worker");
-	store(decisions, n, work->now);
+	nstay = failovers_last(decisions, n);
+	store(decisions, nstay, work->now);
+	pl_history_cause("failed over to another gateway");
+	store(decisions + nstay, n - nstay, work->now);
+	pl_history_cause("gateway worker");
 	pl_work_end(work);
 	return held;
 }

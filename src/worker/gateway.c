@@ -440,13 +440,6 @@ schedule_look(TimestampTz next_due, bool leased_some)
 	next_look = pl_monotonic_ms() + ms;
 }
 
-/* The earlier of two times, of which 0 is never. */
-static TimestampTz
-earlier(TimestampTz a, TimestampTz b)
-{
-	return a == 0 ? b : b == 0 ? a : Min(a, b);
-}
-
 /*
  * The work of a turn within its transaction.  Returns the calls whose outcome
  * a session keeps from being stored, and in *changed the payments that webhooks
@@ -457,7 +450,6 @@ work(List *calls, dlist_head *leased, List *volatile *changed, TimestampTz *next
 {
 	List	   *held = NIL;
 	TimestampTz webhooks_due;
-	TimestampTz failover_due;
 
 	if (pl_gateways_load())
 		report_trouble();
@@ -470,10 +462,12 @@ work(List *calls, dlist_head *leased, List *volatile *changed, TimestampTz *next
 		MemoryContextSwitchTo(oldcontext);
 	}
 	*changed = pl_webhooks_apply(turn_context, &webhooks_due);
-	pl_fail_over_waiting(&failover_due);
 	pl_queue_lease(list_difference_ptr(calls, held), leased, next_due);
+	/* only what could not be leased goes elsewhere */
+	pl_fail_over_waiting(next_due);
 	pl_backfills_lease(leased, next_due);
-	*next_due = earlier(*next_due, earlier(webhooks_due, failover_due));
+	if (webhooks_due != 0 && (*next_due == 0 || webhooks_due < *next_due))
+		*next_due = webhooks_due;
 	return held;
 }
 
