@@ -206,6 +206,11 @@ sub _explain
 		  FROM payledger.psp_requests WHERE status NOT IN ('SUCCEEDED', 'REFUSED') GROUP BY 1, 2, 3, 4, 5, 6 LIMIT 10
 		SQL
 	diag("open requests:\n$open") if $code == 0;
+	($code, $open) = $node->psql($DATABASE, <<~'SQL');
+		SELECT gateway, event_id, event_type, status, attempt, payment_id, problem FROM payledger.webhooks
+		 WHERE status IN ('RECEIVED', 'PARKED') LIMIT 10
+		SQL
+	diag("waiting webhooks:\n$open") if $code == 0 && $open ne '';
 	diag("end of the server's log:\n", map { "$_\n" } (split /\n/, slurp_file($node->logfile))[ -15 .. -1 ])
 	  if -s $node->logfile;
 	return;

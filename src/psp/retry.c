@@ -11,7 +11,8 @@
 #include "utils/builtins.h"
 
 static PlQuery lock_request = {
-	"SELECT q.payment_id, q.status::text, q.first_sent_at, g.adapter, q.operation::text"
+	"SELECT q.payment_id, q.status::text, q.first_sent_at, g.adapter, q.operation::text,"
+	"  (g.options->>'key_window_seconds')::int"
 	" FROM payledger.psp_requests q LEFT JOIN payledger.gateways g ON g.gateway = q.gateway"
 	" WHERE q.psp_request_id = $1 AND q.status IN ('IN_FLIGHT', 'PENDING', 'UNKNOWN', 'PARKED')"
 	" FOR NO KEY UPDATE OF q", 1, {INT8OID}
@@ -55,6 +56,7 @@ check_safe(int64 id, TimestampTz now)
 	const PlAdapter *adapter = pl_isnull(0, 4) ? NULL : pl_find_adapter(pl_get_text(0, 4));
 	bool		was_sent = !pl_isnull(0, 3);
 	bool		isnull;
+	int			key_window = !pl_isnull(0, 6) ? pl_get_int32(0, 6) : adapter ? adapter->key_window : 0;
 	TimestampTz first_sent_at = was_sent ? DatumGetTimestampTz(pl_get_datum(0, 3, &isnull)) : now;
 
 	if (adapter == NULL)
@@ -62,7 +64,7 @@ check_safe(int64 id, TimestampTz now)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("psp_request " INT64_FORMAT " has no gateway any more", id)));
 	if (was_sent && adapter->query == NULL && strcmp(pl_get_text(0, 5), "RETRIEVE") != 0 &&
-		now >= TimestampTzPlusMilliseconds(first_sent_at, (int64) adapter->key_window * 1000))
+		now >= TimestampTzPlusMilliseconds(first_sent_at, (int64) key_window * 1000))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("psp_request " INT64_FORMAT " must not be sent again", id),
