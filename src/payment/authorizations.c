@@ -32,8 +32,8 @@ static PlQuery set_declined = {
 };
 
 static PlQuery set_requires_action = {
-	"UPDATE payledger.payment_intents SET status = 'REQUIRES_ACTION', next_action = $2::jsonb,"
-	" psp_reference = $3, updated_at = $4"
+	"UPDATE payledger.payment_intents SET status = 'REQUIRES_ACTION', next_action = coalesce($2::jsonb, next_action),"
+	" psp_reference = coalesce($3, psp_reference), updated_at = $4"
 	" WHERE payment_intent_id = $1 AND status = 'PENDING_AUTH' AND gateway = $5",
 	5, {INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID}
 };

@@ -115,6 +115,7 @@ typedef struct PlOutcome
 	const char *psp_reference;	/* NULL: none given */
 	const char *code;			/* PSP's code or a short word for the fault */
 	const char *message;		/* redacted, one line */
+	const char *source;			/* who told it; NULL: the reply to the request */
 	const char *next_action;	/* JSON, ACTION_REQUIRED only */
 	int64		amount;			/* CAPTURE: what was captured, minor units; 0: what was asked for */
 	int			http_status;	/* 0: no reply */

@@ -106,6 +106,17 @@ pl_payment_method(int64 payment_id)
 }
 
 /*
+ * Is the payment method kept with the request?  The encrypted card data that a
+ * front end brings serve the authorization only.
+ */
+static bool
+has_method(const PlNewRequest *asked)
+{
+	return asked->payment_method != NULL &&
+		(asked->payment_method[0] != '{' || asked->operation == PL_OP_AUTHORIZE);
+}
+
+/*
  * Write the requests of the unit with one statement and wake the gateway
  * worker at commit.
  */
@@ -147,7 +158,7 @@ pl_requests_insert(PlWork *work)
 		columns[5][i] = Int64GetDatum(asked->follows);
 		columns[6][i] = Int64GetDatum(asked->amount);
 		columns[7][i] = CStringGetTextDatum(asked->currency);
-		method_nulls[i] = asked->payment_method == NULL;
+		method_nulls[i] = !has_method(asked);
 		if (!method_nulls[i])
 			columns[8][i] = CStringGetTextDatum(asked->payment_method);
 		reference_nulls[i] = asked->psp_reference == NULL;

@@ -13,9 +13,6 @@
 #include "psp/psp.h"
 #include "utils/builtins.h"
 
-/* pauses between attempts at a request of unknown outcome grow up to this */
-#define MAX_UNKNOWN_PAUSE_MS 3600000.0
-
 /* Intents and payments that no session holds, now held by this transaction. */
 static PlQuery lock_intents = {
 	"SELECT payment_intent_id FROM payledger.payment_intents"
@@ -98,19 +95,39 @@ next_attempt(const PlCall *call, TimestampTz now, double most)
 	return TimestampTzPlusMilliseconds(now, (int64) pause);
 }
 
+/*
+ * From then on the PSP might execute the request a second time: what became of
+ * it can only be asked for.
+ */
+TimestampTz
+pl_key_forgotten_at(const PlCall *call)
+{
+	return TimestampTzPlusMilliseconds(call->request.first_sent_at,
+									   (int64) call->gateway->key_window * 1000);
+}
+
+/* From then on an operator has to find out, or a webhook tells. */
+static TimestampTz
+given_up_at(const PlCall *call)
+{
+	TimestampTz asked_until;
+
+	if (call->gateway->adapter->query == NULL && call->request.operation != PL_OP_RETRIEVE)
+		return pl_key_forgotten_at(call);
+	asked_until = TimestampTzPlusMilliseconds(call->request.first_sent_at,
+											  (int64) call->gateway->unknown_days * 24 * 3600 * 1000);
+	return Max(asked_until, pl_key_forgotten_at(call));
+}
+
 static void
 decide_unknown(Decision *decision, TimestampTz now)
 {
 	const PlCall *call = decision->call;
-	TimestampTz window_end = TimestampTzPlusMilliseconds(call->request.first_sent_at,
-														 (int64) call->gateway->adapter->key_window * 1000);
 
 	decision->told.class = PL_OUTCOME_UNKNOWN;
 	decision->status = "UNKNOWN";
-	decision->next_attempt_at = next_attempt(call, now, Max(MAX_UNKNOWN_PAUSE_MS, call->gateway->retry_max_ms));
-
-	/* from then on the PSP might execute it a second time */
-	if (decision->next_attempt_at >= window_end)
+	decision->next_attempt_at = next_attempt(call, now, Max(call->gateway->unknown_max_ms, call->gateway->retry_max_ms));
+	if (decision->next_attempt_at >= given_up_at(call))
 	{
 		decision->status = "PARKED";
 		decision->next_attempt_at = 0;
@@ -152,10 +169,11 @@ decide_retry(Decision *decision, TimestampTz now)
 
 	/*
 	 * A PSP that cannot be asked has not answered: what waits for it goes on
-	 * waiting.  Nor does a question that is not answered decide anything.
+	 * waiting.  Nor does a question that is not answered decide anything, and a
+	 * CONFIRM is one about what the shopper did.
 	 */
 	exhausted = call->request.attempt >= call->gateway->max_attempts && !was_not_looked_at(call) &&
-		call->request.operation != PL_OP_RETRIEVE;
+		call->request.operation != PL_OP_RETRIEVE && call->request.operation != PL_OP_CONFIRM;
 	if (call->request.alternatives != NULL &&
 		(exhausted || pl_may_fail_over(call->gateway, &call->request, now)))
 	{
@@ -394,8 +412,9 @@ store(const Decision *decisions, int n, TimestampTz now)
 }
 
 /*
- * Ask again what became of a request, or of the one it asked about; questions
- * are counted, for adapters whose PSP changes its mind.
+ * Ask again what became of a request, or of the one it asked about.  Questions
+ * are counted, for adapters whose PSP changes its mind, and told what the
+ * answer before was.
  */
 static void
 ask_later(PlWork *work, const Decision *decision)
@@ -403,7 +422,13 @@ ask_later(PlWork *work, const Decision *decision)
 	const PlRequest *request = &decision->call->request;
 	const char *asked = strstr(request->parameters, "\"questions\": ");
 	int			questions = request->follows != 0 && asked != NULL ? atoi(asked + strlen("\"questions\": ")) : 0;
+	StringInfoData parameters;
 
+	initStringInfo(&parameters);
+	appendStringInfo(&parameters, "{\"questions\": %d", questions + 1);
+	if (decision->told.code != NULL)
+		pl_json_text(&parameters, "code", decision->told.code);
+	appendStringInfoChar(&parameters, '}');
 	pl_request_add(work, &(PlNewRequest) {
 		.payment_id = request->payment_id,
 		.gateway = request->gateway,
@@ -414,7 +439,7 @@ ask_later(PlWork *work, const Decision *decision)
 		.currency = request->currency,
 		.payment_method = request->payment_method,
 		.psp_reference = decision->told.psp_reference,
-		.parameters = psprintf("{\"questions\": %d}", questions + 1),
+		.parameters = parameters.data,
 		.delay_ms = decision->told.recheck_ms
 	});
 }
@@ -472,6 +497,8 @@ pl_queue_finish(List *calls)
 			pl_fail_over(work, request, decision->fails_over);
 		else if (request->follows != 0)
 			pl_answer_request(work, request->payment_id, request->follows, request, &decision->told);
+		else if (decision->told.class == PL_OUTCOME_REVERSED)
+			pl_apply_reversed(work, request, NULL, &decision->told);
 		else
 			pl_apply_outcome(work, request, &decision->told);
 		if (decision->told.recheck_ms >= 0)
