@@ -72,8 +72,8 @@ SELECT terms($$payout_day => 1$$);
 SELECT terms($$minimum => -1$$);
 SELECT terms($$cut_off => '24:00'$$);
 SELECT terms($$gateway => 'nowhere'$$);
-SELECT gateway FROM payledger.add_gateway('payouts-stripe', adapter => 'stripe', options => '{"base_url": "http://127.0.0.1:1"}');
-SELECT terms($$gateway => 'payouts-stripe'$$);
+SELECT gateway FROM payledger.add_gateway('payouts-adyen', adapter => 'adyen', options => '{"base_url": "http://127.0.0.1:1", "merchant_account": "Shop", "return_url": "https://shop.example/"}');
+SELECT terms($$gateway => 'payouts-adyen'$$);
 SELECT terms($$available_from => 'yesterday'$$);
 SELECT count(*) FROM payledger.payout_terms WHERE seller_id IN ('PAY-2', 'NOBODY');
 -- tokens that look a little like account data
@@ -98,7 +98,7 @@ SELECT pay_out($$'PAY-1', 'NOK', 1$$);
 SELECT pay_out($$'PAY-1', 'NOK', 9223372036854775807$$);
 -- the terms name a gateway that does not pay out, as it turns out
 BEGIN;
-UPDATE payledger.payout_terms SET gateway = 'payouts-stripe' WHERE seller_id = 'PAY-1' AND currency = 'NOK';
+UPDATE payledger.payout_terms SET gateway = 'payouts-adyen' WHERE seller_id = 'PAY-1' AND currency = 'NOK';
 SELECT pay_out($$'PAY-1', 'NOK', 1$$);
 UPDATE payledger.payout_terms SET gateway = NULL WHERE seller_id = 'PAY-1' AND currency = 'NOK';
 UPDATE payledger.gateways SET is_default = false;

@@ -199,6 +199,7 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 
+	pl_log_mask_init();
 	define_worker_settings();
 	define_other_settings();
 	previous_shmem_request_hook = shmem_request_hook;

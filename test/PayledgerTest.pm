@@ -206,6 +206,11 @@ sub _explain
 		  FROM payledger.psp_requests WHERE status NOT IN ('SUCCEEDED', 'REFUSED') GROUP BY 1, 2, 3, 4, 5, 6 LIMIT 10
 		SQL
 	diag("open requests:\n$open") if $code == 0;
+	($code, $open) = $node->psql($DATABASE, <<~'SQL');
+		SELECT gateway, event_id, event_type, status, attempt, payment_id, problem FROM payledger.webhooks
+		 WHERE status IN ('RECEIVED', 'PARKED') LIMIT 10
+		SQL
+	diag("waiting webhooks:\n$open") if $code == 0 && $open ne '';
 	diag("end of the server's log:\n", map { "$_\n" } (split /\n/, slurp_file($node->logfile))[ -15 .. -1 ])
 	  if -s $node->logfile;
 	return;
@@ -530,12 +535,12 @@ sub _truths
 	{
 		next unless $intent->{authorized};
 		my $id = $intent->{metadata}{payment_id} // $intent->{id};
-		my @captures = grep { $_->{operation} eq 'capture' && $_->{amount} > 0 } @{ $intent->{operations} };
+		my @captures = grep { $_->{operation} eq 'capture' && $_->{outcome} eq 'ok' && $_->{amount} > 0 } @{ $intent->{operations} };
 		my $times = ++$authorized{$id} == 1 ? 'once' : "$authorized{$id} times";
 
 		$line{$id} = join ' ', "authorized $intent->{amount} $times,", "captured $intent->{amount_received}:",
 		  (sort map { ($_->{idempotency_key} // 'no key') . "=$_->{amount}" } @captures),
-		  $intent->{status} eq 'canceled' && $intent->{amount_received} == 0 ? 'cancelled' : ();
+		  $intent->{status} =~ /^cancell?ed$/ && $intent->{amount_received} == 0 ? 'cancelled' : ();
 	}
 	return \%line;
 }

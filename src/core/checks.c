@@ -7,11 +7,13 @@
 
 #include "core/core.h"
 #include "mb/pg_wchar.h"
+#include "utils/backend_status.h"
 #include "utils/builtins.h"
 
 /* ISO/IEC 7812: a primary account number has 13 to 19 digits */
 #define PAN_MIN_DIGITS 13
 #define PAN_MAX_DIGITS 19
+#define PAN_SHOWN_DIGITS 4
 
 #define MAX_METADATA_BYTES 16384
 
@@ -73,6 +75,9 @@ is_card_number(const char *digits, int n)
 {
 	int			prefix = 0;
 
+	/* what our own ids have, and nobody's cards in practice */
+	if (n == 18)
+		return false;
 	for (int i = 0; i < 4; i++)
 		prefix = prefix * 10 + (digits[i] - '0');
 	for (int i = 0; i < (int) lengthof(issuers); i++)
@@ -82,64 +87,126 @@ is_card_number(const char *digits, int n)
 	return false;
 }
 
-/*
- * The next card number in text: where it begins, and in *end where it ends;
- * NULL if there is none.  A run of digits, groups of which may be parted by
- * single spaces or hyphens, that an issuer could have given.  A run that
- * continues a word or a longer number is something else.
- */
-static const char *
-next_card_number(const char *text, const char **end)
+/* Does q go on with a run of digits, parted by single spaces or hyphens? */
+static bool
+in_run(const char *q)
 {
-	const char *p = text;
-
-	while (*p)
-	{
-		char		digits[PAN_MAX_DIGITS];
-		int			n = 0;
-		const char *start = p;
-
-		if (!isdigit((unsigned char) *p))
-		{
-			p++;
-			continue;
-		}
-		while (isdigit((unsigned char) *p) ||
-			   ((*p == ' ' || *p == '-') && isdigit((unsigned char) p[1])))
-		{
-			if (isdigit((unsigned char) *p))
-			{
-				if (n < PAN_MAX_DIGITS)
-					digits[n] = *p;
-				n++;
-			}
-			p++;
-		}
-		if (n >= PAN_MIN_DIGITS && n <= PAN_MAX_DIGITS &&
-			(start == text || !isalpha((unsigned char) start[-1])) &&
-			!isalpha((unsigned char) *p) &&
-			is_card_number(digits, n))
-		{
-			*end = p;
-			return start;
-		}
-	}
-	return NULL;
+	return isdigit((unsigned char) *q) ||
+		((*q == ' ' || *q == '-') && isdigit((unsigned char) q[1]));
 }
 
 /*
- * Hide what looks like a card number in text, in place.
+ * Does a card number begin at begin, a group of digits in a run?  Its number
+ * of digits, with *end behind it; 0 if not.
+ */
+static int
+card_number_at(const char *begin, const char **end)
+{
+	char		digits[PAN_MAX_DIGITS];
+	int			n = 0;
+
+	for (const char *q = begin; in_run(q); q++)
+	{
+		if (!isdigit((unsigned char) *q))
+			continue;
+		if (n == PAN_MAX_DIGITS)
+			break;
+		digits[n++] = *q;
+		if (n >= PAN_MIN_DIGITS && !isdigit((unsigned char) q[1]) && is_card_number(digits, n))
+		{
+			*end = q + 1;
+			return n;
+		}
+	}
+	return 0;
+}
+
+/*
+ * Find the next card number from *p on: digits, groups of which may be parted
+ * by single spaces or hyphens, that an issuer could have given.  Other numbers
+ * may stand before and behind it; a run that begins or ends within a word, an
+ * IBAN say, is something else.  Returns its number of digits, with *begin at
+ * it and *p behind it; 0: there is none.
+ */
+static int
+next_card_number(const char *text, const char **p, const char **begin)
+{
+	const char *q = *p;
+
+	while (*q)
+	{
+		const char *run = q;
+
+		if (!isdigit((unsigned char) *q))
+		{
+			q++;
+			continue;
+		}
+		while (in_run(q))
+			q++;
+		if ((run > text && isalpha((unsigned char) run[-1])) || isalpha((unsigned char) *q))
+			continue;
+		for (const char *group = run; group < q; group++)
+		{
+			int			n = 0;
+
+			if (isdigit((unsigned char) *group) && (group == run || !isdigit((unsigned char) group[-1])))
+				n = card_number_at(group, p);
+			if (n > 0)
+			{
+				*begin = group;
+				return n;
+			}
+		}
+	}
+	return 0;
+}
+
+/*
+ * Does text hold a card number?
+ */
+bool
+pl_holds_card_number(const char *text)
+{
+	const char *begin;
+	const char *p = text;
+
+	return next_card_number(text, &p, &begin) > 0;
+}
+
+/*
+ * Hide all but the last four digits of every card number in text.
  */
 void
 pl_mask_card_data(char *text)
 {
-	const char *end = text;
-	const char *start;
+	const char *begin;
+	const char *p = text;
+	int			n;
 
-	while ((start = next_card_number(end, &end)) != NULL)
-		for (char *p = text + (start - text); p < end; p++)
-			if (isdigit((unsigned char) *p))
-				*p = '*';
+	while ((n = next_card_number(text, &p, &begin)) > 0)
+	{
+		int			hidden = 0;
+
+		for (char *q = text + (begin - text); hidden < n - PAN_SHOWN_DIGITS; q++)
+			if (isdigit((unsigned char) *q))
+			{
+				*q = '*';
+				hidden++;
+			}
+	}
+}
+
+/*
+ * The statement that is refused has the card data in its text, which must not
+ * stay in pg_stat_activity; nor go to the log, if nothing masks that.
+ */
+static int
+conceal_statement(void)
+{
+	pgstat_report_activity(STATE_RUNNING, "(a statement with card data)");
+	errhidecontext(true);
+	return errhidestmt(true);
 }
 
 /*
@@ -149,13 +216,12 @@ pl_mask_card_data(char *text)
 void
 pl_refuse_card_data(const char *what, const char *value)
 {
-	const char *end;
-
-	if (value != NULL && next_card_number(value, &end) != NULL)
+	if (value != NULL && pl_holds_card_number(value))
 		ereport(ERROR,
 				(errcode(ERRCODE_PL_CARD_DATA),
 				 errmsg("%s holds what looks like a card number", what),
-				 errhint("Pass the token that the payment service provider gave for the card.")));
+				 errhint("Pass the token that the payment service provider gave for the card."),
+				 conceal_statement()));
 }
 
 /*
@@ -188,7 +254,8 @@ static void
 refuse_card_keys(const char *what, Jsonb *metadata)
 {
 	static const char *const card_keys[] = {
-		"pan", "card_number", "cardnumber", "cvv", "cvv2", "cvc", "cvc2", "card_verification_value"
+		"pan", "card_number", "cardnumber", "cvv", "cvv2", "cvc", "cvc2", "card_verification_value",
+		"security_code", "securitycode", "track_data", "track1", "track2", "pin_block"
 	};
 	JsonbIterator *iterator = JsonbIteratorInit(&metadata->root);
 	JsonbIteratorToken token;
@@ -201,7 +268,8 @@ refuse_card_keys(const char *what, Jsonb *metadata)
 				ereport(ERROR,
 						(errcode(ERRCODE_PL_CARD_DATA),
 						 errmsg("%s has a member \"%s\"", what, card_keys[i]),
-						 errhint("Card data never belongs here; pass the PSP's token as payment method.")));
+						 errhint("Card data never belongs here; pass the PSP's token as payment method."),
+						 conceal_statement()));
 }
 
 /*

@@ -69,6 +69,7 @@ extern char *pl_format_amount(int64 amount, const PlCurrency *currency);
 
 /* ---- checks.c: arguments ---- */
 
+extern bool pl_holds_card_number(const char *text);
 extern void pl_mask_card_data(char *text);
 extern void pl_refuse_card_data(const char *what, const char *value);
 extern void pl_check_text(const char *what, const char *value, int max_length);
@@ -76,6 +77,10 @@ extern void pl_check_metadata(const char *what, Jsonb *metadata);
 extern char *pl_text_arg(FunctionCallInfo fcinfo, int argno, const char *name);
 extern char *pl_optional_text_arg(FunctionCallInfo fcinfo, int argno);
 extern int64 pl_int64_arg(FunctionCallInfo fcinfo, int argno, const char *name);
+
+/* ---- log_mask.c ---- */
+
+extern void pl_log_mask_init(void);
 
 /* ---- query.c: SQL through kept plans ---- */
 
@@ -133,6 +138,7 @@ extern void pl_return_rows(FunctionCallInfo fcinfo);
 extern void pl_json_text(StringInfo out, const char *key, const char *value);
 extern void pl_json_id(StringInfo out, const char *key, int64 id);
 extern void pl_json_amount(StringInfo out, const char *key, int64 amount);
+extern void pl_json_raw(StringInfo out, const char *key, const char *json);
 
 /* ---- machine.c, history.c: state machines ---- */
 

@@ -45,3 +45,11 @@ pl_json_amount(StringInfo out, const char *key, int64 amount)
 	member(out, key);
 	appendStringInfo(out, INT64_FORMAT, amount);
 }
+
+/* A value that is JSON already. */
+void
+pl_json_raw(StringInfo out, const char *key, const char *json)
+{
+	member(out, key);
+	appendStringInfoString(out, json);
+}

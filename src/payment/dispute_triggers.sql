@@ -8,9 +8,10 @@ ALTER TABLE payledger.disputes ENABLE ALWAYS TRIGGER enforce_transition;
 /* a dispute is decided and decided again; what the PSP took stays what it was */
 CREATE OR REPLACE TRIGGER refuse_identity_change
 	AFTER UPDATE ON payledger.disputes FOR EACH ROW
-	WHEN ((OLD.payment_order_id, OLD.seller_id, OLD.gateway, OLD.psp_reference, OLD.amount, OLD.currency, OLD.fee, OLD.created_at)
+	WHEN ((OLD.payment_order_id, OLD.seller_id, OLD.gateway, OLD.psp_reference, OLD.amount, OLD.currency, OLD.created_at)
 		  IS DISTINCT FROM
-		  (NEW.payment_order_id, NEW.seller_id, NEW.gateway, NEW.psp_reference, NEW.amount, NEW.currency, NEW.fee, NEW.created_at)
+		  (NEW.payment_order_id, NEW.seller_id, NEW.gateway, NEW.psp_reference, NEW.amount, NEW.currency, NEW.created_at)
+		  OR OLD.fee <> 0 AND NEW.fee <> OLD.fee
 		  OR NEW.round < OLD.round OR OLD.fee_returned AND NOT NEW.fee_returned)
 	EXECUTE FUNCTION payledger.refuse_change('Close it with payledger.close_dispute(); what else the PSP took is another dispute.');
 CREATE OR REPLACE TRIGGER refuse_delete

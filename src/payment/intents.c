@@ -8,31 +8,32 @@
 #include "payment/payment.h"
 #include "utils/builtins.h"
 
-static PlQuery find_gateway = {
-	"SELECT gateway FROM payledger.gateways WHERE CASE WHEN $1 IS NULL THEN is_default ELSE gateway = $1 END",
-	1, {TEXTOID}
-};
-
 static PlQuery insert_intent = {
 	"INSERT INTO payledger.payment_intents"
 	" (payment_intent_id, order_id, buyer_id, currency, total_amount, lines, status, capture_method,"
-	"  gateway, metadata, event_version, traceparent, created_at, updated_at)"
-	" VALUES ($1, $2, $3, $4, $5, $6::jsonb, 'CREATED', $7::payledger.capture_method, $8, $9, 1, $10, $11, $11)"
+	"  gateway, metadata, event_version, traceparent, created_at, updated_at, routing_rule_id)"
+	" VALUES ($1, $2, $3, $4, $5, $6::jsonb, 'CREATED', $7::payledger.capture_method, $8, $9, 1, $10, $11, $11,"
+	"  nullif($12, 0))"
 	" RETURNING payment_intent_id, order_id, buyer_id, currency, total_amount, status::text,"
 	"  capture_method::text, gateway, next_action, metadata, created_at, updated_at",
-	11, {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID,
-	TIMESTAMPTZOID}
+	12, {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID,
+	TIMESTAMPTZOID, INT8OID}
 };
 
 static PlQuery lock_intent = {
 	"SELECT status::text, currency, total_amount, gateway, psp_reference, event_version,"
-	" order_id, traceparent, buyer_id"
+	" order_id, traceparent, buyer_id, routing_rule_id"
 	" FROM payledger.payment_intents WHERE payment_intent_id = $1 FOR NO KEY UPDATE", 1, {INT8OID}
 };
 
 static PlQuery set_pending_auth = {
 	"UPDATE payledger.payment_intents SET status = 'PENDING_AUTH', updated_at = $2"
 	" WHERE payment_intent_id = $1", 2, {INT8OID, TIMESTAMPTZOID}
+};
+
+static PlQuery find_authorization = {
+	"SELECT max(psp_request_id) FROM payledger.psp_requests WHERE payment_id = $1 AND operation = 'AUTHORIZE'",
+	1, {INT8OID}
 };
 
 static PlQuery set_cancelled = {
@@ -43,6 +44,7 @@ static PlQuery set_cancelled = {
 
 PG_FUNCTION_INFO_V1(pl_sql_create_payment_intent);
 PG_FUNCTION_INFO_V1(pl_sql_request_authorization);
+PG_FUNCTION_INFO_V1(pl_sql_confirm_authorization);
 PG_FUNCTION_INFO_V1(pl_sql_cancel_payment_intent);
 
 /* What a caller may ask for, checked and in C. */
@@ -54,7 +56,7 @@ typedef struct IntentRequest
 	List	   *lines;
 	int64		total;
 	char	   *capture_method;
-	char	   *gateway;		/* NULL: the default */
+	char	   *gateway;		/* NULL: the rules choose */
 	char	   *idempotency_key;
 	Jsonb	   *metadata;
 } IntentRequest;
@@ -78,6 +80,8 @@ read_request(FunctionCallInfo fcinfo, IntentRequest *request)
 	pl_check_text("order_id", request->order_id, 255);
 	pl_check_text("buyer_id", request->buyer_id, 255);
 	pl_check_currency(request->currency);
+	if (request->gateway != NULL)
+		pl_check_text("gateway", request->gateway, 63);
 	if (strcmp(request->capture_method, "automatic") != 0 &&
 		strcmp(request->capture_method, "manual") != 0)
 		ereport(ERROR,
@@ -105,21 +109,6 @@ canonical_request(const IntentRequest *request)
 	appendStringInfo(&out, ",\"lines\":%s,\"metadata\":%s}", pl_lines_json(request->lines),
 					 JsonbToCString(NULL, &request->metadata->root, VARSIZE(request->metadata)));
 	return out.data;
-}
-
-/* The gateway of that name, or the default one; PL007 if there is none. */
-static char *
-resolve_gateway(const char *name)
-{
-	PlArgs		args = {0};
-
-	pl_arg_text(&args, name);
-	if (pl_execute(&find_gateway, &args) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_PL_NOT_FOUND),
-				 name ? errmsg("gateway %s does not exist", name) : errmsg("there is no default gateway"),
-				 errhint("Use payledger.add_gateway.")));
-	return pl_get_text(0, 1);
 }
 
 static char *
@@ -163,6 +152,7 @@ pl_sql_create_payment_intent(PG_FUNCTION_ARGS)
 	PlWork	   *work;
 	PlArgs		args = {0};
 	int64		intent_id;
+	int64		routing_rule_id;
 	const char *traceparent = pl_traceparent[0] ? pstrdup(pl_traceparent) : NULL;
 
 	pl_connect();
@@ -173,7 +163,7 @@ pl_sql_create_payment_intent(PG_FUNCTION_ARGS)
 	{
 		SPITupleTable *reply;
 
-		request.gateway = resolve_gateway(request.gateway);
+		request.gateway = pl_route_payment(request.gateway, request.currency, request.lines, &routing_rule_id);
 		pl_check_sellers(request.lines, request.currency);
 
 		work = pl_work_begin("create_payment_intent");
@@ -189,6 +179,7 @@ pl_sql_create_payment_intent(PG_FUNCTION_ARGS)
 		pl_arg(&args, JsonbPGetDatum(request.metadata));
 		pl_arg_text(&args, traceparent);
 		pl_arg_timestamp(&args, work->now);
+		pl_arg_int64(&args, routing_rule_id);
 		pl_execute(&insert_intent, &args);
 		reply = SPI_tuptable;
 
@@ -219,7 +210,72 @@ find_and_lock_intent(int64 intent_id)
 }
 
 /*
- * request_authorization(payment_intent_id, payment_method) RETURNS text
+ * A payment method as it is kept: the PSP's token, or the object that its
+ * component made in the front end, with card data encrypted.  Raises 22P02,
+ * 22023 or PL011 for anything else; NULL stays NULL.
+ */
+static char *
+check_payment_method(char *method)
+{
+	Jsonb	   *object;
+
+	if (method == NULL || method[0] != '{')
+	{
+		if (method != NULL)
+			pl_check_text("payment_method", method, 255);
+		return method;
+	}
+	object = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(method)));
+	pl_check_metadata("payment_method", object);
+	return JsonbToCString(NULL, &object->root, VARSIZE(object));
+}
+
+/*
+ * Send the intent, which is the last result, to its gateway: PENDING_AUTH.
+ * alternatives are payment methods for other gateways, details what the front
+ * end brought back from the shopper's action; NULL for none.
+ */
+static void
+send_intent(int64 intent_id, PlOperation operation, const char *method, Jsonb *alternatives, Jsonb *details)
+{
+	PlWork	   *work = pl_work_begin(operation == PL_OP_CONFIRM && details != NULL ?
+									 "confirm_authorization" : "request_authorization");
+	StringInfoData parameters;
+	PlArgs		args = {0};
+	PlNewRequest request;
+
+	initStringInfo(&parameters);
+	appendStringInfoChar(&parameters, '{');
+	pl_json_text(&parameters, "order_id", pl_get_text(0, 7));
+	pl_json_text(&parameters, "buyer_id", pl_get_text(0, 9));
+	if (details != NULL)
+		pl_json_raw(&parameters, "details", JsonbToCString(NULL, &details->root, VARSIZE(details)));
+	appendStringInfoChar(&parameters, '}');
+	request = (PlNewRequest) {
+		.payment_id = intent_id,
+		.gateway = pl_get_text(0, 4),
+		.operation = operation,
+		.target = intent_id,
+		.amount = pl_get_int64(0, 3),
+		.currency = pl_get_text(0, 2),
+		.payment_method = method,
+		.psp_reference = pl_get_text(0, 5),
+		.parameters = parameters.data
+	};
+	/* once the shopper has acted for a PSP, no other one can take over */
+	if (alternatives != NULL && operation == PL_OP_AUTHORIZE)
+		request.alternatives = pl_failover_alternatives(alternatives, pl_isnull(0, 10) ? 0 : pl_get_int64(0, 10),
+														request.gateway);
+	pl_request_add(work, &request);
+	pl_arg_int64(&args, intent_id);
+	pl_arg_timestamp(&args, work->now);
+	pl_execute(&set_pending_auth, &args);
+	pl_work_end(work);
+}
+
+/*
+ * request_authorization(payment_intent_id, payment_method, alternatives)
+ *		RETURNS text
  *		CREATED -> PENDING_AUTH and a request to the gateway; after the
  *		shopper's action REQUIRES_ACTION -> PENDING_AUTH.
  */
@@ -228,16 +284,12 @@ pl_sql_request_authorization(PG_FUNCTION_ARGS)
 {
 	int64		intent_id = pl_int64_arg(fcinfo, 0, "payment_intent_id");
 	char	   *method = pl_optional_text_arg(fcinfo, 1);
-	StringInfoData parameters;
-	PlArgs		args = {0};
-	PlWork	   *work;
 	char	   *status;
 	bool		goes_on;
 
 	pl_connect();
 	pl_require_layout();
-	if (method != NULL)
-		pl_check_text("payment_method", method, 255);
+	method = check_payment_method(method);
 	find_and_lock_intent(intent_id);
 	status = pl_get_text(0, 1);
 	goes_on = strcmp(status, "REQUIRES_ACTION") == 0;
@@ -247,30 +299,53 @@ pl_sql_request_authorization(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("payment_method must not be null")));
-
-	work = pl_work_begin("request_authorization");
-	initStringInfo(&parameters);
-	appendStringInfoChar(&parameters, '{');
-	pl_json_text(&parameters, "order_id", pl_get_text(0, 7));
-	appendStringInfoChar(&parameters, '}');
-	pl_request_add(work, &(PlNewRequest) {
-		.payment_id = intent_id,
-		.gateway = pl_get_text(0, 4),
-		.operation = goes_on ? PL_OP_CONFIRM : PL_OP_AUTHORIZE,
-		.target = intent_id,
-		.amount = pl_get_int64(0, 3),
-		.currency = pl_get_text(0, 2),
-		.payment_method = method,
-		.psp_reference = pl_get_text(0, 5),
-		.parameters = parameters.data
-	});
-
-	pl_arg_int64(&args, intent_id);
-	pl_arg_timestamp(&args, work->now);
-	pl_execute(&set_pending_auth, &args);
-	pl_work_end(work);
+	send_intent(intent_id, goes_on ? PL_OP_CONFIRM : PL_OP_AUTHORIZE, method,
+				PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2), NULL);
 	pl_finish();
 	PG_RETURN_TEXT_P(cstring_to_text("PENDING_AUTH"));
+}
+
+/*
+ * confirm_authorization(payment_intent_id, details) RETURNS text
+ *		REQUIRES_ACTION -> PENDING_AUTH: go on with what the front end brought
+ *		back from the shopper's action.
+ */
+Datum
+pl_sql_confirm_authorization(PG_FUNCTION_ARGS)
+{
+	int64		intent_id = pl_int64_arg(fcinfo, 0, "payment_intent_id");
+	Jsonb	   *details;
+	char	   *status;
+
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("details must not be null")));
+	details = PG_GETARG_JSONB_P(1);
+	pl_connect();
+	pl_require_layout();
+	pl_check_metadata("details", details);
+	find_and_lock_intent(intent_id);
+	status = pl_get_text(0, 1);
+	if (strcmp(status, "REQUIRES_ACTION") != 0)
+		pl_illegal_transition("payment_intent", intent_id, status, "PENDING_AUTH");
+	send_intent(intent_id, PL_OP_CONFIRM, NULL, NULL, JB_ROOT_COUNT(details) > 0 ? details : NULL);
+	pl_finish();
+	PG_RETURN_TEXT_P(cstring_to_text("PENDING_AUTH"));
+}
+
+/*
+ * Parameters of a CANCEL of an intent that waits for the shopper: which request
+ * made it, for PSPs that have not named it yet.  Leaves another last result.
+ */
+static char *
+abandoned_parameters(int64 intent_id)
+{
+	PlArgs		args = {0};
+
+	pl_arg_int64(&args, intent_id);
+	pl_execute(&find_authorization, &args);
+	return psprintf("{\"authorized_by\": \"" INT64_FORMAT "\"}", pl_isnull(0, 1) ? 0 : pl_get_int64(0, 1));
 }
 
 /*
@@ -285,10 +360,12 @@ pl_sql_cancel_payment_intent(PG_FUNCTION_ARGS)
 	PlArgs		args = {0};
 	PlWork	   *work;
 	char	   *status;
+	SPITupleTable *intent;
 
 	pl_connect();
 	pl_require_layout();
 	find_and_lock_intent(intent_id);
+	intent = SPI_tuptable;
 	status = pl_get_text(0, 1);
 	if (strcmp(status, "PENDING_AUTH") == 0)
 		ereport(ERROR,
@@ -301,14 +378,20 @@ pl_sql_cancel_payment_intent(PG_FUNCTION_ARGS)
 
 	work = pl_work_begin("cancel_payment_intent");
 	if (strcmp(status, "REQUIRES_ACTION") == 0)
+	{
+		char	   *parameters = abandoned_parameters(intent_id);
+
+		SPI_tuptable = intent;
 		pl_request_add(work, &(PlNewRequest) {
 			.payment_id = intent_id,
 			.gateway = pl_get_text(0, 4),
 			.operation = PL_OP_CANCEL,
 			.target = intent_id,
 			.currency = pl_get_text(0, 2),
-			.psp_reference = pl_get_text(0, 5)
+			.psp_reference = pl_get_text(0, 5),
+			.parameters = parameters
 		});
+	}
 	pl_payment_event(work, "payment_intent_cancelled", intent_id, pl_get_int64(0, 6) + 1,
 					 intent_data(intent_id, pl_get_text(0, 7), pl_get_text(0, 9), pl_get_text(0, 2),
 								 pl_get_int64(0, 3), "CANCELLED"), pl_get_text(0, 8));

@@ -92,6 +92,7 @@ parse_line(JsonbValue *element, int index)
 	if (seller == NULL || seller->type != jbvString)
 		wrong_json(psprintf("%s.seller_id", path), "a string");
 	line->seller_id = pnstrdup(seller->val.string.val, seller->val.string.len);
+	pl_check_text(psprintf("%s.seller_id", path), line->seller_id, 255);
 	line->amount = line_amount(member(object, "amount"), psprintf("%s.amount", path));
 	return line;
 }

@@ -138,6 +138,8 @@ static const PlEdge request_edges[] = {
 	{"PENDING", "SUCCEEDED"},
 	{"PENDING", "REFUSED"},
 	{"PARKED", "PENDING"},
+	{"PARKED", "READY"},		/* an operator has it sent, which it never was */
+	{"PARKED", "UNKNOWN"},		/* or asked for again */
 	{"PARKED", "SUCCEEDED"},	/* an operator decided */
 	{"PARKED", "REFUSED"},
 };

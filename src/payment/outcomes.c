@@ -39,10 +39,11 @@ pl_outcome_name(PlOutcomeClass class)
 void
 pl_apply_outcome(PlWork *work, const PlRequest *request, const PlOutcome *outcome)
 {
-	pl_history_cause(psprintf("%s psp_request " INT64_FORMAT " %s%s%s",
+	pl_history_cause(psprintf("%s psp_request " INT64_FORMAT " %s%s%s%s%s",
 							  pl_operation_name(request->operation), request->psp_request_id,
 							  pl_outcome_name(outcome->class),
-							  outcome->code ? " " : "", outcome->code ? outcome->code : ""));
+							  outcome->code ? " " : "", outcome->code ? outcome->code : "",
+							  outcome->source ? ", said " : "", outcome->source ? outcome->source : ""));
 	switch (request->followed)
 	{
 		case PL_OP_AUTHORIZE:

@@ -79,8 +79,10 @@ class6(const uint8 *a)
 	/* 2002:a.b.c.d:: */
 	if (a[0] == 0x20 && a[1] == 0x02)
 		return class4(embedded4(a + 2));
-	/* 2001::/23 protocol assignments with Teredo, 2001:db8::/32 documentation */
+	/* 2001::/23 protocol assignments with Teredo, 2001:db8::/32 and 3fff::/20 documentation */
 	if (a[0] == 0x20 && a[1] == 0x01 && (a[2] < 2 || (a[2] == 0x0d && a[3] == 0xb8)))
+		return PL_ADDRESS_PRIVATE;
+	if (a[0] == 0x3f && a[1] == 0xff && a[2] < 0x10)
 		return PL_ADDRESS_PRIVATE;
 	/* only 2000::/3 is given out for the internet */
 	return (a[0] & 0xe0) == 0x20 ? PL_ADDRESS_PUBLIC : PL_ADDRESS_PRIVATE;
@@ -129,6 +131,10 @@ host_class(const char *host)
 
 	if (pg_strcasecmp(host, "localhost") == 0)
 		return PL_ADDRESS_LOOPBACK;
+	/* to libcurl a dot at the end changes nothing */
+	if (length > 0 && host[length - 1] == '.' &&
+		inet_pton(AF_INET, pnstrdup(host, length - 1), &v4.sin_addr) == 1)
+		return pl_address_class((struct sockaddr *) &v4);
 	if (inet_pton(AF_INET, host, &v4.sin_addr) == 1)
 		return pl_address_class((struct sockaddr *) &v4);
 	if (length > 2 && host[0] == '[' && host[length - 1] == ']')
@@ -157,7 +163,7 @@ pl_url_is_loopback(const char *url)
 /*
  * Raise 22023 unless url is the https URL of a host, or an http URL of a
  * loopback literal, without user, query and fragment; 42501 if its host is a
- * private address and those are not allowed.
+ * private address and those are not allowed, or an inner one in disguise.
  */
 void
 pl_check_url(const char *gateway, const char *option, const char *url, bool allow_private)
@@ -179,7 +185,8 @@ pl_check_url(const char *gateway, const char *option, const char *url, bool allo
 	/* libcurl understands 2130706433 and 0x7f.1 as well; nobody needs them */
 	if (strcasestr(url, host) == NULL)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				(errcode(class == PL_ADDRESS_PUBLIC ? ERRCODE_INVALID_PARAMETER_VALUE
+						 : ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("option \"%s\" of gateway \"%s\" spells its host in an unusual way", option, gateway),
 				 errhint("Give the name, or the address in its usual form.")));
 	if (strcmp(scheme, "https") != 0 &&

@@ -11,6 +11,7 @@
 #define ADYEN_REFERENCE_FORMAT "pl_" INT64_FORMAT "_" INT64_FORMAT
 
 extern const PlExponent pl_adyen_exponents[];
+extern const PlErrorClass pl_adyen_error_classes[];
 
 /* adyen_webhook.c */
 

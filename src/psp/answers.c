@@ -29,8 +29,8 @@ static PlQuery store_answer = {
 };
 
 static PlQuery lock_intent = {
-	"SELECT status::text FROM payledger.payment_intents WHERE payment_intent_id = $1 FOR NO KEY UPDATE",
-	1, {INT8OID}
+	"SELECT status::text FROM payledger.payment_intents WHERE payment_intent_id = $1 AND gateway = $2"
+	" FOR NO KEY UPDATE", 2, {INT8OID, TEXTOID}
 };
 
 static PlQuery action_is_done = {
@@ -118,12 +118,30 @@ shopper_acted(PlWork *work, const PlRequest *request)
 	PlArgs		change = {0};
 
 	pl_arg_int64(&args, request->payment_id);
+	pl_arg_text(&args, request->gateway);
 	if (pl_execute(&lock_intent, &args) == 0 || strcmp(pl_get_text(0, 1), "REQUIRES_ACTION") != 0)
 		return false;
 	pl_arg_int64(&change, request->payment_id);
 	pl_arg_timestamp(&change, work->now);
 	pl_execute(&action_is_done, &change);
 	return true;
+}
+
+/*
+ * May an authorization be told otherwise than its request ended?  An attempt
+ * that failed before the one that succeeded; and one that succeeded while the
+ * intent was cancelled, which the PSP was told too.  But money that is held for
+ * an intent that was declined is for a human to look at.
+ */
+static bool
+is_old_news(const PlRequest *request, const PlOutcome *outcome)
+{
+	PlArgs		args = {0};
+
+	if (outcome->class == PL_OUTCOME_REFUSED)
+		return true;
+	pl_arg_int64(&args, request->payment_id);
+	return pl_execute(&lock_intent, &args) > 0 && strcmp(pl_get_text(0, 1), "CANCELLED") == 0;
 }
 
 /* The request was sent, and nobody knows yet what came of it. */
@@ -169,7 +187,8 @@ answer_decided(PlWork *work, const PlRequest *request, const char *status, const
 				pl_apply_outcome(work, request, outcome);
 				return PL_ANSWERED;
 			}
-			if (succeeded == (outcome->class == PL_OUTCOME_SUCCEEDED) || is_about_intent(request))
+			if (succeeded == (outcome->class == PL_OUTCOME_SUCCEEDED) ||
+				(is_about_intent(request) && is_old_news(request, outcome)))
 				return PL_ANSWER_NO_NEWS;
 			/* money that was sent and came back */
 			if (succeeded && pays)
@@ -195,10 +214,25 @@ answer_decided(PlWork *work, const PlRequest *request, const char *status, const
 }
 
 /*
+ * Apply the outcome REVERSED of a request that is not known to have succeeded:
+ * both, one after the other, so that any order of news ends in the same books.
+ * The caller changes the request's own row.
+ */
+void
+pl_apply_reversed(PlWork *work, const PlRequest *request, const PlRequest *question, const PlOutcome *outcome)
+{
+	PlOutcome	before = *outcome;
+
+	before.class = PL_OUTCOME_SUCCEEDED;
+	pl_apply_outcome(work, request, &before);
+	/* the reversal looks for the entries of the success */
+	pl_work_flush(work);
+	reverse(work, request, question, outcome);
+}
+
+/*
  * Apply what became of a request; question is the request that asked, NULL if
- * the PSP told unasked.  REVERSED before it is known to have
- * succeeded is both, one after the other, so that any order of news ends in
- * the same books.
+ * the PSP told unasked.
  *
  * Locks the request; the caller has locked the intent or payment before.
  * Raises PL001 for what contradicts the known outcome.
@@ -218,13 +252,8 @@ pl_answer_request(PlWork *work, int64 payment_id, int64 psp_request_id, const Pl
 		return answer_decided(work, request, status, question, outcome);
 	if (outcome->class == PL_OUTCOME_REVERSED)
 	{
-		PlOutcome	before = *outcome;
-
-		before.class = PL_OUTCOME_SUCCEEDED;
-		answer_open(work, request, status, &before);
-		/* the reversal looks for the entries of the success */
-		pl_work_flush(work);
-		reverse(work, request, question, outcome);
+		pl_apply_reversed(work, request, question, outcome);
+		store(work, request, "SUCCEEDED", outcome);
 		return PL_ANSWERED;
 	}
 	return answer_open(work, request, status, outcome);

@@ -15,9 +15,11 @@
 #include "common/jsonapi.h"
 #include "mb/pg_wchar.h"
 #include "psp/psp.h"
+#include "utils/json.h"
 
 #define MAX_DEPTH 32
 #define MAX_MEMBERS 20000
+#define MAX_PATH	1000		/* bytes; a member further down cannot be asked for */
 
 /* members of a list whose elements are read one by one */
 #define MAX_LIST_MEMBERS 1000000
@@ -27,7 +29,7 @@
 
 typedef struct Member
 {
-	char	   *path;
+	char	   *path;			/* NULL: too long to be asked for */
 	char	   *text;			/* scalars, without escapes; NULL: null or not a
 								 * scalar */
 	JsonTokenType type;			/* of scalars */
@@ -65,7 +67,8 @@ add_member(PlDocument *document, char *text, const char *start)
 			: palloc(document->allocated * sizeof(Member));
 	}
 	member = &document->members[document->n];
-	member->path = pnstrdup(document->path.data, document->path.len);
+	/* else one long name would be kept once for each member below it */
+	member->path = document->path.len <= MAX_PATH ? pnstrdup(document->path.data, document->path.len) : NULL;
 	member->text = text;
 	member->type = JSON_TOKEN_INVALID;
 	member->start = start;
@@ -166,7 +169,11 @@ scalar(void *state, char *token, JsonTokenType type)
 
 	/* the token is behind the parser already, its raw form is not needed */
 	if (document->level <= document->levels)
-		document->members[add_member(document, type == JSON_TOKEN_NULL ? NULL : token, NULL)].type = type;
+	{
+		int			i = add_member(document, type == JSON_TOKEN_NULL ? NULL : token, NULL);
+
+		document->members[i].type = type;
+	}
 	PL_JSON_CALLBACK_DONE;
 }
 
@@ -373,7 +380,7 @@ static const Member *
 find_member(const PlDocument *document, const char *path)
 {
 	for (int i = 0; i < document->n; i++)
-		if (strcmp(document->members[i].path, path) == 0)
+		if (document->members[i].path != NULL && strcmp(document->members[i].path, path) == 0)
 			return &document->members[i];
 	return NULL;
 }
@@ -399,6 +406,26 @@ pl_document_raw(const PlDocument *document, const char *path)
 	const Member *member = find_member(document, path);
 
 	return member && member->start ? pnstrdup(member->start, member->length) : NULL;
+}
+
+/*
+ * The value at a path as JSON text, palloc'd; NULL if there is none, or null.
+ */
+char *
+pl_document_json(const PlDocument *document, const char *path)
+{
+	const Member *member = find_member(document, path);
+	StringInfoData json;
+
+	if (member == NULL || member->type == JSON_TOKEN_NULL)
+		return NULL;
+	if (member->start != NULL)
+		return pnstrdup(member->start, member->length);
+	if (member->type != JSON_TOKEN_STRING)
+		return pstrdup(member->text);
+	initStringInfo(&json);
+	escape_json(&json, member->text);
+	return json.data;
 }
 
 /*

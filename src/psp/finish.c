@@ -13,9 +13,6 @@
 #include "psp/psp.h"
 #include "utils/builtins.h"
 
-/* pauses between attempts at a request of unknown outcome grow up to this */
-#define MAX_UNKNOWN_PAUSE_MS 3600000.0
-
 /* Intents and payments that no session holds, now held by this transaction. */
 static PlQuery lock_intents = {
 	"SELECT payment_intent_id FROM payledger.payment_intents"
@@ -79,6 +76,7 @@ typedef struct Decision
 	PlOutcome	told;
 	const char *status;
 	TimestampTz next_attempt_at;	/* 0: none */
+	const char *fails_over;		/* to another gateway, why; NULL: it does not */
 } Decision;
 
 /* ---- deciding ---- */
@@ -97,19 +95,39 @@ next_attempt(const PlCall *call, TimestampTz now, double most)
 	return TimestampTzPlusMilliseconds(now, (int64) pause);
 }
 
+/*
+ * From then on the PSP might execute the request a second time: what became of
+ * it can only be asked for.
+ */
+TimestampTz
+pl_key_forgotten_at(const PlCall *call)
+{
+	return TimestampTzPlusMilliseconds(call->request.first_sent_at,
+									   (int64) call->gateway->key_window * 1000);
+}
+
+/* From then on an operator has to find out, or a webhook tells. */
+static TimestampTz
+given_up_at(const PlCall *call)
+{
+	TimestampTz asked_until;
+
+	if (call->gateway->adapter->query == NULL && call->request.operation != PL_OP_RETRIEVE)
+		return pl_key_forgotten_at(call);
+	asked_until = TimestampTzPlusMilliseconds(call->request.first_sent_at,
+											  (int64) call->gateway->unknown_days * 24 * 3600 * 1000);
+	return Max(asked_until, pl_key_forgotten_at(call));
+}
+
 static void
 decide_unknown(Decision *decision, TimestampTz now)
 {
 	const PlCall *call = decision->call;
-	TimestampTz window_end = TimestampTzPlusMilliseconds(call->request.first_sent_at,
-														 (int64) call->gateway->adapter->key_window * 1000);
 
 	decision->told.class = PL_OUTCOME_UNKNOWN;
 	decision->status = "UNKNOWN";
-	decision->next_attempt_at = next_attempt(call, now, Max(MAX_UNKNOWN_PAUSE_MS, call->gateway->retry_max_ms));
-
-	/* from then on the PSP might execute it a second time */
-	if (decision->next_attempt_at >= window_end)
+	decision->next_attempt_at = next_attempt(call, now, Max(call->gateway->unknown_max_ms, call->gateway->retry_max_ms));
+	if (decision->next_attempt_at >= given_up_at(call))
 	{
 		decision->status = "PARKED";
 		decision->next_attempt_at = 0;
@@ -127,9 +145,20 @@ was_not_looked_at(const PlCall *call)
 }
 
 static void
+decide_failover(Decision *decision, const char *reason)
+{
+	decision->fails_over = reason;
+	decision->status = "REFUSED";
+	decision->told.message = reason;
+	decision->told.code = "failed_over";
+}
+
+/* Nothing of it was executed, ever. */
+static void
 decide_retry(Decision *decision, TimestampTz now)
 {
 	const PlCall *call = decision->call;
+	bool		exhausted;
 
 	/* says nothing about the earlier attempt whose end is unknown */
 	if (call->in_doubt)
@@ -140,10 +169,18 @@ decide_retry(Decision *decision, TimestampTz now)
 
 	/*
 	 * A PSP that cannot be asked has not answered: what waits for it goes on
-	 * waiting.  Nor does a question that is not answered decide anything.
+	 * waiting.  Nor does a question that is not answered decide anything, and a
+	 * CONFIRM is one about what the shopper did.
 	 */
-	if (call->request.attempt >= call->gateway->max_attempts && !was_not_looked_at(call) &&
-		call->request.operation != PL_OP_RETRIEVE)
+	exhausted = call->request.attempt >= call->gateway->max_attempts && !was_not_looked_at(call) &&
+		call->request.operation != PL_OP_RETRIEVE && call->request.operation != PL_OP_CONFIRM;
+	if (call->request.alternatives != NULL &&
+		(exhausted || pl_may_fail_over(call->gateway, &call->request, now)))
+	{
+		decide_failover(decision, call->outcome.code ? call->outcome.code : "it was not executed");
+		return;
+	}
+	if (exhausted)
 	{
 		decision->told.class = PL_OUTCOME_REFUSED;
 		decision->told.code = "attempts_exhausted";
@@ -158,6 +195,7 @@ static void
 decide(Decision *decision, PlCall *call, TimestampTz now)
 {
 	decision->call = call;
+	decision->fails_over = NULL;
 	decision->told = call->outcome;
 	decision->next_attempt_at = 0;
 	if (decision->told.psp_reference == NULL)
@@ -308,6 +346,24 @@ lease_lost(const Decision *decisions, int n)
 			 errdetail("It took longer than its lease; its outcome will be asked for again.")));
 }
 
+/* Put those that fail over behind the others, for a cause of their own.  Returns how many the others are. */
+static int
+failovers_last(Decision *decisions, int n)
+{
+	Decision   *failing = palloc(sizeof(Decision) * n);
+	int			nfailing = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (decisions[i].fails_over != NULL)
+			failing[nfailing++] = decisions[i];
+		else
+			decisions[i - nfailing] = decisions[i];
+	}
+	memcpy(decisions + n - nfailing, failing, sizeof(Decision) * nfailing);
+	return n - nfailing;
+}
+
 static void
 store(const Decision *decisions, int n, TimestampTz now)
 {
@@ -317,6 +373,8 @@ store(const Decision *decisions, int n, TimestampTz now)
 	INT4OID, TEXTOID, TEXTOID};
 	PlArgs		args = {0};
 
+	if (n == 0)
+		return;
 	for (int c = 0; c < 9; c++)
 	{
 		columns[c] = palloc0(sizeof(Datum) * n);
@@ -354,8 +412,9 @@ store(const Decision *decisions, int n, TimestampTz now)
 }
 
 /*
- * Ask again what became of a request, or of the one it asked about; questions
- * are counted, for adapters whose PSP changes its mind.
+ * Ask again what became of a request, or of the one it asked about.  Questions
+ * are counted, for adapters whose PSP changes its mind, and told what the
+ * answer before was.
  */
 static void
 ask_later(PlWork *work, const Decision *decision)
@@ -363,7 +422,13 @@ ask_later(PlWork *work, const Decision *decision)
 	const PlRequest *request = &decision->call->request;
 	const char *asked = strstr(request->parameters, "\"questions\": ");
 	int			questions = request->follows != 0 && asked != NULL ? atoi(asked + strlen("\"questions\": ")) : 0;
+	StringInfoData parameters;
 
+	initStringInfo(&parameters);
+	appendStringInfo(&parameters, "{\"questions\": %d", questions + 1);
+	if (decision->told.code != NULL)
+		pl_json_text(&parameters, "code", decision->told.code);
+	appendStringInfoChar(&parameters, '}');
 	pl_request_add(work, &(PlNewRequest) {
 		.payment_id = request->payment_id,
 		.gateway = request->gateway,
@@ -374,7 +439,7 @@ ask_later(PlWork *work, const Decision *decision)
 		.currency = request->currency,
 		.payment_method = request->payment_method,
 		.psp_reference = decision->told.psp_reference,
-		.parameters = psprintf("{\"questions\": %d}", questions + 1),
+		.parameters = parameters.data,
 		.delay_ms = decision->told.recheck_ms
 	});
 }
@@ -398,6 +463,7 @@ pl_queue_finish(List *calls)
 	PlWork	   *work;
 	ListCell   *cell;
 	int			n;
+	int			nstay;
 
 	foreach(cell, calls)
 	{
@@ -427,15 +493,23 @@ pl_queue_finish(List *calls)
 
 		decide(decision, lfirst(cell), work->now);
 		request = &decision->call->request;
-		if (request->follows != 0)
+		if (decision->fails_over != NULL)
+			pl_fail_over(work, request, decision->fails_over);
+		else if (request->follows != 0)
 			pl_answer_request(work, request->payment_id, request->follows, request, &decision->told);
+		else if (decision->told.class == PL_OUTCOME_REVERSED)
+			pl_apply_reversed(work, request, NULL, &decision->told);
 		else
 			pl_apply_outcome(work, request, &decision->told);
 		if (decision->told.recheck_ms >= 0)
 			ask_later(work, decision);
 	}
 	pl_history_cause("gateway worker");
-	store(decisions, n, work->now);
+	nstay = failovers_last(decisions, n);
+	store(decisions, nstay, work->now);
+	pl_history_cause("failed over to another gateway");
+	store(decisions + nstay, n - nstay, work->now);
+	pl_history_cause("gateway worker");
 	pl_work_end(work);
 	return held;
 }

@@ -72,6 +72,7 @@ check_name(const char *name)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("gateway name must be 1 to %d letters, digits, hyphens and underscores, the first a letter or digit",
 						MAX_NAME_LENGTH)));
+	pl_refuse_card_data("gateway name", name);
 }
 
 static const PlAdapter *
@@ -309,8 +310,14 @@ read_options(PlGateway *gateway, Jsonb *options)
 	gateway->max_attempts = pl_option_int(gateway, "max_attempts");
 	gateway->retry_base_ms = pl_option_int(gateway, "retry_base_ms");
 	gateway->retry_max_ms = pl_option_int(gateway, "retry_max_ms");
+	gateway->unknown_max_ms = pl_option_int(gateway, "unknown_max_ms");
+	gateway->unknown_days = pl_option_int(gateway, "unknown_days");
+	gateway->failover_after_ms = pl_option_int(gateway, "failover_after_ms");
 	gateway->lease_seconds = pl_option_int(gateway, "lease_seconds");
 	gateway->timeout_ms = pl_option_int(gateway, "timeout_ms");
+	gateway->key_window = pl_option_int(gateway, "key_window_seconds");
+	if (gateway->key_window == 0)
+		gateway->key_window = gateway->adapter->key_window;
 	pl_limits_configure(gateway);
 }
 

@@ -14,7 +14,9 @@
  */
 #include "postgres.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <time.h>
@@ -136,20 +138,25 @@ set_timer(CURLM *unused, long timeout_ms, void *data)
 	return 0;
 }
 
+/* May the transfer talk to an address of this class?  Notes a refusal. */
+static bool
+allows(Transfer *transfer, PlAddressClass class)
+{
+	if (class == PL_ADDRESS_PUBLIC || transfer->allow_private ||
+		(class == PL_ADDRESS_LOOPBACK && transfer->allow_loopback))
+		return true;
+	transfer->address_refused = true;
+	return false;
+}
+
 /* After name resolution: the only place where the real address is known. */
 static curl_socket_t
 open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
 {
-	Transfer   *transfer = data;
-	PlAddressClass class = pl_address_class(&address->addr);
 	curl_socket_t result;
 
-	if ((class == PL_ADDRESS_LOOPBACK && !transfer->allow_loopback && !transfer->allow_private) ||
-		(class == PL_ADDRESS_PRIVATE && !transfer->allow_private))
-	{
-		transfer->address_refused = true;
+	if (!allows(data, pl_address_class(&address->addr)))
 		return CURL_SOCKET_BAD;
-	}
 	result = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 	if (result < 0)
 		return CURL_SOCKET_BAD;
@@ -162,6 +169,24 @@ close_socket(void *data, curl_socket_t socket)
 {
 	open_sockets--;
 	return close(socket);
+}
+
+/*
+ * Before a request goes out.  The connection may be a kept one, made for a
+ * gateway at the same address that allows more than this one.
+ */
+static int
+use_connection(void *data, char *address, char *local_address, int port, int local_port)
+{
+	struct sockaddr_in v4 = {.sin_family = AF_INET};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+	PlAddressClass class = PL_ADDRESS_PRIVATE;
+
+	if (inet_pton(AF_INET, address, &v4.sin_addr) == 1)
+		class = pl_address_class((struct sockaddr *) &v4);
+	else if (inet_pton(AF_INET6, address, &v6.sin6_addr) == 1)
+		class = pl_address_class((struct sockaddr *) &v6);
+	return allows(data, class) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
 static size_t
@@ -178,7 +203,13 @@ free_bytes(Bytes *buffer)
 	memset(buffer, 0, sizeof(Bytes));
 }
 
-/* The transfer under way with the largest body. */
+static size_t
+large_bytes_of(const Transfer *transfer)
+{
+	return beyond_kept(transfer->head.allocated) + beyond_kept(transfer->body.allocated);
+}
+
+/* The transfer under way with the largest reply; NULL if none is large. */
 static Transfer *
 largest_transfer(void)
 {
@@ -189,7 +220,7 @@ largest_transfer(void)
 	{
 		Transfer   *transfer = dlist_container(Transfer, active_node, iter.cur);
 
-		if (largest == NULL || transfer->body.allocated > largest->body.allocated)
+		if (large_bytes_of(transfer) > (largest ? large_bytes_of(largest) : 0))
 			largest = transfer;
 	}
 	return largest;
@@ -206,8 +237,9 @@ make_room(size_t more)
 	{
 		Transfer   *largest = largest_transfer();
 
-		if (largest == NULL || beyond_kept(largest->body.allocated) == 0)
+		if (largest == NULL)
 			return;
+		free_bytes(&largest->head);
 		free_bytes(&largest->body);
 		largest->too_large = true;
 	}
@@ -368,6 +400,8 @@ configure(Transfer *transfer, PlGateway *gateway)
 	SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	SET(CURLOPT_OPENSOCKETDATA, transfer);
 	SET(CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+	SET(CURLOPT_PREREQFUNCTION, use_connection);
+	SET(CURLOPT_PREREQDATA, transfer);
 	SET(CURLOPT_WRITEFUNCTION, take_body);
 	SET(CURLOPT_WRITEDATA, transfer);
 	SET(CURLOPT_HEADERFUNCTION, take_header);

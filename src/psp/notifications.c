@@ -233,7 +233,6 @@ apply_notification(PlWork *work, Event *event, const PlNotification *news)
 	event->payment_id = payment_of(event, news);
 	if (event->payment_id == 0)
 		return VERDICT_EARLY;
-	pl_history_cause(psprintf("webhook %s", event->event.event_id));
 	switch (news->subject)
 	{
 		case PL_ABOUT_AUTHORIZATION:
@@ -259,6 +258,7 @@ apply_event(Event *event)
 {
 	PlArgs		args = {0};
 	List	   *notifications;
+	const char *source;
 	ListCell   *cell;
 
 	if (event->adapter == NULL || event->adapter->read_event == NULL)
@@ -270,13 +270,17 @@ apply_event(Event *event)
 	pl_execute(&select_body, &args);
 	event->event.body = pl_get_text(0, 1);
 
+	source = psprintf("webhook %s", event->event.event_id);
 	event->verdict = VERDICT_IGNORED;
 	notifications = event->adapter->read_event(&event->event);
 	foreach(cell, notifications)
 	{
-		PlWork	   *work = pl_work_begin("webhook");
-		Verdict		verdict = apply_notification(work, event, lfirst(cell));
+		PlNotification *news = lfirst(cell);
+		PlWork	   *work = pl_work_begin(source);
+		Verdict		verdict;
 
+		news->outcome.source = source;
+		verdict = apply_notification(work, event, news);
 		pl_work_end(work);
 		event->verdict = Max(event->verdict, verdict);
 	}
@@ -384,6 +388,16 @@ due_events(void)
 	return events;
 }
 
+/* When an event is due; 0: none is waiting. */
+static TimestampTz
+next_due_at(void)
+{
+	PlArgs		none = {0};
+	bool		isnull;
+
+	return pl_execute(&find_next_due, &none) > 0 ? DatumGetTimestampTz(pl_get_datum(0, 1, &isnull)) : 0;
+}
+
 /*
  * Apply the events that are due.  Returns the payments that changed, as
  * pointers to int64 in context, to be announced after the commit; *next_due
@@ -393,12 +407,14 @@ due_events(void)
 List *
 pl_webhooks_apply(MemoryContext context, TimestampTz *next_due)
 {
-	List	   *events = due_events();
 	List	   *changed = NIL;
-	PlArgs		none = {0};
+	List	   *events;
 	ListCell   *cell;
-	bool		isnull;
 
+	*next_due = next_due_at();
+	if (*next_due == 0 || *next_due > GetCurrentTransactionStartTimestamp())
+		return NIL;
+	events = due_events();
 	foreach(cell, events)
 	{
 		Event	   *event = lfirst(cell);
@@ -416,8 +432,6 @@ pl_webhooks_apply(MemoryContext context, TimestampTz *next_due)
 		changed = lappend(changed, id);
 		MemoryContextSwitchTo(oldcontext);
 	}
-	*next_due = 0;
-	if (pl_execute(&find_next_due, &none) > 0)
-		*next_due = DatumGetTimestampTz(pl_get_datum(0, 1, &isnull));
+	*next_due = next_due_at();
 	return changed;
 }

@@ -41,8 +41,16 @@ static const PlOption shared_options[] = {
 	"milliseconds of the first pause between attempts; doubles with each"},
 	{"retry_max_ms", PL_OPTION_INT, 1, 3600000, NULL, "60000",
 	"milliseconds that no pause between attempts exceeds"},
+	{"unknown_max_ms", PL_OPTION_INT, 1, 86400000, NULL, "3600000",
+	"milliseconds that no pause between attempts at a request of unknown outcome exceeds; retry_max_ms counts if it is longer"},
+	{"unknown_days", PL_OPTION_INT, 1, 365, NULL, "7",
+	"days after its first attempt during which the PSP is asked, where it can be, what became of a request of unknown outcome; then an operator decides"},
+	{"failover_after_ms", PL_OPTION_INT, 0, 3600000, NULL, "5000",
+	"milliseconds after which an authorization that could not be sent, or was not executed, goes to another gateway, if its routing rule names one"},
 	{"lease_seconds", PL_OPTION_INT, 6, 3600, NULL, "120",
 	"seconds after which a request whose worker vanished is taken over"},
+	{"key_window_seconds", PL_OPTION_INT, 1, 30 * 24 * 3600, NULL, NULL,
+	"seconds after its first attempt in which a request may be sent again with its key; none: as long as the PSP surely keeps keys"},
 	{"multicapture", PL_OPTION_BOOL, 0, 0, NULL, "true",
 	"whether an authorization may be captured more than once; else the captures of all sellers are planned onto one"},
 	{"keeps_remainder", PL_OPTION_BOOL, 0, 0, NULL, "true",
@@ -256,10 +264,24 @@ int_value(PlOptionValue *values, int n, const char *name)
 	return atoi(find_value(values, n, name)->value);
 }
 
-/* Rules between options. */
+/* Rules between options, and those that must be given. */
 static void
 check_together(const char *gateway, const PlAdapter *adapter, PlOptionValue *values, int n)
 {
+	const char *key_window = find_value(values, n, "key_window_seconds")->value;
+
+	for (int i = 0; i < n; i++)
+		if (values[i].option->required && values[i].value == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("gateway \"%s\" needs the option \"%s\"", gateway, values[i].option->name),
+					 errhint("It is %s.", values[i].option->description)));
+	if (key_window != NULL && atoi(key_window) > adapter->key_window)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"key_window_seconds\" of gateway \"%s\" must not exceed %d",
+						gateway, adapter->key_window),
+				 errdetail("The PSP may forget a key after that, and execute the request a second time.")));
 	if (int_value(values, n, "retry_base_ms") > int_value(values, n, "retry_max_ms"))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

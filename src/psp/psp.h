@@ -47,6 +47,7 @@ typedef struct PlOption
 	const char *choices;		/* words parted by | */
 	const char *fallback;		/* value when it is not given; NULL: none */
 	const char *description;	/* with the unit */
+	bool		required;		/* must be given */
 } PlOption;
 
 /* What goes to the PSP.  Strings in the caller's memory. */
@@ -130,6 +131,18 @@ typedef struct PlWebhookKey
 	char		value[128];		/* NUL terminated */
 } PlWebhookKey;
 
+/* What an error of a PSP means, or the state of an object in its replies. */
+typedef struct PlErrorClass
+{
+	int			http_status;	/* 0: any */
+	const char *type;			/* NULL: any */
+	const char *code;			/* NULL: any */
+	PlOutcomeClass outcome;
+	PlOutcomeClass in_doubt;	/* outcome if an earlier attempt may have been
+								 * executed */
+	const char *note;			/* why; NULL ends the table */
+} PlErrorClass;
+
 /*
  * A kind of PSP.  Either build and interpret are given (HTTP), or perform
  * (embedded).  All run in the gateway worker; they must not touch the
@@ -138,10 +151,12 @@ typedef struct PlWebhookKey
 typedef struct PlAdapter
 {
 	const char *name;
+	const char *api_version;	/* that error_classes are of; NULL without them */
 	const PlOption *options;	/* own options, ended by a NULL name; one of
 								 * the same name hides a shared one */
 	const char *const *secrets; /* names it needs in the secrets file, NULL
 								 * ended */
+	const PlErrorClass *error_classes;	/* what errors and states mean */
 	int			key_window;		/* how long the PSP keeps an idempotency key,
 								 * seconds */
 	bool		needs_reference;	/* captures need the PSP's id of the payment */
@@ -229,8 +244,12 @@ struct PlGateway
 	int			max_attempts;
 	int			retry_base_ms;
 	int			retry_max_ms;
+	int			unknown_max_ms;
+	int			unknown_days;
+	int			failover_after_ms;
 	int			lease_seconds;
 	int			timeout_ms;
+	int			key_window;		/* the adapter's, or less; seconds */
 
 	MemoryContext context;
 	int			in_flight;		/* calls that point here */
@@ -309,6 +328,7 @@ typedef struct PlDocument PlDocument;
 extern PlDocument *pl_document(const char *body, size_t length, const char **problem);
 extern const char *pl_document_text(const PlDocument *document, const char *path);
 extern char *pl_document_raw(const PlDocument *document, const char *path);
+extern char *pl_document_json(const PlDocument *document, const char *path);
 extern PlDocument *pl_require_document(const char *what, const char *body, size_t length);
 extern List *pl_require_elements(const char *what, const char *body, size_t length, const char *name,
 								 PlDocument **list);
@@ -334,20 +354,9 @@ extern int64 pl_id_from_text(const char *text);
 
 /* ---- error_classes.c ---- */
 
-typedef struct PlErrorClass
-{
-	const char *adapter;
-	int			http_status;	/* 0: any */
-	const char *type;			/* NULL: any */
-	const char *code;			/* NULL: any */
-	PlOutcomeClass outcome;
-	PlOutcomeClass in_doubt;	/* outcome if an earlier attempt may have been
-								 * executed */
-	const char *note;
-} PlErrorClass;
-
 extern PlOutcomeClass pl_classify_error(const PlAdapter *adapter, const PlHttpReply *reply,
 										const char *type, const char *code);
+extern PlOutcomeClass pl_classify_state(const PlAdapter *adapter, const char *type, const char *state);
 
 /* ---- calls: a leased request, from its lease to the commit of its outcome ---- */
 
@@ -428,8 +437,14 @@ extern void pl_call_perform(PlCall *call);
 extern void pl_call_set_outcome(PlCall *call, PlOutcomeClass class, const char *code,
 								const char *message);
 
+/* ---- failover.c: authorizations that wait for too long ---- */
+
+extern bool pl_may_fail_over(const PlGateway *gateway, const PlRequest *request, TimestampTz now);
+extern void pl_fail_over_waiting(TimestampTz *next_due);
+
 /* ---- finish.c: from outcome to row ---- */
 
+extern TimestampTz pl_key_forgotten_at(const PlCall *call);
 extern List *pl_queue_finish(List *calls);
 extern void pl_queue_park(PlCall *call, const char *code, const char *message);
 
@@ -444,6 +459,8 @@ typedef enum PlAnswered
 } PlAnswered;
 
 extern PlRequest *pl_read_request(int64 payment_id, int64 psp_request_id, char **status);
+extern void pl_apply_reversed(PlWork *work, const PlRequest *request, const PlRequest *question,
+							  const PlOutcome *outcome);
 extern PlAnswered pl_answer_request(PlWork *work, int64 payment_id, int64 psp_request_id,
 									const PlRequest *question, const PlOutcome *outcome);
 

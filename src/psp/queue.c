@@ -151,6 +151,7 @@ new_call(int row, PlGateway *gateway, TimestampTz now)
 	request->first_sent_at = pl_isnull(row, 12) ? now
 		: DatumGetTimestampTz(pl_get_datum(row, 12, &isnull));
 	request->psp_reference = pl_get_text(row, 13);
+	request->alternatives = pl_get_text(row, 19);
 	if (DatumGetPointer(bytes) != NULL)
 		request->request_bytes = DatumGetByteaPCopy(bytes);
 
@@ -181,15 +182,23 @@ pl_queue_drop(PlCall *call)
 	MemoryContextDelete(call->context);
 }
 
+/* Raises 55000 for a request that must not be sent again. */
 static void
 build(PlCall *call)
 {
 	const PlAdapter *adapter = call->gateway->adapter;
+	bool		forgotten = call->in_doubt &&
+		GetCurrentTransactionStartTimestamp() >= pl_key_forgotten_at(call);
 
-	if (call->queried && !adapter->query(call->gateway, &call->request, &call->http))
-		call->queried = false;
+	call->queried = (call->queried || forgotten) && adapter->query != NULL &&
+		adapter->query(call->gateway, &call->request, &call->http);
 	if (call->queried)
 		return;
+	if (forgotten && call->request.operation != PL_OP_RETRIEVE)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("psp_request " INT64_FORMAT " may have been executed, and its idempotency key is forgotten by now",
+						call->request.psp_request_id)));
 	if (call->request.request_bytes == NULL)
 	{
 		adapter->build(call->gateway, &call->request, &call->http);

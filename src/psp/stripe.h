@@ -18,13 +18,26 @@
 /* metadata of the transfer */
 #define STRIPE_PAYOUT_MARK "payout_id"
 
+#define STRIPE_PAYOUT_GROUP "pl_" INT64_FORMAT
+
+/* objects that a list returns, Stripe's maximum */
+#define STRIPE_LISTED 100
+
 extern const PlExponent pl_stripe_exponents[];
+extern const PlErrorClass pl_stripe_error_classes[];
 
-/* stripe.c: what an object says; prefix is its place in the document, "" or "data.object." */
+/* stripe.c */
 
+extern PlDocument *pl_stripe_parameters(const PlRequest *request);
+
+/* stripe_replies.c: what an object says; prefix is its place in the document, "" or "data.object." */
+
+extern bool pl_stripe_confirms(const PlRequest *request);
 extern const char *pl_stripe_field(const PlDocument *document, const char *prefix, const char *name);
 extern void pl_stripe_read_authorization(const PlDocument *document, const char *prefix, PlOutcome *outcome);
 extern void pl_stripe_read_refund(const PlDocument *document, const char *prefix, PlOutcome *outcome);
+extern void pl_stripe_read_transfer(const PlDocument *document, const char *prefix, PlOutcome *outcome);
+extern void pl_stripe_interpret(const PlRequest *request, const PlHttpReply *reply, PlOutcome *outcome);
 
 /* stripe_webhook.c */
 

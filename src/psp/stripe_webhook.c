@@ -22,9 +22,6 @@
 #define SIGNATURE_BYTES 32
 #define MAX_SIGNATURES 16
 
-/* events of one page, Stripe's maximum */
-#define LISTED_EVENTS "100"
-
 #define OBJECT "data.object."
 
 /* the events that pl_stripe_read_event() looks at; Stripe filters by 20 at most */
@@ -435,29 +432,21 @@ read_dispute(const PlDocument *document)
 
 /* A transfer to a seller's account: one of our payouts. */
 static List *
-read_transfer(const PlDocument *document, const char *type)
+read_transfer(const PlDocument *document)
 {
 	PlNotification *payout = new_notification(PL_ABOUT_PAYOUT);
 	const char *reference = require_string(document, OBJECT "id");
-	int64		reversed = 0;
 
 	payout->object_id = pl_id_from_text(pl_document_text(document, OBJECT "metadata." STRIPE_PAYOUT_MARK));
 	if (payout->object_id == 0)
 		return NIL;
-	(void) pl_document_int64(document, OBJECT "amount_reversed", &reversed);
-	payout->outcome.psp_reference = reference;
-	payout->outcome.class = PL_OUTCOME_SUCCEEDED;
-	if (reversed > 0)
-	{
-		if (!is_text(pl_document_text(document, OBJECT "reversed"), "true"))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("transfer %s was reversed in part", pl_redact(reference)),
-					 errdetail("A payout is paid or returned as a whole."),
-					 errhint("Post what came back with payledger.post_entry.")));
-		payout->outcome.class = PL_OUTCOME_REVERSED;
-		payout->outcome.code = "transfer_reversed";
-	}
+	pl_stripe_read_transfer(document, OBJECT, &payout->outcome);
+	if (payout->outcome.class == PL_OUTCOME_UNKNOWN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("transfer %s was reversed in part", pl_redact(reference)),
+				 errdetail("A payout is paid or returned as a whole."),
+				 errhint("Post what came back with payledger.post_entry.")));
 	return list_make1(payout);
 }
 
@@ -479,7 +468,7 @@ pl_stripe_read_event(const PlWebhookEvent *event)
 		if (starts_with(event->event_type, "charge.dispute."))
 			return read_dispute(document);
 		if (starts_with(event->event_type, "transfer."))
-			return read_transfer(document, event->event_type);
+			return read_transfer(document);
 		return read_refund(document);
 	}
 	return NIL;
@@ -497,8 +486,8 @@ pl_stripe_list_events(const PlGateway *gateway, TimestampTz since, const char *b
 	StringInfoData path;
 
 	initStringInfo(&path);
-	appendStringInfo(&path, "/v1/events?limit=" LISTED_EVENTS "&created%%5Bgte%%5D=" INT64_FORMAT,
-					 (int64) timestamptz_to_time_t(since));
+	appendStringInfo(&path, "/v1/events?limit=%d&created%%5Bgte%%5D=" INT64_FORMAT,
+					 STRIPE_LISTED, (int64) timestamptz_to_time_t(since));
 	for (size_t i = 0; i < lengthof(event_types); i++)
 		appendStringInfo(&path, "&types%%5B%%5D=%s", event_types[i]);
 	if (before != NULL)

@@ -51,3 +51,35 @@ CREATE OR REPLACE VIEW payledger.stat_gateway AS
 	 ORDER BY 1;
 COMMENT ON VIEW payledger.stat_gateway IS
 'What waits at each gateway and why: requests ready, due now, in flight, of unknown outcome, accepted and pending at the PSP, and parked for an operator (payledger.resolve_request), when the oldest is due, and the last fault of those that are waiting. adapter is null for requests to a gateway that is gone. circuit is CLOSED, OPEN while the PSP does not answer and nothing is sent until next_probe_at, or HALF_OPEN while one request finds out whether it answers again; throttled_until is how long the PSP wants no more requests of some kind; replies and faults (no reply, or status 5xx) count since the gateway worker started. These are null where no gateway worker runs. payledger.stat_worker tells if the gateway worker itself is in trouble, for want of an API key say.';
+
+CREATE OR REPLACE VIEW payledger.undecided_requests AS
+	SELECT r.psp_request_id,
+		   r.gateway,
+		   r.payment_id,
+		   r.operation,
+		   r.target,
+		   r.amount,
+		   r.currency,
+		   r.status,
+		   r.attempt AS attempts,
+		   r.created_at,
+		   r.first_sent_at,
+		   r.first_sent_at + a.key_window AS key_kept_until,
+		   CASE WHEN r.status = 'UNKNOWN' THEN r.next_attempt_at END AS next_attempt_at,
+		   a.can_be_asked,
+		   r.idempotency_key,
+		   r.psp_reference,
+		   r.reply_status AS last_http_status,
+		   r.reply_code AS last_code,
+		   r.reply_message AS last_message,
+		   r.updated_at AS last_at,
+		   pg_catalog.split_part(pg_catalog.encode(pg_catalog.substring(r.request_bytes, 1, 300), 'escape'), E'\n', 1) AS sent,
+		   (SELECT pg_catalog.count(*) FROM payledger.psp_requests q
+			 WHERE q.payment_id = r.payment_id AND q.follows = r.psp_request_id) AS questions
+	  FROM payledger.psp_requests r
+	  LEFT JOIN payledger.gateways g ON g.gateway = r.gateway
+	  LEFT JOIN payledger.psp_adapters() a ON a.adapter = g.adapter
+	 WHERE r.status IN ('IN_FLIGHT', 'PENDING', 'UNKNOWN', 'PARKED') AND r.status <> 'IN_FLIGHT'
+	 ORDER BY r.psp_request_id;
+COMMENT ON VIEW payledger.undecided_requests IS
+'Requests to gateways whose outcome is not known, with everything that is known: accepted by the PSP and decided later (PENDING), sent without an answer that says what became of it (UNKNOWN), set aside for an operator (PARKED). key_kept_until: until then it is sent again with the same idempotency key, which executes nothing twice; afterwards the PSP is only asked, where it can be asked. sent is the method and path of the request, questions how many followed it. A webhook may still decide any of them; an operator does with payledger.resolve_request, or has it sent again with payledger.retry_request.';

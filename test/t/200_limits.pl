@@ -19,6 +19,7 @@ my $psp = PayledgerPsp->new('--log', $log);
 my $other = PayledgerPsp->new;
 
 # a third of the descriptors is for transfers, less 16
+system('prlimit', "--pid=$$", '--nofile=4096:') == 0 or die "could not raise the limit of open files\n";
 my $node = new_node('limits', max_files_per_process => 1500);
 
 add_stripe($node, $psp);
@@ -210,10 +211,10 @@ check_books($node, 'after rates and pauses', psp => $psp);
 subtest 'a circuit opens, is probed and closes' => sub {
 	alter('{"circuit_failures": 5, "circuit_open_ms": 200, "max_attempts": 100}');
 	$psp->fault(fault => 'error_503', times => -1);
-	my $tried = status('replies');
 	pay_many($node, 'circuit', 30);
 	wait_status('circuit = \'OPEN\' AND in_flight = 0', 'the circuit is open');
-	wait_status("replies >= $tried + 34", 'it was probed');
+	my $tried = status('replies');
+	wait_status("replies >= $tried + 4", 'it was probed');
 	is(status('last_fault_http_status'), 503, 'stat_gateway says why');
 	is(sql($node, q{SELECT count(*) FROM payledger.payment_intents WHERE order_id LIKE 'circuit-%' AND status = 'PENDING_AUTH'}),
 		30, 'nothing is given up');
@@ -265,51 +266,6 @@ subtest 'a gateway that is altered is probed at once' => sub {
 	alter('{"circuit_failures": 0, "circuit_open_ms": 200}');
 };
 
-# Milliseconds that each of n authorizations through the other gateway took.
-sub latencies
-{
-	my ($n) = @_;
-	my @ms;
-
-	for (1 .. $n)
-	{
-		my $id = create_intent($node, [500], gateway => 'other', capture_method => 'manual');
-		my $began = time();
-
-		is(sql($node, "CALL payledger.authorize($id, 'pm_card_visa')"), 'AUTHORIZED', 'authorized') if $_ == 1;
-		sql($node, "CALL payledger.authorize($id, 'pm_card_visa')") if $_ > 1;
-		push @ms, (time() - $began) * 1000;
-	}
-	return sort { $a <=> $b } @ms;
-}
-
-subtest 'a gateway that hangs takes nothing from another' => sub {
-	alter('{"concurrency": 1000, "timeout_ms": 60000, "lease_seconds": 90}');
-	create_authorized($node, 'pm_card_visa', [500]);
-	settle($node);
-	my @before = latencies(20);
-
-	$psp->pause;
-	pay_many($node, 'stuck', 600);
-	# 484 transfers; a quarter is kept for the other gateway
-	wait_status('in_flight > 256', 'hundreds hang');
-	my @hanging = latencies(20);
-
-	cmp_ok($hanging[-1], '<', $before[-1] + 1000, sprintf('the slowest of 20 took %.0f ms, before %.0f', $hanging[-1], $before[-1]));
-	cmp_ok($hanging[9], '<', $before[9] * 3 + 20, sprintf('the median took %.0f ms, before %.0f', $hanging[9], $before[9]));
-	pay_many_at('other', 'beside', 100);
-	wait_sql($node, q{SELECT count(*) = 100 FROM payledger.payment_intents WHERE order_id LIKE 'beside-%' AND status <> 'PENDING_AUTH'},
-		'a hundred at once are done beside it');
-	my $in_flight = status('in_flight');
-
-	cmp_ok($in_flight, '>', 256, "$in_flight still hang");
-	cmp_ok($in_flight, '<=', 484 - 121, 'and left the other its share');
-	$psp->resume;
-	settle($node);
-	alter('{"concurrency": null, "timeout_ms": 1000, "lease_seconds": 6}');
-};
-check_books($node, 'after a gateway that hung', psp => $psp);
-
 # Asks for n authorizations through a gateway in one transaction.
 sub pay_many_at
 {
@@ -360,6 +316,51 @@ for my $case ([ 'of 100 MB', 100 << 20 ], [ 'without an end', 1 << 40 ], [ 'as l
 	};
 }
 check_books($node, 'after large replies', psp => $psp);
+
+# Milliseconds that each of n authorizations through the other gateway took.
+sub latencies
+{
+	my ($n) = @_;
+	my @ms;
+
+	for (1 .. $n)
+	{
+		my $id = create_intent($node, [500], gateway => 'other', capture_method => 'manual');
+		my $began = time();
+
+		is(sql($node, "CALL payledger.authorize($id, 'pm_card_visa')"), 'AUTHORIZED', 'authorized') if $_ == 1;
+		sql($node, "CALL payledger.authorize($id, 'pm_card_visa')") if $_ > 1;
+		push @ms, (time() - $began) * 1000;
+	}
+	return sort { $a <=> $b } @ms;
+}
+
+subtest 'a gateway that hangs takes nothing from another' => sub {
+	alter('{"concurrency": 1000, "timeout_ms": 60000, "lease_seconds": 90}');
+	create_authorized($node, 'pm_card_visa', [500]);
+	settle($node);
+	my @before = latencies(20);
+
+	$psp->pause;
+	pay_many($node, 'stuck', 600);
+	# 484 transfers; a quarter is kept for the other gateway
+	wait_status('in_flight > 256', 'hundreds hang');
+	my @hanging = latencies(20);
+
+	cmp_ok($hanging[-1], '<', $before[-1] + 1000, sprintf('the slowest of 20 took %.0f ms, before %.0f', $hanging[-1], $before[-1]));
+	cmp_ok($hanging[9], '<', $before[9] * 3 + 20, sprintf('the median took %.0f ms, before %.0f', $hanging[9], $before[9]));
+	pay_many_at('other', 'beside', 100);
+	wait_sql($node, q{SELECT count(*) = 100 FROM payledger.payment_intents WHERE order_id LIKE 'beside-%' AND status <> 'PENDING_AUTH'},
+		'a hundred at once are done beside it');
+	my $in_flight = status('in_flight');
+
+	cmp_ok($in_flight, '>', 256, "$in_flight still hang");
+	cmp_ok($in_flight, '<=', 484 - 121, 'and left the other its share');
+	$psp->resume;
+	settle($node);
+	alter('{"concurrency": null, "timeout_ms": 1000, "lease_seconds": 6}');
+};
+check_books($node, 'after a gateway that hung', psp => $psp);
 
 # A server that gives every request this reply, in a process of its own.
 sub start_replying

@@ -146,8 +146,12 @@ intent_capture(Request *req)
 	if (wishes.fee_given)
 		intent->application_fee = wishes.fee;
 	param_metadata(req, &intent->metadata);
-	execution = history_add(&intent->history, "capture", wishes.amount, req->key, req->id);
+	execution = history_add(&intent->history, "capture", wishes.amount,
+							req->key, req->id);
 	execution->final = intent->status == SUCCEEDED;
+	event_charge(req, "charge.captured", intent, NULL);
+	event_intent(req, execution->final ? "payment_intent.succeeded" :
+				 "payment_intent.amount_capturable_updated", intent);
 	intent_reply(req, intent);
 }
 
@@ -181,5 +185,9 @@ intent_cancel(Request *req)
 	intent->status = CANCELED;
 	intent->canceled_at = time(NULL);
 	intent->cancellation_reason = reason;
+	if (intent->authorized && intent->amount_received == 0)
+		event_charge(req, "charge.refunded", intent,
+					 "{\"amount_refunded\":0,\"refunded\":false}");
+	event_intent(req, "payment_intent.canceled", intent);
 	intent_reply(req, intent);
 }

@@ -66,6 +66,7 @@ static const Card cards[] = {
 	"3063", {NULL}},
 	{"authenticationRequired", CARD_AUTHENTICATE, REFUND_SUCCEEDS, "visa",
 	"3184", {NULL}},
+	{"processing", CARD_PROCESSES, REFUND_SUCCEEDS, "visa", "0077", {NULL}},
 	{"pendingRefund", CARD_OK, REFUND_PENDS, "visa", "7726", {NULL}},
 	{"mastercard", CARD_OK, REFUND_SUCCEEDS, "mastercard", "4444", {NULL}},
 	{"amex", CARD_OK, REFUND_SUCCEEDS, "amex", "8431", {NULL}},

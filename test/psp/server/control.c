@@ -128,72 +128,6 @@ handle_stats(Request *req)
 	reply_json(req, MHD_HTTP_OK, &buf);
 }
 
-/* Reads {"outcome":"succeed|fail"}, or replies 400. */
-static bool
-read_outcome(Request *req, bool *succeed)
-{
-	json_error_t error;
-	json_t	   *root = json_loadb(req->body.data != NULL ? req->body.data : "",
-								  req->body.len, 0, &error);
-	const char *outcome = "";
-	bool		known;
-
-	if (root != NULL)
-		json_unpack(root, "{s:s}", "outcome", &outcome);
-	*succeed = strcmp(outcome, "succeed") == 0;
-	known = *succeed || strcmp(outcome, "fail") == 0;
-	json_decref(root);
-	if (!known)
-		control_error(req, MHD_HTTP_BAD_REQUEST,
-					  "the body must be {\"outcome\":\"succeed\"} or "
-					  "{\"outcome\":\"fail\"}");
-	return known;
-}
-
-/* POST /_test/intents/{id}/complete_action */
-static void
-handle_complete_action(Request *req)
-{
-	Intent	   *intent = store_intent(req->object);
-	const char *wrong;
-	bool		succeed;
-
-	if (intent == NULL)
-		control_error(req, MHD_HTTP_NOT_FOUND, "no such payment intent");
-	else if (read_outcome(req, &succeed))
-	{
-		wrong = intent_complete_action(intent, succeed);
-		if (wrong != NULL)
-			control_error(req, MHD_HTTP_CONFLICT, "%s", wrong);
-		else
-			intent_reply(req, intent);
-	}
-}
-
-/* POST /_test/refunds/{id}/complete */
-static void
-handle_complete_refund(Request *req)
-{
-	Refund	   *refund = store_refund(req->object);
-	const char *wrong;
-	bool		succeed;
-	StrBuf		buf = {0};
-
-	if (refund == NULL)
-		control_error(req, MHD_HTTP_NOT_FOUND, "no such refund");
-	else if (read_outcome(req, &succeed))
-	{
-		wrong = refund_complete(refund, succeed);
-		if (wrong != NULL)
-			control_error(req, MHD_HTTP_CONFLICT, "%s", wrong);
-		else
-		{
-			render_refund(&buf, NULL, refund);
-			reply_json(req, MHD_HTTP_OK, &buf);
-		}
-	}
-}
-
 /* GET /_test/truth, with ?summary=1 or ?intent=; a stream answers the rest. */
 static void
 handle_truth(Request *req)
@@ -241,8 +175,12 @@ static const Route routes[] = {
 	{"POST", "/_test/adyen/{id}/reverse", OP_ANY, control_adyen_reverse},
 	{"POST", "/_test/adyen/{id}/second", OP_ANY, control_adyen_second},
 	{"POST", "/_test/intents/{id}/complete_action", OP_ANY,
-	handle_complete_action},
-	{"POST", "/_test/refunds/{id}/complete", OP_ANY, handle_complete_refund},
+	control_complete_action},
+	{"POST", "/_test/intents/{id}/expire", OP_ANY, control_expire},
+	{"POST", "/_test/intents/{id}/dispute", OP_ANY, control_dispute},
+	{"POST", "/_test/refunds/{id}/complete", OP_ANY, control_complete_refund},
+	{"POST", "/_test/disputes/{id}/complete", OP_ANY,
+	control_complete_dispute},
 };
 
 /* Answers a request to the control API. */

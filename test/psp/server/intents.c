@@ -257,76 +257,6 @@ attach_method(Intent *intent, const Wishes *wishes)
 	make_id(intent->payment_method, "pm_1", 23);
 }
 
-/* Makes the payment: the money is reserved, or captured at once. */
-static void
-authorize(Intent *intent, const char *key, const char *request)
-{
-	store_new_charge(intent, intent->card);
-	intent->authorized = true;
-	intent->failure = NULL;
-	intent->failed_charge[0] = '\0';
-	if (strcmp(intent->capture_method, "manual") == 0)
-	{
-		intent->status = REQUIRES_CAPTURE;
-		intent->amount_capturable = intent->amount;
-		return;
-	}
-	intent->status = SUCCEEDED;
-	intent->amount_received = intent->amount;
-	intent->captures = 1;
-	history_add(&intent->history, "capture", intent->amount, key, request)->final = true;
-}
-
-/* Notes that the attempt failed; the payment method is gone afterwards. */
-static void
-fail_attempt(Intent *intent, const Failure *failure)
-{
-	intent->status = REQUIRES_PAYMENT_METHOD;
-	intent->failure = failure;
-	intent->failed_card = intent->card;
-	intent->failed_charge[0] = '\0';
-	memcpy(intent->failed_method, intent->payment_method, ID_SIZE);
-	if (failure->charged)
-	{
-		store_new_charge(intent, intent->card);
-		memcpy(intent->failed_charge, intent->charge, ID_SIZE);
-	}
-	intent->card = NULL;
-	intent->payment_method[0] = '\0';
-	intent->authenticated = false;
-}
-
-/* Attempts the payment with the attached method and replies. */
-static void
-attempt(Request *req, Intent *intent, const Wishes *wishes)
-{
-	const Card *card = intent->card;
-	Execution  *execution = history_add(&intent->history, "confirm", intent->amount,
-									req->key, req->id);
-
-	if (card->outcome == CARD_AUTHENTICATE && !intent->authenticated)
-	{
-		if (!wishes->off_session && !wishes->error_on_action)
-		{
-			execution->outcome = "requires_action";
-			intent->status = REQUIRES_ACTION;
-			intent_reply(req, intent);
-			return;
-		}
-		fail_attempt(intent, &failure_authentication_required);
-	}
-	else if (card->outcome == CARD_DECLINED)
-		fail_attempt(intent, &card->failure);
-	else
-	{
-		authorize(intent, req->key, req->id);
-		intent_reply(req, intent);
-		return;
-	}
-	execution->outcome = "declined";
-	reply_card_error(req, intent);
-}
-
 /* POST /v1/payment_intents */
 void
 intent_create(Request *req)
@@ -363,7 +293,9 @@ intent_create(Request *req)
 	attach_method(intent, &wishes);
 	intent->status = intent->card == NULL ? REQUIRES_PAYMENT_METHOD :
 		REQUIRES_CONFIRMATION;
-	history_add(&intent->history, "create", intent->amount, req->key, req->id);
+	history_add(&intent->history, "create", intent->amount, req->key,
+				req->id);
+	event_intent(req, "payment_intent.created", intent);
 
 	if (!wishes.confirm)
 		intent_reply(req, intent);
@@ -371,7 +303,8 @@ intent_create(Request *req)
 		reply_intent_error(req, intent, "payment_intent_unexpected_state",
 						   NULL, MISSING_METHOD);
 	else
-		attempt(req, intent, &wishes);
+		intent_attempt(req, intent,
+					   wishes.off_session || wishes.error_on_action);
 }
 
 /* Refuses to confirm an intent that is past it. */
@@ -421,7 +354,8 @@ intent_confirm(Request *req)
 		reply_intent_error(req, intent, "payment_intent_unexpected_state",
 						   NULL, MISSING_METHOD);
 	else
-		attempt(req, intent, &wishes);
+		intent_attempt(req, intent,
+					   wishes.off_session || wishes.error_on_action);
 }
 
 /* GET /v1/payment_intents/{id} */
@@ -433,32 +367,4 @@ intent_retrieve(Request *req)
 
 	if (intent != NULL && params_known(req, names))
 		intent_reply(req, intent);
-}
-
-/*
- * The customer did, or failed, what next_action asked for. Returns NULL, or
- * why that cannot be. With confirmation_method=manual the shop has to confirm
- * once more.
- */
-const char *
-intent_complete_action(Intent *intent, bool succeed)
-{
-	Execution  *execution;
-
-	if (intent->status != REQUIRES_ACTION)
-		return "the payment intent does not require an action";
-	execution = history_add(&intent->history, "action", intent->amount, NULL, "");
-	if (!succeed)
-	{
-		execution->outcome = "declined";
-		fail_attempt(intent, &failure_authentication_failed);
-	}
-	else if (strcmp(intent->confirmation_method, "manual") == 0)
-	{
-		intent->authenticated = true;
-		intent->status = REQUIRES_CONFIRMATION;
-	}
-	else
-		authorize(intent, NULL, "");
-	return NULL;
 }

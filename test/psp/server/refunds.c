@@ -84,6 +84,18 @@ check_refundable(Request *req, const Intent *intent, int64_t amount)
 	return false;
 }
 
+/* The charge of an intent was refunded by so much more. */
+static void
+tell_refunded(const Request *req, const Intent *intent, int64_t amount)
+{
+	char		previous[80];
+
+	snprintf(previous, sizeof(previous),
+			 "{\"amount_refunded\":%lld,\"refunded\":false}",
+			 (long long) (intent->amount_refunded - amount));
+	event_charge(req, "charge.refunded", intent, previous);
+}
+
 /* POST /v1/refunds */
 void
 refund_create(Request *req)
@@ -124,9 +136,12 @@ refund_create(Request *req)
 		"pending" : "succeeded";
 	param_metadata(req, &refund->metadata);
 	intent->amount_refunded += amount;
-	execution = history_add(&intent->history, "refund", amount, req->key, req->id);
+	execution = history_add(&intent->history, "refund", amount, req->key,
+							req->id);
 	execution->outcome = refund->status;
 	memcpy(execution->object, refund->id, ID_SIZE);
+	event_refund(req, "refund.created", refund, NULL);
+	tell_refunded(req, intent, amount);
 	refund_reply(req, refund);
 }
 
@@ -150,17 +165,28 @@ refund_retrieve(Request *req)
 const char *
 refund_complete(Refund *refund, bool succeed)
 {
+	char		previous[40];
 	Execution  *execution;
 
 	if (strcmp(refund->status, "failed") == 0 ||
 		(succeed && strcmp(refund->status, "pending") != 0))
 		return "the refund already has its final status";
-	refund->status = succeed ? "succeeded" : "failed";
+	snprintf(previous, sizeof(previous), "{\"status\":\"%s\"}",
+			 refund->status);
 	if (!succeed)
+	{
+		if (strcmp(refund->status, "succeeded") == 0)
+			make_id(refund->failure_transaction, "txn_3", 23);
 		refund->intent->amount_refunded -= refund->amount;
-	execution = history_add(&refund->intent->history, "refund_completed", refund->amount,
-						NULL, "");
+	}
+	refund->status = succeed ? "succeeded" : "failed";
+	execution = history_add(&refund->intent->history, "refund_completed",
+							refund->amount, NULL, "");
 	execution->outcome = refund->status;
 	memcpy(execution->object, refund->id, ID_SIZE);
+	event_refund(NULL, "charge.refund.updated", refund, previous);
+	event_refund(NULL, "refund.updated", refund, previous);
+	if (!succeed)
+		event_refund(NULL, "refund.failed", refund, NULL);
 	return NULL;
 }

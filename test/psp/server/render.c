@@ -37,8 +37,8 @@ put_id(StrBuf *buf, const char *key, const char *id)
 }
 
 /* Writes metadata. */
-static void
-put_metadata(StrBuf *buf, const Form *metadata)
+void
+render_metadata(StrBuf *buf, const Form *metadata)
 {
 	jw_object(buf, "metadata");
 	for (size_t i = 0; i < metadata->count; i++)
@@ -232,11 +232,14 @@ put_outcome(StrBuf *buf, const Failure *failure)
 	jw_end_object(buf);
 }
 
-/* Writes the latest charge of an intent. */
-static void
-put_charge(StrBuf *buf, const char *key, const Intent *intent)
+/* Writes the latest charge of an intent. A released one counts as refunded. */
+void
+render_charge(StrBuf *buf, const char *key, const Intent *intent)
 {
 	bool		failed = !intent->authorized;
+	int64_t		refunded = intent->status == CANCELED && !failed &&
+		intent->amount_received == 0 ? intent->amount :
+		intent->amount_refunded;
 	const Failure *failure = failed ? intent->failure : NULL;
 
 	jw_object(buf, key);
@@ -244,7 +247,7 @@ put_charge(StrBuf *buf, const char *key, const Intent *intent)
 	jw_string(buf, "object", "charge");
 	jw_int(buf, "amount", intent->amount);
 	jw_int(buf, "amount_captured", intent->amount_received);
-	jw_int(buf, "amount_refunded", intent->amount_refunded);
+	jw_int(buf, "amount_refunded", refunded);
 	jw_null(buf, "balance_transaction");
 	put_billing_details(buf);
 	jw_bool(buf, "captured", intent->amount_received > 0);
@@ -252,20 +255,20 @@ put_charge(StrBuf *buf, const char *key, const Intent *intent)
 	jw_string(buf, "currency", intent->currency);
 	jw_string(buf, "customer", intent->echo[ECHO_CUSTOMER]);
 	jw_string(buf, "description", intent->echo[ECHO_DESCRIPTION]);
-	jw_bool(buf, "disputed", false);
+	jw_bool(buf, "disputed", intent->disputed);
 	jw_string(buf, "failure_code", failure == NULL ? NULL : failure->code);
 	jw_string(buf, "failure_message",
 			  failure == NULL ? NULL : failure->message);
 	jw_bool(buf, "livemode", false);
-	put_metadata(buf, &intent->metadata);
+	render_metadata(buf, &intent->metadata);
 	put_outcome(buf, failure);
 	jw_bool(buf, "paid", !failed);
 	jw_string(buf, "payment_intent", intent->id);
 	put_id(buf, "payment_method", failed ? intent->failed_method :
 		   intent->payment_method);
 	put_charge_card(buf, intent);
-	jw_bool(buf, "refunded", intent->amount_refunded > 0 &&
-			intent->amount_refunded == intent->amount_received);
+	jw_bool(buf, "refunded", refunded > 0 &&
+			refunded >= intent->amount_received);
 	jw_string(buf, "status", failed ? "failed" : "succeeded");
 	jw_string(buf, "transfer_group", intent->echo[ECHO_TRANSFER_GROUP]);
 	jw_end_object(buf);
@@ -339,11 +342,11 @@ render_intent(StrBuf *buf, const char *key, const Intent *intent,
 	jw_string(buf, "description", intent->echo[ECHO_DESCRIPTION]);
 	render_failure(buf, "last_payment_error", intent);
 	if (expand_charge && intent->charge[0] != '\0')
-		put_charge(buf, "latest_charge", intent);
+		render_charge(buf, "latest_charge", intent);
 	else
 		put_id(buf, "latest_charge", intent->charge);
 	jw_bool(buf, "livemode", false);
-	put_metadata(buf, &intent->metadata);
+	render_metadata(buf, &intent->metadata);
 	put_next_action(buf, intent);
 	jw_string(buf, "on_behalf_of", intent->echo[ECHO_ON_BEHALF_OF]);
 	put_id(buf, "payment_method", intent->payment_method);
@@ -381,8 +384,13 @@ render_refund(StrBuf *buf, const char *key, const Refund *refund)
 	jw_int(buf, "created", refund->created);
 	jw_string(buf, "currency", refund->intent->currency);
 	if (failed)
+	{
+		if (refund->failure_transaction[0] != '\0')
+			jw_string(buf, "failure_balance_transaction",
+					  refund->failure_transaction);
 		jw_string(buf, "failure_reason", "expired_or_canceled_card");
-	put_metadata(buf, &refund->metadata);
+	}
+	render_metadata(buf, &refund->metadata);
 	jw_string(buf, "payment_intent", refund->intent->id);
 	jw_string(buf, "reason", refund->reason);
 	jw_null(buf, "receipt_number");

@@ -18,6 +18,7 @@ const char *const intent_status_names[INTENT_STATUSES] = {
 	"requires_payment_method",
 	"requires_confirmation",
 	"requires_action",
+	"processing",
 	"requires_capture",
 	"canceled",
 	"succeeded",
@@ -173,6 +174,8 @@ store_generation(void)
 void
 store_reset(void)
 {
+	transfers_forget();
+	disputes_forget();
 	hash_clear(&charges_by_id, free);
 	hash_clear(&refunds_by_id, free_refund);
 	hash_clear(&intents_by_id, free_intent);

@@ -44,6 +44,14 @@ static const Route routes[] = {
 	{"POST", "/v1/refunds", OP_REFUND, refund_create},
 	{"GET", "/v1/refunds", OP_RETRIEVE, list_refunds},
 	{"GET", "/v1/refunds/{id}", OP_RETRIEVE, refund_retrieve},
+	{"POST", "/v1/transfers", OP_TRANSFER, transfer_create},
+	{"GET", "/v1/transfers", OP_RETRIEVE, list_transfers},
+	{"GET", "/v1/transfers/{id}", OP_RETRIEVE, transfer_retrieve},
+	{"POST", "/v1/transfers/{id}/reversals", OP_TRANSFER, transfer_reverse},
+	{"GET", "/v1/disputes", OP_RETRIEVE, list_disputes},
+	{"GET", "/v1/disputes/{id}", OP_RETRIEVE, dispute_retrieve},
+	{"GET", "/v1/events", OP_RETRIEVE, list_events},
+	{"GET", "/v1/events/{id}", OP_RETRIEVE, event_retrieve},
 };
 
 /* Writes an API key as Stripe shows it: most of it hidden. */

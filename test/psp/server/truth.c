@@ -33,6 +33,8 @@ typedef struct Totals
 	Total		cancelled;
 	Total		refunds;
 	Total		declines;
+	Total		transfers;
+	Total		reversals;
 } Totals;
 
 /* All payments on their way to a client. */
@@ -115,6 +117,22 @@ add_stripe(Totals *totals, const char *currency)
 	}
 }
 
+/* Adds the transfers to connected accounts. */
+static void
+add_transfers(Totals *totals, const char *currency)
+{
+	for (size_t i = 0; i < transfer_count(); i++)
+	{
+		const Transfer *transfer = transfer_at(i);
+
+		if (!counts(currency, transfer->currency))
+			continue;
+		add(&totals->transfers, transfer->amount);
+		totals->reversals.count += (int64_t) transfer->nreversals;
+		totals->reversals.amount += transfer->amount_reversed;
+	}
+}
+
 /* Adds everything at Adyen. */
 static void
 add_adyen(Totals *totals, const char *currency)
@@ -173,7 +191,10 @@ truth_summary(StrBuf *buf, const char *psp, const char *currency)
 	Totals		totals = {0};
 
 	if (wants(psp, &psp_stripe))
+	{
 		add_stripe(&totals, currency);
+		add_transfers(&totals, currency);
+	}
 	if (wants(psp, &psp_adyen))
 		add_adyen(&totals, currency);
 	jw_object(buf, NULL);
@@ -184,6 +205,8 @@ truth_summary(StrBuf *buf, const char *psp, const char *currency)
 	put_total(buf, "cancelled", &totals.cancelled);
 	put_total(buf, "refunds", &totals.refunds);
 	put_total(buf, "declines", &totals.declines);
+	put_total(buf, "transfers", &totals.transfers);
+	put_total(buf, "reversals", &totals.reversals);
 	jw_end_object(buf);
 }
 
@@ -221,6 +244,19 @@ put_payment(StrBuf *text, const TruthStream *stream, size_t index)
 		truth_payment(text, adyen_payment_at(index - stream->intents));
 }
 
+/* Writes the end: all transfers. */
+static void
+put_transfers(StrBuf *text)
+{
+	buf_puts(text, "\n],\"transfers\":[");
+	for (size_t i = 0; i < transfer_count(); i++)
+	{
+		buf_puts(text, i == 0 ? "\n" : ",\n");
+		truth_transfer(text, transfer_at(i));
+	}
+	buf_puts(text, "\n]}\n");
+}
+
 /* Writes the next payments until a block is full. */
 static void
 fill(TruthStream *stream)
@@ -241,7 +277,7 @@ fill(TruthStream *stream)
 	}
 	if (text->len < STREAM_BLOCK)
 	{
-		buf_puts(text, "\n]}\n");
+		put_transfers(text);
 		stream->finished = true;
 	}
 }

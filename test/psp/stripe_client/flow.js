@@ -1,15 +1,15 @@
 // Drives the PSP test server with Stripe's own client and prints TAP.
 //
-//	node flow.js http://127.0.0.1:PORT API_KEY
+//	node flow.js http://127.0.0.1:PORT API_KEY WEBHOOK_SECRET
 //
 // What the client library understands without complaint, and turns into the
 // errors it is documented to throw, is what it would get from Stripe.
 
 import Stripe from 'stripe';
 
-const [, , address, apiKey] = process.argv;
-if (!apiKey) {
-	console.error('usage: node flow.js URL API_KEY');
+const [, , address, apiKey, webhookSecret] = process.argv;
+if (!webhookSecret) {
+	console.error('usage: node flow.js URL API_KEY WEBHOOK_SECRET');
 	process.exit(2);
 }
 const server = new URL(address);
@@ -265,8 +265,92 @@ async function retries() {
 		'drop_after: StripeConnectionError');
 }
 
+async function transfersAndDisputes() {
+	const transfer = await stripe.transfers.create({
+		amount: 1000, currency: 'eur', destination: 'acct_1',
+		transfer_group: 'pl_7', metadata: {payout_id: '7'},
+	}, {idempotencyKey: 'flow-transfer'});
+	is(transfer.amount, 1000, 'transfer');
+	const reversal = await stripe.transfers.createReversal(transfer.id,
+		{amount: 400});
+	is(reversal.transfer, transfer.id, 'reversal');
+	const [found] = (await stripe.transfers.list({transfer_group: 'pl_7'}))
+		.data;
+	is(found.amount_reversed, 400, 'transfer listed');
+	await failsWith(Stripe.errors.StripeInvalidRequestError,
+		stripe.transfers.create({
+			amount: 1000, currency: 'eur', destination: 'acct_short',
+		}), 'not enough money');
+
+	const intent = await stripe.paymentIntents.create(
+		{...manual, capture_method: 'automatic'});
+	const opened = await control('POST',
+		`/_test/intents/${intent.id}/dispute`, {amount: 900, fee: 1500});
+	const dispute = await stripe.disputes.retrieve(opened.id);
+	is(dispute.status, 'needs_response', 'dispute');
+	is(dispute.balance_transactions[0].net, -2400, 'amount and fee are gone');
+	await control('POST', `/_test/disputes/${opened.id}/complete`,
+		{status: 'won'});
+	const [won] = (await stripe.disputes.list({payment_intent: intent.id}))
+		.data;
+	is(won.balance_transactions.length, 2, 'won: the amount comes back');
+}
+
+// What webhooks bring is authentic, and /v1/events lists the same.
+async function webhooks() {
+	const sent = await control('GET', '/_test/webhooks?limit=100000');
+	let authentic = 0;
+	for (const {body, headers} of sent) {
+		const event = stripe.webhooks.constructEvent(body,
+			headers['Stripe-Signature'], webhookSecret);
+		authentic += event.id === JSON.parse(body).id ? 1 : 0;
+	}
+	is(authentic, sent.length, `all of ${sent.length} webhooks are authentic`);
+	for (const [name, change] of [
+		['a changed body', ({body, headers}) =>
+			[body.replace('evt_', 'evt-'), headers['Stripe-Signature'],
+				webhookSecret]],
+		['another secret', ({body, headers}) =>
+			[body, headers['Stripe-Signature'], 'whsec_other']],
+	]) {
+		try {
+			stripe.webhooks.constructEvent(...change(sent[0]));
+			ok(false, `${name} is refused`, 'no error');
+		} catch (error) {
+			ok(error instanceof
+				Stripe.errors.StripeSignatureVerificationError,
+				`${name} is refused`, error.message);
+		}
+	}
+	const [old] = await control('GET', '/_test/webhooks?limit=1&now=1000');
+	try {
+		stripe.webhooks.constructEvent(old.body,
+			old.headers['Stripe-Signature'], webhookSecret);
+		ok(false, 'an old one is refused', 'no error');
+	} catch (error) {
+		ok(/tolerance/.test(error.message), 'an old one is refused',
+			error.message);
+	}
+
+	const ids = [];
+	for await (const event of stripe.events.list({limit: 100})) {
+		ids.push(event.id);
+	}
+	is(ids.join(), sent.map((webhook) => webhook.event_id).reverse().join(),
+		'the client walks through all events');
+	const event = await stripe.events.retrieve(ids[0]);
+	is(JSON.stringify(event), sent.at(-1).body, 'an event is what was sent');
+	const types = new Set(sent.map((webhook) => webhook.type));
+	for (const type of ['payment_intent.created', 'charge.refunded',
+		'refund.created', 'transfer.created', 'transfer.reversed',
+		'charge.dispute.created', 'charge.dispute.funds_reinstated',
+		'payment_intent.payment_failed', 'payment_intent.canceled']) {
+		ok(types.has(type), `${type} was among them`);
+	}
+}
+
 for (const part of [capturesAndRefunds, cancels, declines, idempotency, errors,
-	customerActions, lists, retries]) {
+	customerActions, lists, retries, transfersAndDisputes, webhooks]) {
 	try {
 		await part();
 	} catch (error) {

@@ -39,7 +39,7 @@ sub run
 subtest 'truth' => sub {
 	my $psp = PspServer->new;
 
-	is_deeply($psp->control('GET', '/_test/truth')->{json}, { intents => [] },
+	is_deeply($psp->control('GET', '/_test/truth')->{json}, { intents => [], transfers => [] },
 		'nothing yet');
 	my @ids = map {
 		$psp->api('POST', '/v1/payment_intents',
@@ -81,7 +81,7 @@ subtest 'truth' => sub {
 
 	is($psp->stats->{operations}{create}, 300, 'requests are counted');
 	$psp->control('DELETE', '/_test/state');
-	is_deeply($psp->control('GET', '/_test/truth')->{json}, { intents => [] },
+	is_deeply($psp->control('GET', '/_test/truth')->{json}, { intents => [], transfers => [] },
 		'reset: no intents');
 	is($psp->stats->{requests}, 0, 'reset: no requests');
 	is($psp->api('POST', '/v1/payment_intents', \@manual, key => 'create-1')
@@ -175,6 +175,7 @@ subtest 'options' => sub {
 	for my $wrong ([ '--port', 'x' ], [ '--port', '70000' ], ['--color'],
 		['extra'], [ '--tls-cert', '/nowhere' ],
 		[ '--log', '/nowhere/log' ],
+		[ '--key-window', 'x' ], [ '--keep-events', '-1' ], [ '--adyen-hmac-key', 'xyz' ],
 		[ '--tls-cert', '/nowhere', '--tls-key', '/nowhere' ])
 	{
 		($status, $out, $err) = run($server, @$wrong);

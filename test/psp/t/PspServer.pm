@@ -12,6 +12,7 @@ use IO::Socket::INET;
 use IPC::Run;
 use JSON::PP;
 use Socket qw(IPPROTO_TCP TCP_NODELAY);
+use Test::More ();
 use Time::HiRes qw(time sleep);
 
 our $HOME = dirname(dirname(abs_path(__FILE__)));
@@ -119,6 +120,32 @@ sub api
 	return $self->request($method, $self->url($path), \%request);
 }
 
+# Sends a request to Adyen's API: path below /v71, fields, key and headers.
+sub adyen
+{
+	my ($self, $path, $fields, %more) = @_;
+	my %headers = (
+		'x-api-key' => $KEY,
+		'content-type' => 'application/json',
+		%{ $more{headers} || {} });
+
+	$headers{'idempotency-key'} = $more{key} if defined $more{key};
+	return $self->request('POST', $self->url("/v71$path"),
+		{
+			headers => \%headers,
+			content => ref $fields ? $json->encode($fields) : $fields });
+}
+
+# The webhooks after a number, as the PSPs would deliver them; options go to
+# the server: psp, limit, now, adyen_key.
+sub webhooks
+{
+	my ($self, $after, %options) = @_;
+	my $query = $self->form(after => $after // 0, %options);
+
+	return @{ $self->control('GET', "/_test/webhooks?$query")->{json} };
+}
+
 # Sends a control request with a JSON body.
 sub control
 {
@@ -218,6 +245,48 @@ sub readable
 
 	vec($set, fileno($socket), 1) = 1;
 	return select($set, undef, undef, 0) > 0;
+}
+
+# Runs a program of node that prints TAP, with some environment, as tests.
+sub run_client
+{
+	my ($self, $environment, @command) = @_;
+	my ($out, $err);
+	my $before = Test::More->builder->current_test;
+
+	{
+		local @ENV{ keys %$environment } = values %$environment;
+		IPC::Run::run([ 'node', @command ], '<', \undef, '>', \$out, '2>', \$err);
+	}
+	Test::More::is($? >> 8, 0, 'exit status') or Test::More::diag($err);
+	for my $line (split /\n/, $out)
+	{
+		if ($line =~ /^(not )?ok \d+ - (.*)/)
+		{
+			Test::More::ok(!$1, $2);
+		}
+		elsif ($line =~ /^1\.\.(\d+)/)
+		{
+			Test::More::is(Test::More->builder->current_test - $before - 1, $1, 'all of them ran');
+		}
+		elsif ($line =~ /^# (.*)/)
+		{
+			Test::More::diag($1);
+		}
+	}
+	return;
+}
+
+# A certificate for 127.0.0.1 and its key: names of files in a folder.
+sub certificate
+{
+	my ($class, $dir) = @_;
+	my $out = '';
+
+	IPC::Run::run([ 'openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', "$dir/key", '-out',
+			"$dir/cert", '-days', '2', '-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1' ],
+		'>&', \$out) or die "no certificate: $out\n";
+	return ("$dir/cert", "$dir/key");
 }
 
 # Ends the server; returns its exit status.

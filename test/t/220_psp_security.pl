@@ -1,0 +1,536 @@
+# What an attacker, a PSP gone mad or a careless operator can try by way of
+# gateways: addresses, names, certificates, redirects, bodies, header values,
+# card data and secrets.  A canary listens at every address of this machine,
+# and nobody may ever call it.
+
+use strict;
+use warnings FATAL => 'all';
+
+use IO::Compress::Gzip qw(gzip);
+use JSON::PP;
+use PayledgerImpostor;
+use PayledgerPsp;
+use PayledgerTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $json = JSON::PP->new->utf8->canonical->allow_nonref;
+my $dir = PostgreSQL::Test::Utils::tempdir('security');
+my $psp = PayledgerPsp->new;
+my $canary = PayledgerCanary->new;
+my $port = $canary->{port};
+my $node;
+
+{
+	# the environment must not send the worker anywhere either
+	local @ENV{qw(http_proxy https_proxy HTTPS_PROXY all_proxy ALL_PROXY)} = ("http://127.0.0.1:$port") x 5;
+	$node = new_node(
+		'security',
+		shared_preload_libraries => 'pg_stat_statements, payledger',
+		'payledger.gateway_secrets_file' => '/nowhere');
+}
+sql($node, 'CREATE EXTENSION pg_stat_statements');
+my $log_start = -s $node->logfile;
+my %key = (stripe => $psp->key);
+add_stripe($node, $psp);
+
+# Adds a Stripe gateway with retries fast enough for a test.
+sub add
+{
+	my ($name, $url, %options) = @_;
+
+	$key{$name} //= $psp->key;
+	write_secrets($node, %key);
+	$node->reload;
+	my %all = (
+		base_url => $url,
+		timeout_ms => 1000,
+		connect_timeout_ms => 1000,
+		lease_seconds => 6,
+		retry_base_ms => 20,
+		retry_max_ms => 100,
+		%options);
+	sql($node, "SELECT payledger.add_gateway('$name', 'stripe', '" . $json->encode(\%all) . "')");
+	return;
+}
+
+# Waits until the authorizations of payments were tried n times, and returns
+# what is known of one: what we believe, and the last fault.
+sub tried
+{
+	my ($n, @ids) = @_;
+	my $ids = join ',', @ids;
+
+	wait_sql($node, <<~"SQL", "each was tried $n times, or decided");
+		SELECT bool_and(attempt > $n OR status NOT IN ('READY', 'UNKNOWN', 'IN_FLIGHT')) FROM payledger.psp_requests
+		 WHERE payment_id IN ($ids) AND operation = 'AUTHORIZE'
+		SQL
+	return;
+}
+
+sub fault_of
+{
+	my ($id) = @_;
+
+	# while an attempt is under way the row still says what came of the last one
+	return sql($node, <<~"SQL");
+		SELECT i.status, r.reply_code FROM payledger.payment_intents i
+		  JOIN payledger.psp_requests r ON r.payment_id = i.payment_intent_id AND r.operation = 'AUTHORIZE'
+		 WHERE i.payment_intent_id = $id
+		SQL
+}
+
+# Gives gateways the right address, so that what waits for them ends.
+sub lead_to_psp
+{
+	my (@gateways) = @_;
+
+	sql($node, "SELECT payledger.alter_gateway('$_', '{\"base_url\": \"${\$psp->url('')}\"}')") for @gateways;
+	# long pauses have grown between the attempts at some
+	sql($node, "UPDATE payledger.psp_requests SET next_attempt_at = now() WHERE status IN ('READY', 'UNKNOWN')");
+	$node->reload;
+	settle($node);
+	return;
+}
+
+# ---- addresses ----
+
+subtest 'addresses that an operator may not give' => sub {
+	my %refused = (
+		22023 => [
+			'http://api.stripe.com', 'http://10.0.0.1', 'http://psp.localhost', 'file:///etc/passwd',
+			'gopher://127.0.0.1:6379/_x', 'ftp://127.0.0.1', 'dict://127.0.0.1:11211/stats', 'ldap://127.0.0.1',
+			'smb://127.0.0.1/x', 'telnet://127.0.0.1', 'javascript:alert(1)', '//127.0.0.1', '127.0.0.1:443', '', 'https://',
+			'https://user:password@api.stripe.com', 'https://api.stripe.com@127.0.0.1', 'https://api.stripe.com/?x=1',
+			'https://api.stripe.com/#x', 'https://api.stripe.com\\@127.0.0.1', 'https://[::1', 'https://127.0.0.1%00.x',
+			"https://api.stripe.com\r\nHost: x", "https://api.stripe.com\nX: y", 'https://api.stripe.com x', ],
+		42501 => [
+			'https://10.0.0.1', 'https://172.16.0.1', 'https://172.31.255.255', 'https://192.168.1.1',
+			'https://169.254.169.254', 'https://100.64.0.1', 'https://0.0.0.0', 'https://255.255.255.255',
+			'https://224.0.0.1', 'https://198.18.0.1', 'https://192.0.0.1', 'https://203.0.113.1', 'https://10.0.0.1:443/v1',
+			'https://[::]', 'https://[::ffff:10.0.0.1]', 'https://[::ffff:169.254.169.254]', 'https://[::ffff:a00:1]',
+			'https://[0:0:0:0:0:ffff:a9fe:a9fe]', 'https://[::a00:1]', 'https://[64:ff9b::a00:1]', 'https://[64:ff9b:1::1]',
+			'https://[2002:a00:1::]', 'https://[2001::1]', 'https://[2001:db8::1]', 'https://[3fff::1]', 'https://[fe80::1]',
+			'https://[fe80::1%25lo]', 'https://[fc00::1]', 'https://[fd00:ec2::254]', 'https://[fec0::1]', 'https://[ff02::1]',
+			'https://[100::1]', 'https://[5f00::1]', 'https://10.0.0.1.',
+			'https://2130706433', 'https://0x7f000001', 'https://0x7f.1', 'https://0177.0.0.1', 'https://127.1',
+			'https://2852039166', 'https://0xa9fea9fe', 'https://0251.0376.0251.0376', 'https://10.1', 'http://2130706433', ]);
+	my ($code, @wrong);
+
+	for my $sqlstate (sort keys %refused)
+	{
+		for my $url (@{ $refused{$sqlstate} })
+		{
+			my ($rc, $out, $err) = $node->psql('payledger',
+				"SELECT payledger.add_gateway('bad', 'stripe', '" . $json->encode({ base_url => $url }) . "')",
+				extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+
+			push @wrong, "$url: " . (split /\n/, $err || "accepted")[0] unless $err =~ /ERROR:  $sqlstate: option "base_url"/;
+		}
+	}
+	is(join("\n", @wrong), '', 'each of ' . (map { @$_ } values %refused) . ' is refused');
+	sql($node, q{SELECT payledger.add_gateway('good', 'stripe', '{"base_url": "https://api.stripe.com"}')});
+	sql_fails($node, q{SELECT payledger.alter_gateway('good', '{"base_url": "https://10.0.0.1"}')},
+		'42501', 'private address', 'nor by a change');
+	sql_fails($node, q{UPDATE payledger.gateways SET options = '{"base_url": "https://10.0.0.1"}' WHERE gateway = 'good'},
+		'42501', 'private address', 'nor past the functions');
+	is(sql($node, "SELECT count(*) FROM payledger.gateways WHERE gateway = 'bad'"), 0, 'none is there');
+};
+
+subtest 'names that lead to this machine or its network' => sub {
+	# a name ending in .localhost is one for libcurl, whatever the machine's resolver says
+	my %name = (loopback => 'psp.localhost');
+	my $hostname = lc qx(uname -n) =~ s/\s//gr;
+
+	for my $try ([ hostname => $hostname ], [ ip6 => 'ip6-localhost' ], [ dot => 'localhost.' ], [ domain => 'localhost.localdomain' ])
+	{
+		# what its resolver knows besides is tried, too
+		$name{ $try->[0] } = $try->[1] if $try->[1] =~ /^[a-z0-9][a-z0-9.-]*$/ && system("getent ahosts $try->[1] >/dev/null") == 0;
+	}
+	note('names: ', join ' ', map { "$_=$name{$_}" } sort keys %name);
+	add($_, "https://$name{$_}:$port") for sort keys %name;
+	my %id = map { $_ => pay($node, 'pm_card_visa', [500], gateway => $_) } sort keys %name;
+
+	tried(5, values %id);
+	is(fault_of($id{$_}), 'PENDING_AUTH|address_refused', "$name{$_}: refused once its address is known") for sort keys %name;
+	is($canary->visits, 0, 'nobody called');
+	lead_to_psp(sort keys %name);
+};
+
+# ---- TLS ----
+
+# A certificate for these names, signed by the test's authority or, without
+# one, by itself.  At another time than now with faketime's word for it.
+sub certificate
+{
+	my ($name, %how) = @_;
+	my @clock = $how{at} ? ('faketime', $how{at}) : ();
+	my @signed = $how{self_signed} ? ('-signkey', "$dir/$name.key") : ('-CA', "$dir/ca.crt", '-CAkey', "$dir/ca.key", '-CAcreateserial');
+
+	open(my $extensions, '>', "$dir/$name.ext") or die "could not write: $!\n";
+	print $extensions "subjectAltName=$how{names}\n";
+	close $extensions;
+	system_or_bail('openssl', 'req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
+		'-subj', "/CN=$name", '-keyout', "$dir/$name.key", '-out', "$dir/$name.csr");
+	system_or_bail(@clock, 'openssl', 'x509', '-req', '-in', "$dir/$name.csr", @signed, '-days', 30,
+		'-extfile', "$dir/$name.ext", '-out', "$dir/$name.crt");
+	return ("$dir/$name.crt", "$dir/$name.key", "$dir/ca.crt");
+}
+
+# Requests that a TLS server got, asked over a connection that trusts anybody.
+sub requests_at
+{
+	my ($server) = @_;
+	my $out = '';
+
+	IPC::Run::run([ 'curl', '-sk', $server->url('/_test/stats') ], '>', \$out) or die "no answer\n";
+	return decode_json($out)->{requests};
+}
+
+system_or_bail('openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', 3650,
+	'-subj', '/CN=authority', '-keyout', "$dir/ca.key", '-out', "$dir/ca.crt");
+
+# an old server: nothing above TLS 1.1
+my $old_port = PostgreSQL::Test::Cluster::get_free_port();
+my $old_out = '';
+my ($old_cert, $old_key) = certificate('old', names => 'IP:127.0.0.1');
+my $old = IPC::Run::start([ 'openssl', 's_server', '-accept', "127.0.0.1:$old_port", '-cert', $old_cert, '-key', $old_key,
+		'-tls1_1', '-cipher', 'ALL:@SECLEVEL=0' ], '<', \undef, '>&', \$old_out);
+END
+{
+	my $code = $?;
+
+	$old->kill_kill(grace => 2) if $old;
+	$? = $code;
+}
+
+subtest 'TLS' => sub {
+	my %bad = (
+		self_signed => [ names => 'IP:127.0.0.1', self_signed => 1 ],
+		wrong_host => [ names => 'IP:127.0.0.2,DNS:api.stripe.com' ],
+		expired => [ names => 'IP:127.0.0.1', at => '60 days ago' ],
+		not_yet_valid => [ names => 'IP:127.0.0.1', at => '30 days' ]);
+	my %server = map { $_ => PayledgerPsp->new_tls(certificate($_, @{ $bad{$_} })) } sort keys %bad;
+	my $plain = PayledgerPsp->new;
+	my %options = (ca_file => "$dir/ca.crt");
+
+	wait_for(sub { $old->pump_nb; $old_out =~ /ACCEPT/ }, 'the old server listens', $node);
+	add($_, $server{$_}->url(''), %options) for sort keys %server;
+	add('old', "https://127.0.0.1:$old_port", %options);
+	add('plain', $plain->url('') =~ s/^http/https/r, %options);
+	my %id = map { $_ => pay($node, 'pm_card_visa', [500], gateway => $_) } keys %bad, 'old', 'plain';
+
+	tried(3, values %id);
+	for my $name (sort keys %id)
+	{
+		my $fault = $bad{$name} ? 'certificate_refused' : 'tls_failed';
+
+		is(fault_of($id{$name}), "PENDING_AUTH|$fault", "$name: the payment stays pending, and its request says why");
+	}
+	is(join(' ', map { requests_at($server{$_}) } sort keys %server), '0 0 0 0', 'none of them was sent a request');
+	is($plain->stats->{requests}, 0, 'nor was a server without TLS');
+	$old->pump_nb;
+	unlike($old_out, qr/POST|Bearer/, 'nor the old one');
+
+	# the same with a good certificate, so that the others fail for no other reason
+	my $good = PayledgerPsp->new_tls(certificate('good', names => 'IP:127.0.0.1'));
+	sql($node, "SELECT payledger.alter_gateway('$_', '{\"base_url\": \"${\$good->url('')}\"}')") for sort keys %id;
+	settle($node);
+	is(sql($node, "SELECT count(*) FROM payledger.payments WHERE payment_id IN (${\join ',', values %id}) AND status = 'CAPTURED'"),
+		6, 'all are paid once the server is a good one');
+	is(scalar(grep { @{ $_->{operations} } == 3 } $good->all_truth), 6, 'once');
+};
+
+subtest 'a connection that is kept' => sub {
+	# names are looked up and addresses checked for a connection; one that was
+	# allowed must not serve who is not allowed to make it
+	my $named = PayledgerPsp->new_tls(certificate('named', names => 'DNS:psp.localhost'));
+	my $url = $named->url('') =~ s/127\.0\.0\.1/psp.localhost/r;
+
+	add('allowed', $url, ca_file => "$dir/ca.crt", allow_private_addresses => JSON::PP::true);
+	add('stranger', $url, ca_file => "$dir/ca.crt");
+	my $first = pay($node, 'pm_card_visa', [500], gateway => 'allowed');
+	settle($node);
+	is(sql($node, "SELECT status FROM payledger.payments WHERE payment_id = $first"), 'CAPTURED', 'where it is allowed it is paid');
+	my $asked = requests_at($named);
+
+	sql($node, q{SELECT payledger.alter_gateway('allowed', '{"allow_private_addresses": false}')});
+	my %id = map { $_ => pay($node, 'pm_card_visa', [500], gateway => $_) } qw(allowed stranger);
+	tried(3, values %id);
+	is(fault_of($id{allowed}), 'PENDING_AUTH|address_refused', 'allowed no more: refused');
+	is(fault_of($id{stranger}), 'PENDING_AUTH|address_refused', 'never allowed: refused');
+	is(requests_at($named), $asked, 'not a request more was sent');
+	sql($node, "SELECT payledger.alter_gateway('$_', '{\"allow_private_addresses\": true}')") for keys %id;
+	settle($node);
+};
+
+# ---- what a server may answer ----
+
+# What the impostor says to the payment method pm_NAME: bytes, or a sub that
+# writes to the socket.  A question about a payment is answered likewise.
+my %script;
+
+{
+	my $inner = "http://127.0.0.1:$port/inner";
+	my $n = 0;
+
+	for my $status (300 .. 303, 305, 307, 308)
+	{
+		$script{"redirect_$status"} = PayledgerImpostor::reply($status, '{}', "Location: $inner");
+	}
+	$script{ 'redirect_to_' . $n++ } = PayledgerImpostor::reply(302, '{}', "Location: $_")
+	  for "https://psp.localhost:$port/", "https://127.0.0.1:$port/", "//127.0.0.1:$port/", "http://[::1]:$port/",
+	  "http://2130706433:$port/", 'file:///etc/passwd', "gopher://127.0.0.1:$port/_x", 'http://169.254.169.254/latest/meta-data/';
+	$script{redirect_proxy} = PayledgerImpostor::reply(407, '{}', 'Proxy-Authenticate: Basic', "Location: $inner");
+	$script{redirect_login} = PayledgerImpostor::reply(200, '{}', "Refresh: 0; url=$inner", "Location: $inner",
+		qq(Alt-Svc: h2="127.0.0.1:$port"; ma=3600), 'Strict-Transport-Security: max-age=9');
+}
+
+# Writes pieces until n bytes are written, undef for ever, or nobody listens.
+sub pour
+{
+	my ($socket, $n, $piece) = @_;
+
+	for (my $written = 0; !defined $n || $written < $n; $written += length $piece)
+	{
+		syswrite($socket, $piece) or last;
+	}
+	return 0;
+}
+
+{
+	my $megabyte = 1024 * 1024;
+	my $head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+	my $zeros = 'x' x (200 * $megabyte);
+	my $bomb = '';
+
+	gzip(\$zeros, \$bomb) or BAIL_OUT('no bomb');
+	undef $zeros;
+	$script{body_hundred_mb} = sub {
+		syswrite($_[0], "${head}Content-Length: 104857600\r\n\r\n{\"id\": \"");
+		return pour($_[0], 100 * $megabyte, 'x' x 65536);
+	};
+	$script{body_endless} = sub {
+		syswrite($_[0], "${head}Transfer-Encoding: chunked\r\n\r\n");
+		return pour($_[0], undef, "1000\r\n" . 'x' x 4096 . "\r\n");
+	};
+	$script{body_trickle} = sub {
+		syswrite($_[0], "${head}\r\n{\"id\": \"");
+		while (syswrite($_[0], 'x')) { select(undef, undef, undef, 0.05) }
+		return 0;
+	};
+	$script{body_header_flood} = sub {
+		syswrite($_[0], $head);
+		return pour($_[0], undef, join '', map { "X-$_: " . 'x' x 100 . "\r\n" } 1 .. 500);
+	};
+	$script{body_long_header} = sub {
+		syswrite($_[0], "${head}X-Long: ");
+		return pour($_[0], undef, 'x' x 65536);
+	};
+	$script{body_interim_flood} = sub { return pour($_[0], undef, "HTTP/1.1 100 Continue\r\n\r\n" x 1000) };
+	$script{body_gzip} = "${head}Content-Encoding: gzip\r\nContent-Length: " . length($bomb) . "\r\n\r\n$bomb";
+	$script{body_transfer_gzip} = sub {
+		syswrite($_[0], "${head}Transfer-Encoding: gzip, chunked\r\n\r\n" . sprintf("%x\r\n", length $bomb) . "$bomb\r\n0\r\n\r\n");
+		return 0;
+	};
+	$script{body_huge_chunk} = sub {
+		syswrite($_[0], "${head}Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFFFFF\r\n");
+		return pour($_[0], $megabyte, 'x' x 65536);
+	};
+	$script{body_negative_length} = sub {
+		syswrite($_[0], "${head}Content-Length: -1\r\n\r\n");
+		return pour($_[0], $megabyte, 'x' x 65536);
+	};
+	# JSON that is small and costs much: a long name repeated in the path of every member, depth, members
+	$script{body_json_paths} = PayledgerImpostor::reply(200, '{"' . 'x' x 800_000 . '": {' . join(',', ('"a":1') x 9_000) . '}}');
+	$script{body_json_deep} = PayledgerImpostor::reply(200, '[' x 500_000 . ']' x 500_000);
+	$script{body_json_members} = PayledgerImpostor::reply(200, '[' . join(',', (1) x 500_000) . ']');
+	$script{body_json_escapes} = PayledgerImpostor::reply(200, '{"id": "' . '\u0041' x 170_000 . '"}');
+	$script{body_json_number} = PayledgerImpostor::reply(200, '{"id": ' . '9' x 1_000_000 . '}');
+}
+
+my $impostor = PayledgerImpostor->new(
+	sub {
+		my ($socket, $request) = @_;
+		my ($id) = "$request->{path} $request->{body}" =~ s/%../ /gr =~ /(\d{15,})/;
+		my ($name) = $request->{body} =~ /payment_method=pm_(\w+)/;
+
+		if (defined $name) { symlink $name, "$dir/script-$id" }
+		else { $name = readlink "$dir/script-$id" }
+		return $script{$name}->($socket) if ref $script{$name};
+		syswrite($socket, $script{$name});
+		return 1;
+	});
+
+# Waits until the payments of the scripts were tried n times; returns what is
+# known of each, by name.
+sub ask
+{
+	my ($gateway, $n, @names) = @_;
+	my %id = map { $_ => pay($node, "pm_$_", [500], gateway => $gateway) } @names;
+
+	tried($n, values %id);
+	return \%id;
+}
+
+subtest 'redirects' => sub {
+	my @names = sort grep { /^redirect_/ } keys %script;
+
+	add('impostor', $impostor->url);
+	my $id = ask('impostor', 3, @names);
+	for my $name (@names)
+	{
+		my ($status) = $script{$name} =~ m{^HTTP/1.1 (\d+)};
+
+		is(fault_of($id->{$name}), 'PENDING_AUTH|' . ($status == 200 ? 'unexpected_reply' : "http_$status"), "$name: a failed attempt");
+	}
+	is($canary->visits, 0, 'none was followed');
+	is(join(' ', grep { $_->{path} !~ m{^/v1/payment_intents} } $impostor->requests), '', 'nor led to another path');
+	lead_to_psp('impostor');
+};
+
+# ---- bodies ----
+
+# Peak memory of the gateway worker since the last call, kB above what it has now.
+sub memory
+{
+	my ($what) = @_;
+	my $pid = worker_pid($node, 'gateway');
+	my ($value) = slurp_file("/proc/$pid/status") =~ /^$what:\s+(\d+) kB/m;
+
+	return $value;
+}
+
+sub forget_peak
+{
+	my $pid = worker_pid($node, 'gateway');
+
+	open(my $file, '>', "/proc/$pid/clear_refs") or die "could not forget the peak: $!\n";
+	print $file "5\n";
+	close $file or die "could not forget the peak: $!\n";
+	return;
+}
+
+subtest 'bodies without end and bombs' => sub {
+	my %fault = (
+		hundred_mb => 'reply_too_large', endless => 'reply_too_large', header_flood => 'reply_too_large',
+		interim_flood => 'reply_too_large', long_header => undef, trickle => 'timeout', gzip => 'garbage_reply',
+		transfer_gzip => undef, huge_chunk => undef, negative_length => undef, json_paths => 'unexpected_reply',
+		json_deep => 'garbage_reply', json_members => 'garbage_reply', json_escapes => 'unexpected_reply', json_number => 'unexpected_reply');
+	my $pid = worker_pid($node, 'gateway');
+
+	sql($node, "SELECT payledger.alter_gateway('impostor', '{\"base_url\": \"${\$impostor->url}\"}')");
+	forget_peak();
+	my $before = memory('VmRSS');
+	my $id = ask('impostor', 2, map { "body_$_" } sort keys %fault);
+
+	for my $name (sort keys %fault)
+	{
+		like(fault_of($id->{"body_$name"}), qr/^PENDING_AUTH\|${\($fault{$name} \/\/ '\w+')}$/, "$name: failed");
+	}
+	my $grown = memory('VmHWM') - $before;
+	note("the worker has grown by $grown kB at most");
+	cmp_ok($grown, '<', 16 * 1024, 'the worker grew by less than 16 MB');
+	is(worker_pid($node, 'gateway'), $pid, 'and lives');
+	is(scalar(grep { $_->{head} =~ /^(Accept-Encoding|TE):/mi } $impostor->requests), 0, 'nobody was asked for compressed bodies');
+	lead_to_psp('impostor');
+};
+
+# ---- texts of callers ----
+
+my $pan = '4242424242424242';
+my $spaced = '4000 0566 5566 5556';
+my $amex = '378282246310005';
+my @cards = ($pan, $spaced, $amex, '5555-5555-5555-4444');
+
+# Every text that a caller can hand over, where ? stands; what it is about exists.
+my $target = create_authorized($node, 'pm_card_visa', [ 1000, 1000 ], capture_method => 'manual');
+my $paid = create_authorized($node, 'pm_card_visa', [ 1000, 1000 ]);
+my $intent = create_intent($node, [500]);
+settle($node);
+my $order = sql($node, "SELECT min(payment_order_id) FROM payledger.payment_orders WHERE payment_id = $target");
+my $captured = sql($node, "SELECT min(payment_order_id) FROM payledger.payment_orders WHERE payment_id = $paid");
+my $entry = sql($node, q{SELECT journal_entry_id FROM payledger.post_entry('ADJUSTMENT',
+	'[{"account": "PLATFORM_COMMISSION_REVENUE.GLOBAL.EUR", "amount": 5}, {"account": "MERCHANT_PAYABLE.SELLER-111.EUR", "amount": -5}]')});
+my $lines = '[{"seller_id": "SELLER-111", "amount": 500}]';
+my $postings = '[{"account": "PLATFORM_COMMISSION_REVENUE.GLOBAL.EUR", "amount": 1}, {"account": "MERCHANT_PAYABLE.SELLER-111.EUR", "amount": -1}]';
+my %text = (
+	'order id' => "create_payment_intent('?', 'B', 'EUR', '$lines')",
+	'buyer id' => "create_payment_intent('O', '?', 'EUR', '$lines')",
+	'seller of a line' => q{create_payment_intent('O', 'B', 'EUR', '[{"seller_id": "?", "amount": 1}]')},
+	'gateway' => "create_payment_intent('O', 'B', 'EUR', '$lines', gateway => '?')",
+	'idempotency key' => "create_payment_intent('O', 'B', 'EUR', '$lines', idempotency_key => '?')",
+	'metadata' => qq{create_payment_intent('O', 'B', 'EUR', '$lines', metadata => '{"note": "?"}')},
+	'name in metadata' => qq{create_payment_intent('O', 'B', 'EUR', '$lines', metadata => '{"?": 1}')},
+	'payment method' => "request_authorization($intent, '?')",
+	'key of a capture' => "capture($order, 1, '?')",
+	'key of a payment\'s capture' => "capture_payment($target, 1, '?')",
+	'reason of a refund' => "refund($captured, 1, '?')",
+	'key of a refund' => "refund($captured, 1, 'r', '?')",
+	'reason of a payment\'s refund' => "refund_payment($paid, 1, '?')",
+	'seller' => "register_seller('?', 'EUR')",
+	'payout beneficiary' => "set_payout_terms('SELLER-111', 'EUR', beneficiary => '?')",
+	'key of a payout' => "request_payout('SELLER-111', 'EUR', 1, '?')",
+	'reference of an entry' => "post_entry('ADJUSTMENT', '$postings', '?')",
+	'metadata of an entry' => qq{post_entry('ADJUSTMENT', '$postings', metadata => '{"a": {"b": ["?"]}}')},
+	'reference in a batch' => qq{post_entries('[{"entry_type": "ADJUSTMENT", "postings": $postings, "reference": "?"}]')},
+	'entry type' => "post_entry('?', '$postings')",
+	'account of a posting' => q{post_entry('ADJUSTMENT', '[{"account": "?", "amount": 1}, {"account": "PLATFORM_COMMISSION_REVENUE.GLOBAL.EUR", "amount": -1}]')},
+	'reason of a reversal' => "reverse_entry($entry, '?')",
+	'entity of an account' => "open_account('MERCHANT_PAYABLE', '?', 'EUR')",
+	'metadata of an account' => q{set_account_metadata('PLATFORM_COMMISSION_REVENUE.GLOBAL.EUR', '{"x": "?"}')},
+	'PSP reference of a dispute' => "open_dispute($captured, 1, '?')",
+	'reason of a dispute' => "open_dispute($captured, 1, 'dp_1', '?')",
+	'settlement report' => q{import_settlement('stripe', '?', '[]')},
+	'gateway name' => "add_gateway('?', 'sandbox')",
+	'gateway option' => q{add_gateway('x', 'stripe', '{"stripe_account": "?"}')},
+	'operator\'s note' => "resolve_request(1, 'REFUSED', '?')",
+	'operator\'s reference' => "resolve_request(1, 'SUCCEEDED', 'seen', '?')");
+
+# Statements that payledger does not refuse so; value is as it stands in SQL.
+sub not_refused
+{
+	my ($pattern, $value, $which) = @_;
+	my @wrong;
+
+	for my $name (sort grep { !$which || $which->($text{$_}) } keys %text)
+	{
+		my $call = $text{$name} =~ s/\?/$value/r;
+		my ($rc, $out, $err) = $node->psql('payledger', "SELECT payledger.$call", extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+
+		push @wrong, "$name: " . (split /\n/, $err || "accepted: $out")[0] unless $err =~ /ERROR:  $pattern: /;
+	}
+	return join "\n", @wrong;
+}
+
+subtest 'card data' => sub {
+	# what has to have a form of its own is refused for that
+	my $formed = sub { $_[0] =~ /post_entry\('\?'|"account": "\?"|open_account|add_gateway\('\?'/ };
+
+	is(not_refused('PL011', $_, sub { !$formed->(@_) }), '', "$_: refused as a text") for @cards;
+	is(not_refused('(PL011|22023)', $_, $formed), '', "$_: refused as a name") for @cards;
+	sql_fails($node, qq{SELECT payledger.create_payment_intent('O', 'B', 'EUR', '$lines', metadata => '{"card": {"$_": "123"}}')},
+		'PL011', 'has a member', "$_ in metadata")
+	  for qw(cvv CVC cvv2 card_number security_code track_data);
+	# not every number is a card
+	for my $number ('4242424242424241', '251471825958076416', '352847182595807641', 'DE12 5001 0517 0648 4898 90', '2026-11-25 1234567890')
+	{
+		like(sql($node, "SELECT payledger.create_payment_intent('$number', 'B', 'EUR', '$lines')"), qr/CREATED/, "$number is none");
+	}
+	sql_fails($node, "SELECT payledger.create_payment_intent('$_', 'B', 'EUR', '$lines')", 'PL011', 'card number', "it is seen in $_")
+	  for "2026-11-25 $pan", "12 $spaced 7", "no. $amex.";
+};
+
+subtest 'line ends' => sub {
+	my $in_json = sub { $_[0] =~ /"\?"/ };
+	my $in_text = sub { $_[0] !~ /"\?"/ };
+	# where JSON goes into no header and no reference it may hold them
+	my $checked = sub { $in_json->(@_) && $_[0] !~ /metadata/ };
+
+	is(not_refused('22023', "a\r\nX-Evil: b", $in_text), '', 'CR and LF');
+	is(not_refused('22023', "a\nb", $in_text), '', 'LF');
+	is(not_refused('22023', 'a\r\nX-Evil: b', $checked), '', 'CR and LF in JSON');
+	is(not_refused('22P05', 'a\u0000b', $in_json), '', 'NUL in JSON');
+	# no text of PostgreSQL holds it
+	is(not_refused('(54000|22021)', "a' || chr(0) || '", $in_text), '', 'NUL');
+};
