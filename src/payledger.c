@@ -31,6 +31,7 @@ char	   *pl_kafka_config_file;
 char	   *pl_topic_prefix;
 int			pl_delivery;
 int			pl_relay_batch;
+int			pl_after_dead_letter;
 char	   *pl_gateway_secrets_file;
 int			pl_gateway_concurrency;
 int			pl_webhook_retention;
@@ -45,6 +46,12 @@ static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
 static const struct config_enum_entry delivery_options[] = {
 	{"at_least_once", PL_DELIVERY_AT_LEAST_ONCE, false},
 	{"exactly_once", PL_DELIVERY_EXACTLY_ONCE, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry after_dead_letter_options[] = {
+	{"hold", PL_DEAD_LETTER_HOLDS, false},
+	{"pass", PL_DEAD_LETTER_PASSED, false},
 	{NULL, 0, false}
 };
 
@@ -111,6 +118,11 @@ define_worker_settings(void)
 							NULL,
 							&pl_relay_batch, 2000, 1, 100000, PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
+	DefineCustomEnumVariable("payledger.after_dead_letter",
+							 "What becomes of later events with the key of an event that Kafka refused.",
+							 "hold: they wait behind it; pass: they are published without it.",
+							 &pl_after_dead_letter, PL_DEAD_LETTER_HOLDS, after_dead_letter_options,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("payledger.gateway_secrets_file",
 							   "File with the gateways' API keys, mode 0600; read by the gateway worker only.",
 							   NULL,
@@ -194,6 +206,7 @@ _PG_init(void)
 {
 	pl_ledger_init();
 	pl_payment_init();
+	pl_outbox_init();
 
 	/* loaded by a session only: functions that need the rest say so */
 	if (!process_shared_preload_libraries_in_progress)

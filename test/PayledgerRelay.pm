@@ -42,7 +42,8 @@ sub prepare_load
 		SELECT payledger.add_gateway('sandbox', adapter => 'sandbox', is_default => true);
 		CREATE TABLE public.relay_load (id bigint PRIMARY KEY, version bigint NOT NULL DEFAULT 0) WITH (fillfactor = 50);
 		INSERT INTO public.relay_load SELECT generate_series(1, 400);
-		CREATE FUNCTION public.append_events(first bigint, second bigint) RETURNS void LANGUAGE plpgsql AS $$
+		-- padding is bytes that no compression makes fewer
+		CREATE FUNCTION public.append_events(first bigint, second bigint, padding int DEFAULT 0) RETURNS void LANGUAGE plpgsql AS $$
 		DECLARE
 			k bigint;
 			v bigint;
@@ -54,7 +55,9 @@ sub prepare_load
 				INSERT INTO payledger.outbox_events (id, aggregatetype, aggregateid, type, payload, "timestamp", version, event_key,
 					ce_source, ce_time, ce_subject, transaction_no)
 				VALUES (event_id, 'payment', k, 'payment_voided',
-					json_build_object('eventId', event_id, 'eventType', 'payment_voided', 'aggregateId', k::text, 'version', v),
+					json_build_object('eventId', event_id, 'eventType', 'payment_voided', 'aggregateId', k::text, 'version', v,
+						'data', json_build_object('padding', (SELECT string_agg(encode(sha256(random()::text::bytea), 'base64'), '')
+							FROM generate_series(1, padding / 44)))),
 					clock_timestamp() AT TIME ZONE 'UTC', v, k, '/payledger/payledger', 'now', k,
 					(SELECT max(incarnation) FROM payledger.incarnations)::bigint << 48 | pg_current_xact_id()::text::bigint);
 			END LOOP;

@@ -37,6 +37,18 @@ extern void pl_events_append(PlEventBatch *batch);
 
 extern int	pl_outbox_maintain_partitions(void);
 
+/* ---- dead_letters.c ---- */
+
+/* What becomes of later events with the key of one that Kafka refused. */
+typedef enum PlAfterDeadLetter
+{
+	PL_DEAD_LETTER_HOLDS,		/* they wait behind it */
+	PL_DEAD_LETTER_PASSED		/* they go on */
+} PlAfterDeadLetter;
+
+extern void pl_outbox_init(void);
+
+extern int	pl_after_dead_letter;	/* payledger.after_dead_letter */
 extern char *pl_traceparent;	/* payledger.traceparent */
 extern int	pl_outbox_retention;	/* seconds */
 

@@ -57,6 +57,7 @@ CREATE TABLE payledger.relay_cursors (
 	cursor_id		uuid NOT NULL DEFAULT gen_random_uuid(),
 	epoch			int NOT NULL DEFAULT 0,
 	batch			bigint NOT NULL DEFAULT 0,
+	record_key		text,
 	record_offset	bigint,
 	record_hash		text,
 	CHECK (cardinality(snapshot_xip) = cardinality(snapshot_xip_start)),
@@ -74,6 +75,7 @@ COMMENT ON COLUMN payledger.relay_cursors.delivery IS 'exactly_once: the newest 
 COMMENT ON COLUMN payledger.relay_cursors.cursor_id IS 'part of the key of these records';
 COMMENT ON COLUMN payledger.relay_cursors.epoch IS 'counts the sessions of exactly-once delivery';
 COMMENT ON COLUMN payledger.relay_cursors.batch IS 'chunks published since setup, in either mode';
+COMMENT ON COLUMN payledger.relay_cursors.record_key IS 'key of the records, by cluster and database: in a copy of the database it is another, and this row is authoritative';
 COMMENT ON COLUMN payledger.relay_cursors.record_offset IS 'place of the record in its topic, partition 0: where a new session begins to read';
 COMMENT ON COLUMN payledger.relay_cursors.record_hash IS 'SHA-256 of the record''s value, which the next one names as "previous"';
 COMMENT ON COLUMN payledger.relay_cursors.updated_at IS 'when events were last published';

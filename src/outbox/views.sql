@@ -44,6 +44,8 @@ CREATE OR REPLACE VIEW payledger.stat_outbox AS
 		   w.failing AS relay_failing,
 		   w.last_error,
 		   w.last_error_at,
+		   (SELECT pg_catalog.count(*) FROM payledger.dead_letters d
+			 WHERE d.status IN ('PARKED', 'HELD', 'READY')) AS dead_letters,
 		   (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits i
 			 WHERE i.inhparent = 'payledger.outbox_events'::pg_catalog.regclass) AS partitions
 	  FROM payledger.relay_cursors c
@@ -54,7 +56,7 @@ CREATE OR REPLACE VIEW payledger.stat_outbox AS
 	  LEFT JOIN payledger.worker_statistics() w
 		ON w.database = pg_catalog.current_database() AND w.role = 'relay';
 COMMENT ON VIEW payledger.stat_outbox IS
-'The way of the events to Kafka, one row: how many wait and for how long, how many were published, and what the relay says. waiting_events and waiting_bytes (stored size of the payloads) are exact up to 10,000 events; above that is_estimate is true, they are computed from the sequence, and the oldest is that of the first 10,001 found. An event sent again after a crash may count twice in published_events. relay_failing is true when nothing has succeeded since last_error.';
+'The way of the events to Kafka, one row: how many wait and for how long, how many were published, and what the relay says. waiting_events and waiting_bytes (stored size of the payloads) are exact up to 10,000 events; above that is_estimate is true, they are computed from the sequence, and the oldest is that of the first 10,001 found. An event sent again after a crash may count twice in published_events. relay_failing is true when nothing has succeeded since last_error. dead_letters counts those not decided.';
 
 CREATE OR REPLACE VIEW payledger.event_types AS
 	SELECT event_type, aggregatetype, description FROM payledger.event_catalogue();

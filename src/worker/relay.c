@@ -61,9 +61,29 @@ advance(const PlChunk *chunk)
 	if (!pl_worker_begin())
 		return false;
 	pl_window_advance(chunk);
+	if (chunk->is_position)
+		pl_dead_letters_published(chunk);
 	pl_worker_commit();
-	pl_worker_count(chunk->n);
+	/* the next record of the cursor will not name them any more */
+	if (chunk->is_position)
+		pl_delivery_secure();
+	pl_worker_count(pl_chunk_events(chunk));
 	return true;
+}
+
+/* Kafka refuses the first event of the chunk for what it is: go on without it. */
+static bool
+set_aside(PlChunk *chunk)
+{
+	char	   *reason = MemoryContextStrdup(chunk->context, pl_kafka_failure());
+
+	if (!chunk->is_position)
+		return pl_dead_letters_park(chunk, reason);
+	if (!pl_worker_begin())
+		return false;
+	pl_dead_letters_refused(chunk, reason);
+	pl_worker_commit();
+	return false;
 }
 
 /* The first n messages of the chunk as one of its own. */
@@ -87,8 +107,9 @@ first_part(const PlChunk *chunk, int n)
  *
  * When Kafka refuses a message, publish in smaller and smaller parts: a batch
  * may be too large where its messages are not, and in the end it is known
- * which one is refused.  At that one the relay stops and tries again, for as
- * long as it takes.
+ * which one is refused.  That one becomes a dead letter.  At one whose topic
+ * is missing or forbidden the relay stops and tries again, for as long as it
+ * takes.
  */
 static bool
 publish(PlChunk *chunk)
@@ -113,10 +134,15 @@ publish(PlChunk *chunk)
 		if (result == PL_PUBLISH_ABANDONED)
 			return false;
 
-		if (result == PL_PUBLISH_FAILED || part.n == 1)
+		if (result == PL_PUBLISH_REFUSED && part.n == 1)
 		{
-			if (result != PL_PUBLISH_FAILED)
-				pl_worker_state("stopped at an event Kafka refuses");
+			if (!set_aside(chunk))
+				return false;
+		}
+		else if (result == PL_PUBLISH_FAILED || part.n == 1)
+		{
+			if (result == PL_PUBLISH_NO_TOPIC)
+				pl_worker_state("stopped at a topic that is missing or forbidden");
 			pl_worker_back_off();
 			if (reloads != pl_worker_reloads)
 				return false;
@@ -140,6 +166,7 @@ relay_once(MemoryContext context, long *rest_ms)
 	TimestampTz start = GetCurrentTimestamp();
 	PlChunk		chunk;
 	PlRead		read;
+	bool		holds_some = false;
 
 	*rest_ms = REST_MS;
 	if (!pl_worker_begin())
@@ -148,7 +175,15 @@ relay_once(MemoryContext context, long *rest_ms)
 		pl_delivery_forget();
 		return false;
 	}
-	read = pl_window_read(&chunk, context);
+	pl_window_load();
+	if (pl_dead_letters_read(&chunk, context))
+		read = PL_READ_CHUNK;
+	else
+	{
+		read = pl_window_read(&chunk, context);
+		if (read == PL_READ_CHUNK)
+			holds_some = pl_dead_letters_mark(&chunk);
+	}
 	pl_worker_commit();
 
 	if (read == PL_READ_AGAIN)
@@ -161,7 +196,7 @@ relay_once(MemoryContext context, long *rest_ms)
 	}
 
 	pl_worker_state("publishing");
-	if (chunk.n > 0 && chunk.first_read)
+	if (chunk.n > 0 && (chunk.first_read || holds_some))
 	{
 		pl_delivery_secure();
 		pl_worker_state("publishing");

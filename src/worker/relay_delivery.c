@@ -49,7 +49,7 @@ static char transactional_id[128];
 static XLogRecPtr safe_lsn = InvalidXLogRecPtr;
 
 static PlQuery load_row = {
-	"SELECT delivery, batch, coalesce(record_offset, -1), coalesce(record_hash, ''), cursor_id::text"
+	"SELECT delivery, batch, coalesce(record_offset, -1), coalesce(record_hash, ''), cursor_id::text, record_key"
 	" FROM payledger.relay_cursors WHERE shard = 0", 0
 };
 
@@ -58,8 +58,9 @@ static PlQuery next_epoch = {
 };
 
 static PlQuery store_mode = {
-	"UPDATE payledger.relay_cursors SET delivery = $1, batch = $2, record_offset = nullif($3, -1), record_hash = nullif($4, '')"
-	" WHERE shard = 0", 4, {TEXTOID, INT8OID, INT8OID, TEXTOID}
+	"UPDATE payledger.relay_cursors"
+	" SET delivery = $1, batch = $2, record_offset = nullif($3, -1), record_hash = nullif($4, ''), record_key = $5"
+	" WHERE shard = 0", 5, {TEXTOID, INT8OID, INT8OID, TEXTOID, TEXTOID}
 };
 
 static PlQuery read_record = {
@@ -83,6 +84,12 @@ static PlQuery adopt_record = {
 	"  next_xip bigint[], next_xip_start bigint[], published_seq bigint, published bigint, batch bigint,"
 	"  last_event_id uuid)"
 	" WHERE c.shard = 0", 3, {TEXTOID, INT8OID, TEXTOID}
+};
+
+static PlQuery adopt_dead_letters = {
+	"UPDATE payledger.dead_letters SET status = 'PUBLISHED', updated_at = pg_catalog.clock_timestamp()"
+	" WHERE dead_letter_id = ANY (SELECT pg_catalog.json_array_elements_text($1::json -> 'dead_letters')::bigint)"
+	"   AND status IN ('HELD', 'READY')", 1, {TEXTOID}
 };
 
 static const char *
@@ -119,7 +126,6 @@ load(void)
 		return false;
 	if (pl_select(&load_row, NULL) != 1)
 		elog(ERROR, "payledger.relay_cursors has no row for shard 0");
-	stored_mode = strcmp(pl_get_text(0, 1), "exactly_once") == 0 ? PL_DELIVERY_EXACTLY_ONCE : PL_DELIVERY_AT_LEAST_ONCE;
 	batch = pl_get_int64(0, 2);
 	record_offset = pl_get_int64(0, 3);
 	strlcpy(record_hash, pl_get_text(0, 4), sizeof(record_hash));
@@ -128,6 +134,11 @@ load(void)
 	/* data that was set up anew in the same database is not the old one's heir */
 	snprintf(record_key, sizeof(record_key), UINT64_FORMAT ".%u.%d.%s",
 			 GetSystemIdentifier(), MyDatabaseId, PL_CURSOR_PARTITION, pl_get_text(0, 5));
+
+	/* a copy of a database, restored from a dump, has only the row to go by */
+	stored_mode = strcmp(pl_get_text(0, 1), "exactly_once") == 0 &&
+		!pl_isnull(0, 6) && strcmp(pl_get_text(0, 6), record_key) == 0 ?
+		PL_DELIVERY_EXACTLY_ONCE : PL_DELIVERY_AT_LEAST_ONCE;
 	pl_worker_commit();
 	return true;
 }
@@ -273,11 +284,14 @@ take_cursor(const Found *found)
 		pl_arg_text(&args, record_hash);
 		if (pl_execute(&adopt_record, &args) != 1)
 			elog(ERROR, "payledger.relay_cursors has no row for shard 0");
+		args.n = 1;
+		pl_execute(&adopt_dead_letters, &args);
 		batch = found_batch;
 	}
 	else if (found_batch < batch && stored_mode == PL_DELIVERY_EXACTLY_ONCE)
 		result = false;
 	pl_worker_commit();
+	(void) pl_make_durable();
 	if (result)
 		return true;
 	snprintf(text, sizeof(text), "the cursor in topic %s is older than what Kafka has acknowledged", cursor_topic());
@@ -360,6 +374,7 @@ change_mode(PlDelivery wanted)
 	pl_arg_int64(&args, batch);
 	pl_arg_int64(&args, record_offset);
 	pl_arg_text(&args, record_hash);
+	pl_arg_text(&args, record_key);
 	if (pl_execute(&store_mode, &args) != 1)
 		elog(ERROR, "payledger.relay_cursors has no row for shard 0");
 	pl_worker_commit();
@@ -457,6 +472,13 @@ describe(const PlChunk *chunk, int64 next_batch)
 	appendStringInfo(&out, record_hash[0] ? "\"%s\"" : "null", record_hash);
 	appendStringInfo(&out, ",\"events\":%d", pl_chunk_events(chunk));
 	pl_window_describe(&out, chunk);
+	if (chunk->is_position && chunk->n > 0)
+	{
+		appendStringInfoString(&out, ",\"dead_letters\":");
+		for (int i = 0; i < chunk->n; i++)
+			appendStringInfo(&out, "%c" INT64_FORMAT, i > 0 ? ',' : '[', chunk->messages[i].dead_letter_id);
+		appendStringInfoChar(&out, ']');
+	}
 	appendStringInfoChar(&out, '}');
 	return out.data;
 }

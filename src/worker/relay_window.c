@@ -94,30 +94,30 @@ static PlQuery sequence_value = {
  * version that cannot be removed, and a look-up by key would visit them all.
  */
 #define MOVED \
-	"published = published + $5, batch = greatest(batch, $7), last_event_id = $8," \
-	" record_offset = coalesce($9, record_offset), record_hash = coalesce($10, record_hash)," \
-	" updated_at = CASE WHEN $5 > 0 THEN pg_catalog.clock_timestamp() ELSE updated_at END" \
+	"published = published + $1, batch = greatest(batch, $2), last_event_id = $3," \
+	" record_offset = coalesce($4, record_offset), record_hash = coalesce($5, record_hash)," \
+	" updated_at = CASE WHEN $1 > 0 THEN pg_catalog.clock_timestamp() ELSE updated_at END" \
 	" WHERE ctid = $6 AND shard = 0 RETURNING ctid"
+#define MOVED_ARGS INT8OID, INT8OID, UUIDOID, INT8OID, TEXTOID, TIDOID
 
 static PlQuery end_window = {
 	"UPDATE payledger.relay_cursors"
-	" SET snapshot_xmax = $1, window_start = $2, snapshot_xip = $3, snapshot_xip_start = $4,"
+	" SET snapshot_xmax = $7, window_start = $8, snapshot_xip = $9, snapshot_xip_start = $10,"
 	"     next_xmax = NULL, next_window_start = NULL, next_xip = NULL, next_xip_start = NULL,"
 	"     published_seq = 0, " MOVED,
-	10, {INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID, TIDOID, INT8OID, UUIDOID, INT8OID, TEXTOID}
+	10, {MOVED_ARGS, INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID}
 };
 
 static PlQuery move_in_window = {
 	"UPDATE payledger.relay_cursors"
-	" SET next_xmax = $1, next_window_start = $2, next_xip = $3, next_xip_start = $4,"
+	" SET next_xmax = $7, next_window_start = $8, next_xip = $9, next_xip_start = $10,"
 	"     published_seq = $11, " MOVED,
-	11, {INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID, TIDOID, INT8OID, UUIDOID, INT8OID, TEXTOID, INT8OID}
+	11, {MOVED_ARGS, INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID}
 };
 
-#define EVENT_COLUMNS(o) \
-	o ".seq, " o ".\"timestamp\", " o ".payload, " o ".event_key, " o ".aggregatetype, " \
-	o ".id, " o ".type, " o ".ce_source, " o ".ce_specversion, " o ".ce_time, " \
-	o ".ce_subject, " o ".version, " o ".content_type, " o ".traceparent"
+static PlQuery stay = {
+	"UPDATE payledger.relay_cursors SET " MOVED, 6, {MOVED_ARGS}
+};
 
 /*
  * Transactions that had not begun in S1 (their ids are S1.xmax or above) and
@@ -130,14 +130,14 @@ static PlQuery move_in_window = {
  * $5 S2.xmax, $6 S2.xip, $7 finished, $8 rows
  */
 static PlQuery read_events = {
-	"SELECT " EVENT_COLUMNS("w") " FROM ("
-	" (SELECT " EVENT_COLUMNS("o") " FROM payledger.outbox_events o"
+	"SELECT " PL_EVENT_COLUMNS("w") " FROM ("
+	" (SELECT " PL_EVENT_COLUMNS("o") " FROM payledger.outbox_events o"
 	"   WHERE o.seq > $3 AND o.seq <= $2 AND o.transaction_no + 0 >= $4"
 	"     AND o.transaction_no + 0 < $5 AND o.transaction_no + 0 <> ALL ($6)"
 	"   ORDER BY o.seq LIMIT $8)"
 	" UNION ALL"
-	" (SELECT " EVENT_COLUMNS("b") " FROM pg_catalog.unnest($7) AS f(transaction_no)"
-	"  CROSS JOIN LATERAL (SELECT " EVENT_COLUMNS("o") " FROM payledger.outbox_events o"
+	" (SELECT " PL_EVENT_COLUMNS("b") " FROM pg_catalog.unnest($7) AS f(transaction_no)"
+	"  CROSS JOIN LATERAL (SELECT " PL_EVENT_COLUMNS("o") " FROM payledger.outbox_events o"
 	"   WHERE o.transaction_no = f.transaction_no AND o.seq > $1 AND o.seq <= $2"
 	"   ORDER BY o.seq LIMIT $8) b)"
 	") w ORDER BY w.seq LIMIT $8",
@@ -370,9 +370,13 @@ pl_unix_ms(Timestamp at)
 	return at / 1000 + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000);
 }
 
-/* An event as CloudEvents' Kafka binding wants it, in binary mode. */
-static void
-make_message(PlMessage *message, int row)
+/*
+ * Make the message of an event, as CloudEvents' Kafka binding wants it, in
+ * binary mode, from a row of the last result whose first columns are
+ * PL_EVENT_COLUMNS; in the current memory context.
+ */
+void
+pl_event_message(PlMessage *message, int row)
 {
 	bool		isnull;
 	char	   *traceparent = text_column(row, 14);
@@ -381,8 +385,9 @@ make_message(PlMessage *message, int row)
 	message->seq = pl_get_int64(row, 1);
 	message->time_ms = pl_unix_ms(DatumGetTimestamp(pl_get_datum(row, 2, &isnull)));
 	message->value = text_column(row, 3);
-	message->key = text_column(row, 4);
-	message->topic = psprintf("%s.%s", pl_topic_prefix, text_column(row, 5));
+	message->event_key = message->key = text_column(row, 4);
+	message->aggregatetype = text_column(row, 5);
+	message->topic = psprintf("%s.%s", pl_topic_prefix, message->aggregatetype);
 	add_header(message, "ce_id", pl_get_text(row, 6));
 	add_header(message, "ce_type", text_column(row, 7));
 	add_header(message, "ce_source", text_column(row, 8));
@@ -476,7 +481,7 @@ pl_window_read(PlChunk *chunk, MemoryContext context)
 	chunk->messages = palloc(sizeof(PlMessage) * Max(found, 1));
 	while (chunk->n < (int) found && bytes < CHUNK_BYTES)
 	{
-		make_message(&chunk->messages[chunk->n], chunk->n);
+		pl_event_message(&chunk->messages[chunk->n], chunk->n);
 		bytes += strlen(chunk->messages[chunk->n].value);
 		chunk->last_seq = chunk->messages[chunk->n].seq;
 		chunk->n++;
@@ -500,11 +505,11 @@ pl_chunk_events(const PlChunk *chunk)
 	return n;
 }
 
-/* The id of the last event that is published with the chunk; empty: none ever was. */
+/* The id of the last event of a window once the chunk is published; empty: there is none. */
 static const char *
 last_id_after(const PlChunk *chunk)
 {
-	for (int i = chunk->n - 1; i >= 0; i--)
+	for (int i = chunk->n - 1; i >= 0 && !chunk->is_position; i--)
 		if (!chunk->messages[i].parked)
 			return chunk->messages[i].headers[0].value;
 	return last_event_id;
@@ -558,12 +563,14 @@ add_mark(PlArgs *args, const Mark *mark)
 
 /*
  * The events of the chunk are published: move the cursor.  Needs a turn of its
- * own; if that does not commit, call pl_window_forget().
+ * own that has written nothing yet; if it does not commit, call
+ * pl_window_forget().
  */
 void
 pl_window_advance(const PlChunk *chunk)
 {
 	PlArgs		args = {0};
+	PlQuery    *query = chunk->is_position ? &stay : chunk->ends_window ? &end_window : &move_in_window;
 	const char *last_id = last_id_after(chunk);
 	int			events = pl_chunk_events(chunk);
 
@@ -571,9 +578,7 @@ pl_window_advance(const PlChunk *chunk)
 	Assert(!TransactionIdIsValid(GetTopTransactionIdIfAny()));
 	next_bound = read_sequence();
 
-	add_mark(&args, open_mark);
 	pl_arg_int64(&args, events);
-	pl_arg(&args, PointerGetDatum(&cursor_tid));
 	pl_arg_int64(&args, chunk->batch);
 	if (last_id[0])
 		pl_arg(&args, DirectFunctionCall1(uuid_in, CStringGetDatum(last_id)));
@@ -589,9 +594,12 @@ pl_window_advance(const PlChunk *chunk)
 		pl_arg_null(&args);
 		pl_arg_null(&args);
 	}
-	if (!chunk->ends_window)
+	pl_arg(&args, PointerGetDatum(&cursor_tid));
+	if (!chunk->is_position)
+		add_mark(&args, open_mark);
+	if (query == &move_in_window)
 		pl_arg_int64(&args, chunk->last_seq);
-	if (pl_execute(chunk->ends_window ? &end_window : &move_in_window, &args) != 1)
+	if (pl_execute(query, &args) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the row of shard 0 in payledger.relay_cursors was changed by another session")));
@@ -599,8 +607,8 @@ pl_window_advance(const PlChunk *chunk)
 
 	published += events;
 	memmove(last_event_id, last_id, strlen(last_id) + 1);
-	if (chunk->ends_window)
+	if (query == &end_window)
 		finish_window();
-	else
+	else if (query == &move_in_window)
 		position = chunk->last_seq;
 }

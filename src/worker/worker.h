@@ -108,6 +108,9 @@ typedef struct PlHeader
 /* A message to publish, and what became of it. */
 typedef struct PlMessage
 {
+	const char *aggregatetype;	/* these two say behind which others it waits */
+	const char *event_key;
+	int64		dead_letter_id; /* if it is one that is sent again */
 	const char *topic;
 	const char *key;
 	const char *value;			/* NULL: a tombstone */
@@ -162,7 +165,7 @@ typedef struct PlChunk
 	int64		last_seq;		/* of the last message */
 	bool		first_read;		/* nothing of this window was read before */
 	bool		ends_window;	/* nothing of this window comes after */
-	bool		is_position;	/* no events: tells where the cursor is */
+	bool		is_position;	/* the cursor stays where it is: no events, or dead letters */
 
 	/* set by pl_delivery_send() */
 	int64		batch;			/* counts the chunks sent; 0: nothing was sent */
@@ -177,7 +180,15 @@ typedef enum PlRead
 	PL_READ_AGAIN
 } PlRead;
 
+/* What pl_event_message() needs, in this order, as the first columns of a result. */
+#define PL_EVENT_COLUMNS(o) \
+	o ".seq, " o ".\"timestamp\", " o ".payload, " o ".event_key, " o ".aggregatetype, " \
+	o ".id, " o ".type, " o ".ce_source, " o ".ce_specversion, " o ".ce_time, " \
+	o ".ce_subject, " o ".version, " o ".content_type, " o ".traceparent"
+#define PL_NEVENT_COLUMNS 14
+
 extern int64 pl_unix_ms(Timestamp at);
+extern void pl_event_message(PlMessage *message, int row);
 extern int	pl_chunk_events(const PlChunk *chunk);
 extern void pl_window_forget(void);
 extern void pl_window_load(void);
@@ -204,5 +215,13 @@ extern PlReadiness pl_delivery_begin(bool *is_new);
 extern void pl_delivery_forget(void);
 extern void pl_delivery_secure(void);
 extern PlPublished pl_delivery_send(PlChunk *chunk);
+
+/* ---- relay_dead_letters.c: events that Kafka refuses ---- */
+
+extern bool pl_dead_letters_mark(PlChunk *chunk);
+extern bool pl_dead_letters_park(PlChunk *chunk, const char *reason);
+extern bool pl_dead_letters_read(PlChunk *chunk, MemoryContext context);
+extern void pl_dead_letters_published(const PlChunk *chunk);
+extern void pl_dead_letters_refused(const PlChunk *chunk, const char *reason);
 
 #endif							/* PL_WORKER_H */

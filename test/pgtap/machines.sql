@@ -28,6 +28,8 @@ INSERT INTO shape
 	UNION ALL SELECT 'settlement_report', unnest(enum_range(NULL::payledger.settlement_report_status))::text, ''
 	UNION ALL SELECT 'settlement_exception', unnest(enum_range(NULL::payledger.settlement_exception_status))::text, '';
 INSERT INTO shape
+	SELECT 'dead_letter', unnest(enum_range(NULL::payledger.dead_letter_status))::text, '';
+INSERT INTO shape
 	SELECT 'psp_request', s, CASE s WHEN 'IN_FLIGHT' THEN 'lease_token = 1' ELSE 'lease_token = NULL' END
 	  FROM unnest(enum_range(NULL::payledger.psp_request_status)::text[]) s;
 INSERT INTO shape
@@ -70,6 +72,11 @@ INSERT INTO place VALUES
 	('settlement_exception', 'payledger.settlement_exceptions', 'settlement_exception_id',
 	 $$INSERT INTO payledger.settlement_exceptions (settlement_exception_id, settlement_report_id, category, status, created_at)
 	   VALUES ($1, $1, 'OVER', $2::payledger.settlement_exception_status, now())$$),
+	('dead_letter', 'payledger.dead_letters', 'dead_letter_id',
+	 $$INSERT INTO payledger.dead_letters (dead_letter_id, status, reason, created_at, updated_at, seq, id, aggregatetype,
+		aggregateid, type, "timestamp", version, event_key, ce_specversion, ce_source, ce_time, ce_subject, content_type)
+	   VALUES ($1, $2::payledger.dead_letter_status, 'r', now(), now(), $1, gen_random_uuid(), 'payment', 'a', 'payment_voided',
+		now(), 1, 'k', '1.0', 's', 't', 'u', 'application/json')$$),
 	('hold', 'payledger.holds', 'hold_id',
 	 $$INSERT INTO payledger.holds (hold_id, account_id, amount, status, created_at, updated_at)
 	   VALUES ($1, $1, 100, $2::payledger.hold_status, now(), now())$$);
