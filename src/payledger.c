@@ -36,6 +36,7 @@ char	   *pl_gateway_secrets_file;
 int			pl_gateway_concurrency;
 int			pl_webhook_retention;
 int			pl_outbox_retention;	/* seconds */
+int			pl_outbox_limit;	/* events; 0: none */
 int			pl_idempotency_retention;	/* seconds */
 int			pl_authorize_timeout;	/* milliseconds */
 char	   *pl_traceparent;
@@ -148,6 +149,11 @@ define_other_settings(void)
 							"How long published events are kept.",
 							NULL,
 							&pl_outbox_retention, 7 * 24 * 3600, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("payledger.outbox_limit",
+							"Events that may wait for Kafka; beyond that, commands are refused.",
+							"0: no limit.",
+							&pl_outbox_limit, 0, 0, INT_MAX, PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("payledger.idempotency_retention",
 							"How long replies to idempotency keys are kept.",

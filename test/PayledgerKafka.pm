@@ -130,13 +130,13 @@ sub summary
 	return JSON::PP->new->decode($self->_consume('summary'));
 }
 
-# The messages, each a hash with topic, partition, offset, key, value (decoded) and headers.
+# The messages of all topics, or those named, each a hash with topic, partition, offset, key, value (decoded) and headers.
 sub messages
 {
-	my ($self) = @_;
-	my @messages = map { JSON::PP->new->decode($_) } split /\n/, $self->_consume('json');
+	my ($self, @names) = @_;
+	my @messages = map { JSON::PP->new->decode($_) } split /\n/, $self->_consume('json', @names);
 
-	$_->{value} = JSON::PP->new->decode($_->{value}) for @messages;
+	$_->{value} = JSON::PP->new->decode($_->{value}) for grep { defined $_->{value} } @messages;
 	return @messages;
 }
 

@@ -28,6 +28,9 @@ static const PlEventType event_types[] = {
 	{"payout_finalized", "payout", "a payout reached PAID, FAILED or RETURNED"},
 	{"settlement_reconciled", "ledger", "a settlement report was matched and its matched lines were posted"},
 	{"ledger_entries_recorded", "ledger", "a journal entry was recorded"},
+	{"payment_tombstone", "payment", "what went before with this key is to be forgotten; it has no value"},
+	{"ledger_tombstone", "ledger", "what went before with this key is to be forgotten; it has no value"},
+	{"payout_tombstone", "payout", "what went before with this key is to be forgotten; it has no value"},
 };
 
 PG_FUNCTION_INFO_V1(pl_sql_event_catalogue);

@@ -51,6 +51,7 @@ void
 pl_outbox_init(void)
 {
 	pl_register_machine(&dead_letter_machine);
+	pl_register_machine(&pl_replay_machine);
 }
 
 /*

@@ -47,11 +47,11 @@ static PlQuery insert_events = {
 };
 
 /*
- * UUID version 8: the 64 bits of the aggregate's id, then 58 bits of version,
+ * The id of an event, palloc'd.  UUID version 8: the 64 bits of the aggregate's id, then 58 bits of version,
  * around the version and variant bits.
  */
-static pg_uuid_t *
-event_id(int64 aggregate_id, int64 version)
+pg_uuid_t *
+pl_event_id(int64 aggregate_id, int64 version)
 {
 	pg_uuid_t  *uuid = palloc(sizeof(pg_uuid_t));
 	uint64		id = (uint64) aggregate_id;
@@ -118,7 +118,7 @@ envelope(const Event *event, const char *id, const char *time)
 		strlcpy(trace_id, event->traceparent + TRACE_ID_START, sizeof(trace_id));
 	pl_json_text(&out, "traceId", event->traceparent != NULL ? trace_id : NULL);
 	/* the first event of an aggregate is its own parent */
-	pl_json_text(&out, "parentEventId", uuid_text(event_id(event->aggregate_id, parent)));
+	pl_json_text(&out, "parentEventId", uuid_text(pl_event_id(event->aggregate_id, parent)));
 	pl_json_amount(&out, "version", event->version);
 	appendStringInfoChar(&out, '}');
 	return cstring_to_text_with_len(out.data, out.len);
@@ -136,8 +136,8 @@ pl_events_new(void)
 
 /*
  * Add an event.  version is the aggregate's, contiguous from 1, taken under
- * the lock of its row; key is the Kafka key; data a JSON object; traceparent
- * NULL or W3C's.  Strings must outlive the batch.  An unknown type is a bug,
+ * the lock of its row; key is the Kafka key; data a JSON object, or NULL for a
+ * tombstone; traceparent NULL or W3C's.  Strings must outlive the batch.  An unknown type is a bug,
  * and XX000.
  */
 void
@@ -161,7 +161,8 @@ pl_event_add(PlEventBatch *batch, const char *type, int64 aggregate_id, int64 ve
 
 /*
  * Write the events of the batch, in order, with one statement, and wake the
- * relay at commit.  Needs an open SPI connection.
+ * relay at commit.  Needs an open SPI connection.  Raises 53400 beyond
+ * payledger.outbox_limit.
  */
 void
 pl_events_append(PlEventBatch *batch)
@@ -171,27 +172,31 @@ pl_events_append(PlEventBatch *batch)
 	char	   *time;
 	Datum	   *columns[8];
 	bool	   *traceparent_nulls;
+	bool	   *payload_nulls;
 	PlArgs		args = {0};
 	ListCell   *cell;
 
 	if (n == 0)
 		return;
+	pl_outbox_check_limit();
 	for (int c = 0; c < (int) lengthof(columns); c++)
 		columns[c] = palloc(sizeof(Datum) * n);
 	traceparent_nulls = palloc(sizeof(bool) * n);
+	payload_nulls = palloc(sizeof(bool) * n);
 	time = rfc3339(now);
 
 	foreach(cell, batch->events)
 	{
 		const Event *event = lfirst(cell);
 		int			i = foreach_current_index(cell);
-		pg_uuid_t  *id = event_id(event->aggregate_id, event->version);
+		pg_uuid_t  *id = pl_event_id(event->aggregate_id, event->version);
 
 		columns[0][i] = UUIDPGetDatum(id);
 		columns[1][i] = CStringGetTextDatum(event->type->aggregatetype);
 		columns[2][i] = PointerGetDatum(cstring_to_text(psprintf(INT64_FORMAT, event->aggregate_id)));
 		columns[3][i] = CStringGetTextDatum(event->type->type);
-		columns[4][i] = PointerGetDatum(envelope(event, uuid_text(id), time));
+		payload_nulls[i] = event->data == NULL;
+		columns[4][i] = event->data ? PointerGetDatum(envelope(event, uuid_text(id), time)) : (Datum) 0;
 		columns[5][i] = Int64GetDatum(event->version);
 		columns[6][i] = CStringGetTextDatum(event->key);
 		traceparent_nulls[i] = event->traceparent == NULL;
@@ -202,7 +207,7 @@ pl_events_append(PlEventBatch *batch)
 	pl_arg_array(&args, columns[1], NULL, n, TEXTOID);
 	pl_arg_array(&args, columns[2], NULL, n, TEXTOID);
 	pl_arg_array(&args, columns[3], NULL, n, TEXTOID);
-	pl_arg_array(&args, columns[4], NULL, n, JSONOID);
+	pl_arg_array(&args, columns[4], payload_nulls, n, JSONOID);
 	pl_arg_array(&args, columns[5], NULL, n, INT8OID);
 	pl_arg_array(&args, columns[6], NULL, n, TEXTOID);
 	pl_arg_array(&args, columns[7], traceparent_nulls, n, TEXTOID);

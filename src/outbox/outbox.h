@@ -6,6 +6,7 @@
 #define PL_OUTBOX_H
 
 #include "core/core.h"
+#include "utils/uuid.h"
 
 /* ---- catalogue.c ---- */
 
@@ -33,6 +34,13 @@ extern void pl_event_add(PlEventBatch *batch, const char *type, int64 aggregate_
 						 const char *traceparent);
 extern void pl_events_append(PlEventBatch *batch);
 
+extern pg_uuid_t *pl_event_id(int64 aggregate_id, int64 version);
+
+/* ---- routes.c, replays.c ---- */
+
+extern void pl_check_topic(const char *topic);
+extern const PlMachine pl_replay_machine;
+
 /* ---- partitions.c ---- */
 
 extern int	pl_outbox_maintain_partitions(void);
@@ -51,5 +59,11 @@ extern void pl_outbox_init(void);
 extern int	pl_after_dead_letter;	/* payledger.after_dead_letter */
 extern char *pl_traceparent;	/* payledger.traceparent */
 extern int	pl_outbox_retention;	/* seconds */
+extern int	pl_outbox_limit;	/* events; 0: none */
+
+/* ---- limit.c ---- */
+
+extern void pl_outbox_check_limit(void);
+extern void pl_outbox_alert(void);
 
 #endif							/* PL_OUTBOX_H */

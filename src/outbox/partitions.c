@@ -309,6 +309,7 @@ pl_outbox_maintain_partitions(void)
 	int			created = Max(0, try_step(create_missing));
 	int			dropped = 0;
 
+	pl_outbox_alert();
 	if (GetCurrentTimestamp() >= drop_again_at)
 	{
 		dropped = try_step(drop_oldest);

@@ -10,7 +10,7 @@ CREATE TABLE payledger.outbox_events (
 	aggregatetype	varchar(255) NOT NULL,
 	aggregateid		varchar(255) NOT NULL,
 	type			varchar(255) NOT NULL,
-	payload			json NOT NULL,
+	payload			json,
 	"timestamp"		timestamp NOT NULL,
 	version			bigint NOT NULL,
 	event_key		varchar(255) NOT NULL,
@@ -29,6 +29,7 @@ CREATE INDEX outbox_events_id ON payledger.outbox_events (id);
 COMMENT ON TABLE payledger.outbox_events IS
 'Transactional outbox: append-only, one row for each event, in the columns of Debezium''s Event Router (route by aggregatetype, key from event_key, payload as is). Partitions are dropped whole once published and older than payledger.outbox_retention.';
 COMMENT ON COLUMN payledger.outbox_events.aggregatetype IS 'payment, ledger or payout: the topic is payledger.topic_prefix, a dot and this';
+COMMENT ON COLUMN payledger.outbox_events.payload IS 'the value; null: a tombstone';
 COMMENT ON COLUMN payledger.outbox_events.event_key IS 'Kafka message key';
 COMMENT ON COLUMN payledger.outbox_events.version IS 'contiguous from 1 for each aggregate; the ce_sequence header';
 COMMENT ON COLUMN payledger.outbox_events."timestamp" IS 'UTC';

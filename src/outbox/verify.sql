@@ -25,8 +25,12 @@ AS $$ VALUES
 	SELECT format('event %s: the payload is about %s, version %s of %s', id,
 				  payload ->> 'eventId', payload ->> 'version', payload ->> 'aggregateId')
 	  FROM payledger.outbox_events
-	 WHERE (payload ->> 'eventId', payload ->> 'eventType', payload ->> 'aggregateId', payload ->> 'version')
+	 WHERE payload IS NOT NULL AND (payload ->> 'eventId', payload ->> 'eventType', payload ->> 'aggregateId', payload ->> 'version')
 		   IS DISTINCT FROM (id::text, type::text, aggregateid::text, version::text)
+	$q$),
+	('only_tombstones_are_empty', false, 'an event has a payload unless it is a tombstone, which has none', $q$
+	SELECT format('event %s is a %s', id, type)
+	  FROM payledger.outbox_events WHERE (payload IS NULL) <> (type LIKE '%\_tombstone')
 	$q$),
 	('outbox_is_guarded', false, 'the outbox and each of its partitions refuse UPDATE, DELETE and TRUNCATE', $q$
 	SELECT payledger.missing_guards('{

@@ -8,7 +8,7 @@
 CREATE OR REPLACE VIEW payledger.unpublished_events AS
 	SELECT e.seq, e.id AS event_id, e.type AS event_type, e.aggregatetype, e.aggregateid, e.event_key,
 		   e.version, e."timestamp" AT TIME ZONE 'UTC' AS created_at,
-		   pg_catalog.pg_column_size(e.payload) AS payload_bytes
+		   coalesce(pg_catalog.pg_column_size(e.payload), 0) AS payload_bytes
 	  FROM payledger.relay_cursors c
 	 CROSS JOIN LATERAL (
 		/* begun after the cursor's snapshot */
@@ -47,7 +47,9 @@ CREATE OR REPLACE VIEW payledger.stat_outbox AS
 		   (SELECT pg_catalog.count(*) FROM payledger.dead_letters d
 			 WHERE d.status IN ('PARKED', 'HELD', 'READY')) AS dead_letters,
 		   (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits i
-			 WHERE i.inhparent = 'payledger.outbox_events'::pg_catalog.regclass) AS partitions
+			 WHERE i.inhparent = 'payledger.outbox_events'::pg_catalog.regclass) AS partitions,
+		   ((s.last_value - greatest(c.window_start, c.published_seq))::numeric
+			/ nullif(pg_catalog.current_setting('payledger.outbox_limit', true)::bigint, 0))::numeric(20, 3) AS limit_used
 	  FROM payledger.relay_cursors c
 	 CROSS JOIN payledger.outbox_seq s
 	 CROSS JOIN (SELECT pg_catalog.count(*) AS events, coalesce(pg_catalog.sum(u.payload_bytes), 0)::bigint AS bytes,
@@ -56,9 +58,12 @@ CREATE OR REPLACE VIEW payledger.stat_outbox AS
 	  LEFT JOIN payledger.worker_statistics() w
 		ON w.database = pg_catalog.current_database() AND w.role = 'relay';
 COMMENT ON VIEW payledger.stat_outbox IS
-'The way of the events to Kafka, one row: how many wait and for how long, how many were published, and what the relay says. waiting_events and waiting_bytes (stored size of the payloads) are exact up to 10,000 events; above that is_estimate is true, they are computed from the sequence, and the oldest is that of the first 10,001 found. An event sent again after a crash may count twice in published_events. relay_failing is true when nothing has succeeded since last_error. dead_letters counts those not decided.';
+'The way of the events to Kafka, one row: how many wait and for how long, how many were published, and what the relay says. waiting_events and waiting_bytes (stored size of the payloads) are exact up to 10,000 events; above that is_estimate is true, they are computed from the sequence, and the oldest is that of the first 10,001 found. An event sent again after a crash may count twice in published_events. relay_failing is true when nothing has succeeded since last_error. dead_letters counts those not decided. limit_used is the share of payledger.outbox_limit that is taken, null without a limit.';
 
 CREATE OR REPLACE VIEW payledger.event_types AS
-	SELECT event_type, aggregatetype, description FROM payledger.event_catalogue();
+	SELECT c.event_type, c.aggregatetype, c.description,
+		   coalesce(r.topic, coalesce(pg_catalog.current_setting('payledger.topic_prefix', true), 'payledger') || '.' || c.aggregatetype) AS topic,
+		   coalesce(r.message_key, 'event_key') AS message_key
+	  FROM payledger.event_catalogue() c LEFT JOIN payledger.event_routes r USING (event_type);
 COMMENT ON VIEW payledger.event_types IS
-'The types of event that may be appended to the outbox; aggregatetype names the topic. An event of another type is an error.';
+'The types of event that may be appended to the outbox, with the topic they go to and the column that is their Kafka key: payledger.route_event() changes them. An event of another type is an error.';

@@ -20,7 +20,7 @@ static const char unfinished_sql[] = "SELECT requests, events FROM payledger.unf
 
 /*
  * Requests that are with a PSP or due before $1, webhooks that are due, and events that Kafka has not
- * acknowledged, of a long backlog the first 10,000.
+ * acknowledged, of a long backlog the first 10,000; a replay counts as one.
  */
 static PlQuery count_unfinished = {
 	"SELECT"
@@ -30,7 +30,9 @@ static PlQuery count_unfinished = {
 	"   WHERE status IN ('RECEIVED', 'PARKED') AND next_attempt_at < $1) +"
 	" (SELECT count(*) FROM payledger.psp_requests WHERE status IN ('IN_FLIGHT')),"
 	" CASE WHEN $2 THEN"
-	" (SELECT count(*) FROM (SELECT FROM payledger.unpublished_events LIMIT 10000) e)"
+	" (SELECT count(*) FROM (SELECT FROM payledger.unpublished_events LIMIT 10000) e) +"
+	" (SELECT count(*) FROM payledger.replays WHERE status = 'RUNNING') +"
+	" (SELECT count(*) FROM payledger.dead_letters WHERE status = 'READY')"
 	" ELSE 0 END",
 	2, {TIMESTAMPTZOID, BOOLOID}
 };

@@ -64,6 +64,8 @@ static const Property defaults[] = {
 
 static const Property producer_defaults[] = {
 	{"linger.ms", "1"},
+	/* how long a topic may be missing before it is an error */
+	{"topic.metadata.propagation.max.ms", "5000"},
 	{"compression.codec", "lz4"},
 	{NULL, NULL}
 };

@@ -61,27 +61,34 @@ advance(const PlChunk *chunk)
 	if (!pl_worker_begin())
 		return false;
 	pl_window_advance(chunk);
-	if (chunk->is_position)
+	if (chunk->kind == PL_CHUNK_DEAD_LETTERS)
 		pl_dead_letters_published(chunk);
+	if (chunk->kind == PL_CHUNK_REPLAY)
+		pl_replays_published(chunk);
 	pl_worker_commit();
-	/* the next record of the cursor will not name them any more */
-	if (chunk->is_position)
+	/* the next record of the cursor will not say it any more */
+	if (chunk->kind != PL_CHUNK_WINDOW)
 		pl_delivery_secure();
 	pl_worker_count(pl_chunk_events(chunk));
 	return true;
 }
 
-/* Kafka refuses the first event of the chunk for what it is: go on without it. */
+/* Kafka refuses the first event of the chunk for good: go on without it. */
 static bool
-set_aside(PlChunk *chunk)
+set_aside(PlChunk *chunk, PlPublished result)
 {
 	char	   *reason = MemoryContextStrdup(chunk->context, pl_kafka_failure());
 
-	if (!chunk->is_position)
+	if (chunk->kind == PL_CHUNK_WINDOW)
 		return pl_dead_letters_park(chunk, reason);
 	if (!pl_worker_begin())
 		return false;
-	pl_dead_letters_refused(chunk, reason);
+	if (chunk->kind == PL_CHUNK_DEAD_LETTERS)
+		pl_dead_letters_refused(chunk, reason);
+	else if (result == PL_PUBLISH_NO_TOPIC)
+		pl_replays_cancel(chunk, reason);
+	else
+		pl_replays_refused(chunk, reason);
 	pl_worker_commit();
 	return false;
 }
@@ -134,9 +141,10 @@ publish(PlChunk *chunk)
 		if (result == PL_PUBLISH_ABANDONED)
 			return false;
 
-		if (result == PL_PUBLISH_REFUSED && part.n == 1)
+		if (part.n == 1 && (result == PL_PUBLISH_REFUSED ||
+							(result == PL_PUBLISH_NO_TOPIC && chunk->kind == PL_CHUNK_REPLAY)))
 		{
-			if (!set_aside(chunk))
+			if (!set_aside(chunk, result))
 				return false;
 		}
 		else if (result == PL_PUBLISH_FAILED || part.n == 1)
@@ -154,6 +162,38 @@ publish(PlChunk *chunk)
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Read what is to be published next: dead letters first, then by turns new
+ * events and what is published again.  Sets *holds_some if new dead letters
+ * were made.  Needs a turn.
+ */
+static PlRead
+read_chunk(PlChunk *chunk, MemoryContext context, bool *holds_some)
+{
+	static bool replayed_last = false;
+	bool		window_first = replayed_last;
+	PlRead		read = PL_READ_NOTHING;
+
+	pl_window_load();
+	pl_routes_load();
+	if (pl_dead_letters_read(chunk, context))
+		return PL_READ_CHUNK;
+
+	replayed_last = false;
+	if (window_first)
+		read = pl_window_read(chunk, context);
+	if (read == PL_READ_NOTHING)
+	{
+		read = pl_replays_read(chunk, context);
+		replayed_last = read != PL_READ_NOTHING;
+	}
+	if (read == PL_READ_NOTHING && !window_first)
+		read = pl_window_read(chunk, context);
+	if (read == PL_READ_CHUNK && chunk->kind == PL_CHUNK_WINDOW)
+		*holds_some = pl_dead_letters_mark(chunk);
+	return read;
 }
 
 /*
@@ -175,15 +215,7 @@ relay_once(MemoryContext context, long *rest_ms)
 		pl_delivery_forget();
 		return false;
 	}
-	pl_window_load();
-	if (pl_dead_letters_read(&chunk, context))
-		read = PL_READ_CHUNK;
-	else
-	{
-		read = pl_window_read(&chunk, context);
-		if (read == PL_READ_CHUNK)
-			holds_some = pl_dead_letters_mark(&chunk);
-	}
+	read = read_chunk(&chunk, context, &holds_some);
 	pl_worker_commit();
 
 	if (read == PL_READ_AGAIN)

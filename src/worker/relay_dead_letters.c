@@ -218,7 +218,7 @@ pl_dead_letters_read(PlChunk *chunk, MemoryContext context)
 	oldcontext = MemoryContextSwitchTo(context);
 	memset(chunk, 0, sizeof(PlChunk));
 	chunk->context = context;
-	chunk->is_position = true;
+	chunk->kind = PL_CHUNK_DEAD_LETTERS;
 	chunk->messages = palloc(sizeof(PlMessage) * n);
 	for (chunk->n = 0; chunk->n < n; chunk->n++)
 	{

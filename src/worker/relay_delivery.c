@@ -92,6 +92,14 @@ static PlQuery adopt_dead_letters = {
 	"   AND status IN ('HELD', 'READY')", 1, {TEXTOID}
 };
 
+static PlQuery adopt_replay = {
+	"UPDATE payledger.replays"
+	" SET position = (r ->> 'replay_position')::bigint, events = events + (r ->> 'replayed')::bigint,"
+	"     updated_at = pg_catalog.clock_timestamp()"
+	" FROM (SELECT $1::json) AS t(r)"
+	" WHERE replay_id = (r ->> 'replay_id')::bigint AND position < (r ->> 'replay_position')::bigint", 1, {TEXTOID}
+};
+
 static const char *
 mode_name(PlDelivery delivery)
 {
@@ -286,6 +294,7 @@ take_cursor(const Found *found)
 			elog(ERROR, "payledger.relay_cursors has no row for shard 0");
 		args.n = 1;
 		pl_execute(&adopt_dead_letters, &args);
+		pl_execute(&adopt_replay, &args);
 		batch = found_batch;
 	}
 	else if (found_batch < batch && stored_mode == PL_DELIVERY_EXACTLY_ONCE)
@@ -363,7 +372,7 @@ change_mode(PlDelivery wanted)
 			return false;
 		pl_window_load();
 		pl_worker_commit();
-		nothing.is_position = true;
+		nothing.kind = PL_CHUNK_POSITION;
 		mode = wanted;
 		if (pl_delivery_send(&nothing) != PL_PUBLISHED)
 			return false;
@@ -400,6 +409,8 @@ expect_topics(void)
 	n = (int) pl_select(&aggregate_types, NULL);
 	for (int i = 0; i < n; i++)
 		pl_kafka_expect_topic(psprintf("%s.%s", pl_topic_prefix, pl_get_text(i, 1)));
+	pl_routes_load();
+	pl_routes_expect();
 	pl_worker_commit();
 }
 
@@ -472,7 +483,10 @@ describe(const PlChunk *chunk, int64 next_batch)
 	appendStringInfo(&out, record_hash[0] ? "\"%s\"" : "null", record_hash);
 	appendStringInfo(&out, ",\"events\":%d", pl_chunk_events(chunk));
 	pl_window_describe(&out, chunk);
-	if (chunk->is_position && chunk->n > 0)
+	if (chunk->kind == PL_CHUNK_REPLAY)
+		appendStringInfo(&out, ",\"replay_id\":" INT64_FORMAT ",\"replay_position\":" INT64_FORMAT ",\"replayed\":%d",
+						 chunk->replay_id, chunk->last_seq, chunk->n);
+	if (chunk->kind == PL_CHUNK_DEAD_LETTERS)
 	{
 		appendStringInfoString(&out, ",\"dead_letters\":");
 		for (int i = 0; i < chunk->n; i++)

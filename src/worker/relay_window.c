@@ -385,9 +385,9 @@ pl_event_message(PlMessage *message, int row)
 	message->seq = pl_get_int64(row, 1);
 	message->time_ms = pl_unix_ms(DatumGetTimestamp(pl_get_datum(row, 2, &isnull)));
 	message->value = text_column(row, 3);
-	message->event_key = message->key = text_column(row, 4);
+	message->event_key = text_column(row, 4);
 	message->aggregatetype = text_column(row, 5);
-	message->topic = psprintf("%s.%s", pl_topic_prefix, message->aggregatetype);
+	pl_route(message, text_column(row, 7), text_column(row, 15));
 	add_header(message, "ce_id", pl_get_text(row, 6));
 	add_header(message, "ce_type", text_column(row, 7));
 	add_header(message, "ce_source", text_column(row, 8));
@@ -482,7 +482,7 @@ pl_window_read(PlChunk *chunk, MemoryContext context)
 	while (chunk->n < (int) found && bytes < CHUNK_BYTES)
 	{
 		pl_event_message(&chunk->messages[chunk->n], chunk->n);
-		bytes += strlen(chunk->messages[chunk->n].value);
+		bytes += chunk->messages[chunk->n].value ? strlen(chunk->messages[chunk->n].value) : 0;
 		chunk->last_seq = chunk->messages[chunk->n].seq;
 		chunk->n++;
 	}
@@ -494,13 +494,13 @@ pl_window_read(PlChunk *chunk, MemoryContext context)
 	return PL_READ_CHUNK;
 }
 
-/* Of the chunk's events those that go to Kafka, parked ones not among them. */
+/* Of the chunk's events those that Kafka gets for the first time. */
 int
 pl_chunk_events(const PlChunk *chunk)
 {
 	int			n = 0;
 
-	for (int i = 0; i < chunk->n; i++)
+	for (int i = 0; i < chunk->n && chunk->kind != PL_CHUNK_REPLAY; i++)
 		n += !chunk->messages[i].parked;
 	return n;
 }
@@ -509,7 +509,7 @@ pl_chunk_events(const PlChunk *chunk)
 static const char *
 last_id_after(const PlChunk *chunk)
 {
-	for (int i = chunk->n - 1; i >= 0 && !chunk->is_position; i--)
+	for (int i = chunk->n - 1; i >= 0 && chunk->kind == PL_CHUNK_WINDOW; i--)
 		if (!chunk->messages[i].parked)
 			return chunk->messages[i].headers[0].value;
 	return last_event_id;
@@ -549,7 +549,7 @@ pl_window_describe(StringInfo out, const PlChunk *chunk)
 	if (!closed)
 		describe_mark(out, open_mark, "next_xmax", "next_window_start", "next_xip", "next_xip_start");
 	appendStringInfo(out, ",\"published_seq\":" INT64_FORMAT,
-					 closed ? 0 : chunk->is_position ? position : chunk->last_seq);
+					 closed ? 0 : chunk->kind != PL_CHUNK_WINDOW ? position : chunk->last_seq);
 }
 
 static void
@@ -570,7 +570,7 @@ void
 pl_window_advance(const PlChunk *chunk)
 {
 	PlArgs		args = {0};
-	PlQuery    *query = chunk->is_position ? &stay : chunk->ends_window ? &end_window : &move_in_window;
+	PlQuery    *query = chunk->kind != PL_CHUNK_WINDOW ? &stay : chunk->ends_window ? &end_window : &move_in_window;
 	const char *last_id = last_id_after(chunk);
 	int			events = pl_chunk_events(chunk);
 
@@ -595,7 +595,7 @@ pl_window_advance(const PlChunk *chunk)
 		pl_arg_null(&args);
 	}
 	pl_arg(&args, PointerGetDatum(&cursor_tid));
-	if (!chunk->is_position)
+	if (query != &stay)
 		add_mark(&args, open_mark);
 	if (query == &move_in_window)
 		pl_arg_int64(&args, chunk->last_seq);

@@ -92,9 +92,9 @@ extern void pl_worker_clear_error(void);
 
 /*
  * ce_id, ce_type, ce_source, ce_specversion, ce_time, ce_subject, ce_sequence,
- * content-type, traceparent
+ * content-type, traceparent, ce_replayid
  */
-#define PL_MAX_HEADERS 9
+#define PL_MAX_HEADERS 10
 
 /* of the cursor's topic: that of the database's only shard */
 #define PL_CURSOR_PARTITION 0
@@ -156,7 +156,16 @@ extern bool pl_kafka_read(const char *topic, int32 partition, int64 from, int64 
 
 /* ---- relay_window.c: which events come next ---- */
 
-/* A piece of a snapshot window, in the order to publish. */
+/* What a chunk is; only the first kind moves the cursor, all of them count. */
+typedef enum PlChunkKind
+{
+	PL_CHUNK_WINDOW,			/* the next events of the window */
+	PL_CHUNK_POSITION,			/* no events: tells where the cursor is */
+	PL_CHUNK_DEAD_LETTERS,		/* dead letters that are sent again */
+	PL_CHUNK_REPLAY				/* published again on request */
+} PlChunkKind;
+
+/* A piece of a snapshot window, or of something else, in the order to publish. */
 typedef struct PlChunk
 {
 	MemoryContext context;		/* of the messages */
@@ -165,7 +174,8 @@ typedef struct PlChunk
 	int64		last_seq;		/* of the last message */
 	bool		first_read;		/* nothing of this window was read before */
 	bool		ends_window;	/* nothing of this window comes after */
-	bool		is_position;	/* the cursor stays where it is: no events, or dead letters */
+	PlChunkKind kind;
+	int64		replay_id;		/* of a PL_CHUNK_REPLAY */
 
 	/* set by pl_delivery_send() */
 	int64		batch;			/* counts the chunks sent; 0: nothing was sent */
@@ -184,8 +194,8 @@ typedef enum PlRead
 #define PL_EVENT_COLUMNS(o) \
 	o ".seq, " o ".\"timestamp\", " o ".payload, " o ".event_key, " o ".aggregatetype, " \
 	o ".id, " o ".type, " o ".ce_source, " o ".ce_specversion, " o ".ce_time, " \
-	o ".ce_subject, " o ".version, " o ".content_type, " o ".traceparent"
-#define PL_NEVENT_COLUMNS 14
+	o ".ce_subject, " o ".version, " o ".content_type, " o ".traceparent, " o ".aggregateid"
+#define PL_NEVENT_COLUMNS 15
 
 extern int64 pl_unix_ms(Timestamp at);
 extern void pl_event_message(PlMessage *message, int row);
@@ -223,5 +233,18 @@ extern bool pl_dead_letters_park(PlChunk *chunk, const char *reason);
 extern bool pl_dead_letters_read(PlChunk *chunk, MemoryContext context);
 extern void pl_dead_letters_published(const PlChunk *chunk);
 extern void pl_dead_letters_refused(const PlChunk *chunk, const char *reason);
+
+/* ---- relay_replays.c: events published again ---- */
+
+extern PlRead pl_replays_read(PlChunk *chunk, MemoryContext context);
+extern void pl_replays_published(const PlChunk *chunk);
+extern void pl_replays_cancel(const PlChunk *chunk, const char *reason);
+extern void pl_replays_refused(const PlChunk *chunk, const char *reason);
+
+/* ---- relay_routes.c: topics and keys ---- */
+
+extern void pl_routes_load(void);
+extern void pl_routes_expect(void);
+extern void pl_route(PlMessage *message, const char *event_type, const char *aggregateid);
 
 #endif							/* PL_WORKER_H */

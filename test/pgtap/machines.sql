@@ -28,7 +28,8 @@ INSERT INTO shape
 	UNION ALL SELECT 'settlement_report', unnest(enum_range(NULL::payledger.settlement_report_status))::text, ''
 	UNION ALL SELECT 'settlement_exception', unnest(enum_range(NULL::payledger.settlement_exception_status))::text, '';
 INSERT INTO shape
-	SELECT 'dead_letter', unnest(enum_range(NULL::payledger.dead_letter_status))::text, '';
+	SELECT 'dead_letter', unnest(enum_range(NULL::payledger.dead_letter_status))::text, ''
+	UNION ALL SELECT 'replay', unnest(enum_range(NULL::payledger.replay_status))::text, '';
 INSERT INTO shape
 	SELECT 'psp_request', s, CASE s WHEN 'IN_FLIGHT' THEN 'lease_token = 1' ELSE 'lease_token = NULL' END
 	  FROM unnest(enum_range(NULL::payledger.psp_request_status)::text[]) s;
@@ -77,6 +78,9 @@ INSERT INTO place VALUES
 		aggregateid, type, "timestamp", version, event_key, ce_specversion, ce_source, ce_time, ce_subject, content_type)
 	   VALUES ($1, $2::payledger.dead_letter_status, 'r', now(), now(), $1, gen_random_uuid(), 'payment', 'a', 'payment_voided',
 		now(), 1, 'k', '1.0', 's', 't', 'u', 'application/json')$$),
+	('replay', 'payledger.replays', 'replay_id',
+	 $$INSERT INTO payledger.replays (replay_id, status, from_seq, to_seq, position, requested_by, created_at, updated_at)
+	   VALUES ($1, $2::payledger.replay_status, 1, 2, 0, 'r', now(), now())$$),
 	('hold', 'payledger.holds', 'hold_id',
 	 $$INSERT INTO payledger.holds (hold_id, account_id, amount, status, created_at, updated_at)
 	   VALUES ($1, $1, 100, $2::payledger.hold_status, now(), now())$$);
