@@ -185,6 +185,9 @@ answer_decided(PlWork *work, const PlRequest *request, const char *status, const
 			if (is_about_intent(request) && shopper_acted(work, request))
 			{
 				pl_apply_outcome(work, request, outcome);
+				/* as if nobody had heard of the action */
+				if (outcome->class == PL_OUTCOME_REFUSED)
+					store(work, request, "REFUSED", outcome);
 				return PL_ANSWERED;
 			}
 			if (succeeded == (outcome->class == PL_OUTCOME_SUCCEEDED) ||
