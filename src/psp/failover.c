@@ -11,15 +11,17 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "psp/psp.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 /* in one transaction */
 #define FAIL_OVER_AT_ONCE 100
 
-/* Where something waits, and the oldest of it. */
+/* The oldest that waits at each of the gateways; null: none. */
 static PlQuery find_oldest = {
-	"SELECT gateway, min(psp_request_id) FROM payledger.psp_requests"
-	" WHERE status = 'READY' AND alternatives IS NOT NULL GROUP BY gateway", 0
+	"SELECT (SELECT min(psp_request_id) FROM payledger.psp_requests"
+	"   WHERE gateway = g.gateway AND status = 'READY' AND alternatives IS NOT NULL)"
+	" FROM unnest($1) WITH ORDINALITY AS g(gateway, place) ORDER BY place", 1, {TEXTARRAYOID}
 };
 
 /* The intents of those older than $2 that no session holds, now held by this transaction. */
@@ -102,28 +104,30 @@ void
 pl_fail_over_waiting(TimestampTz *next_due)
 {
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
-	uint64		n = pl_execute(&find_oldest, NULL);
+	int			n = list_length(pl_gateways());
+	Datum	   *names = palloc(sizeof(Datum) * (n + 1));
+	PlArgs		args = {0};
 	List	   *late = NIL;
 	PlWork	   *work;
 	ListCell   *cell;
 
-	for (uint64 row = 0; row < n; row++)
+	foreach(cell, pl_gateways())
+		names[foreach_current_index(cell)] = CStringGetTextDatum(((PlGateway *) lfirst(cell))->name);
+	pl_arg_array(&args, names, NULL, n, TEXTOID);
+	pl_execute(&find_oldest, &args);
+	foreach(cell, pl_gateways())
 	{
-		const char *name = pl_get_text(row, 1);
-		TimestampTz since = pl_id_timestamp(pl_get_int64(row, 2));
+		PlGateway  *gateway = lfirst(cell);
+		int			row = foreach_current_index(cell);
+		TimestampTz due;
 
-		foreach(cell, pl_gateways())
-		{
-			PlGateway  *gateway = lfirst(cell);
-			TimestampTz due = TimestampTzPlusMilliseconds(since, gateway->failover_after_ms);
-
-			if (gateway->problem != NULL || strcmp(gateway->name, name) != 0)
-				continue;
-			if (due <= now)
-				late = lappend(late, gateway);
-			if (*next_due == 0 || due < *next_due)
-				*next_due = due;
-		}
+		if (gateway->problem != NULL || pl_isnull(row, 1))
+			continue;
+		due = TimestampTzPlusMilliseconds(pl_id_timestamp(pl_get_int64(row, 1)), gateway->failover_after_ms);
+		if (due <= now)
+			late = lappend(late, gateway);
+		if (*next_due == 0 || due < *next_due)
+			*next_due = due;
 	}
 	if (late == NIL)
 		return;
