@@ -22,7 +22,8 @@ my $other = PayledgerPsp->new;
 system('prlimit', "--pid=$$", '--nofile=4096:') == 0 or die "could not raise the limit of open files\n";
 my $node = new_node('limits', max_files_per_process => 1500);
 
-add_stripe($node, $psp);
+# a page of events would be a request, too
+add_stripe($node, $psp, backfill_seconds => 0);
 add_stripe_too($node, 'other', $other);
 
 # Another gateway of the adapter stripe.
@@ -38,6 +39,7 @@ sub add_stripe_too
 		rate_per_second => 0,
 		endpoint_rate_per_second => 0,
 		circuit_failures => 0,
+		backfill_seconds => 0,
 		%options);
 
 	open(my $secrets, '>>', $node->basedir . '/secrets') or die "could not write the secrets: $!\n";
