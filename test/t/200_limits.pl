@@ -190,6 +190,7 @@ subtest 'Retry-After' => sub {
 
 	forget_log();
 	$psp->fault(fault => 'rate_limit_429', retry_after => 5, match => { operation => 'create' });
+	$psp->fault(fault => 'delay', ms => 300, match => { operation => 'create' });
 	pay($node, 'pm_card_visa', [500]);
 	wait_status('throttled_until > clock_timestamp()', 'the endpoint is paused');
 	pay_many($node, 'patient', 5);
@@ -206,6 +207,7 @@ subtest 'Retry-After' => sub {
 	is($refused->{status}, 429, 'the first one was too many');
 	cmp_ok($later[0]{arrived_ms}, '>=', $refused->{arrived_ms} + 5000, 'the others came when the PSP wanted them');
 	is(scalar(@later), 6, 'each once');
+	cmp_ok($later[1]{arrived_ms}, '>=', $later[0]{arrived_ms} + 300, 'the first of them alone, until it was not too many');
 	forget_log();
 };
 check_books($node, 'after rates and pauses', psp => $psp);
