@@ -17,8 +17,8 @@ use parent 'PspServer';
 # A server with this certificate and key, both PEM files; ca is what signed it.
 sub new_tls
 {
-	my ($class, $cert, $key, $ca) = @_;
-	my $self = $class->new('--tls-cert', $cert, '--tls-key', $key);
+	my ($class, $cert, $key, $ca, @options) = @_;
+	my $self = $class->new('--tls-cert', $cert, '--tls-key', $key, @options);
 
 	$self->{ca} = $ca;
 	return $self;
@@ -40,7 +40,8 @@ sub control
 
 	return $self->SUPER::control($method, $path, $body) unless $self->{ca};
 	my $out = '';
-	IPC::Run::run([ 'curl', '-s', '--cacert', $self->{ca}, '-X', $method, $self->url($path) ], '>', \$out)
+	my @body = defined $body ? ('--data', ref $body ? encode_json($body) : $body) : ();
+	IPC::Run::run([ 'curl', '-s', '--cacert', $self->{ca}, '-X', $method, @body, $self->url($path) ], '>', \$out)
 	  or die "curl cannot talk to the PSP server\n";
 	return { json => decode_json($out) };
 }
@@ -51,12 +52,72 @@ sub key
 	return $PspServer::KEY;
 }
 
-# Everything that it ever executed: a list of intents with their operations.
+# What a gateway's base_url is: Stripe's API, or Adyen's.
+sub base_url
+{
+	my ($self, $adapter) = @_;
+
+	return $self->url($adapter eq 'adyen' ? '/v71' : '');
+}
+
+# What it signs webhooks with unless its options say otherwise: Stripe's
+# secret, and Adyen's hexadecimal key.
+sub webhook_secret
+{
+	my ($self, $adapter) = @_;
+
+	return $adapter eq 'adyen' ? '44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056' : 'whsec_payledger';
+}
+
+# Everything that it ever executed: a list of payments with their operations,
+# Stripe's first. Our payment_id is in the metadata of each: Adyen is told it
+# in the reference.
 sub all_truth
 {
 	my ($self) = @_;
+	my @payments = @{ $self->control('GET', '/_test/truth')->{json}{intents} };
 
-	return @{ $self->control('GET', '/_test/truth')->{json}{intents} };
+	for my $payment (grep { $_->{psp} eq 'adyen' } @payments)
+	{
+		$payment->{metadata}{payment_id} //= $1 if $payment->{reference} =~ /^pl_(\d+)_/;
+	}
+	return @payments;
+}
+
+# The transfers to connected accounts.
+sub all_transfers
+{
+	my ($self) = @_;
+
+	return @{ $self->control('GET', '/_test/truth')->{json}{transfers} };
+}
+
+# All webhooks after a number, oldest first: hashes of seq, psp, type,
+# event_id, payment, headers and body (the raw text). More options go to the
+# server: psp, now (seconds since 1970 that Stripe signs), adyen_key (which
+# --adyen-hmac-key signs, from 0).
+sub webhooks
+{
+	my ($self, $after, %options) = @_;
+	my @webhooks;
+
+	while (my @more = $self->SUPER::webhooks($after, limit => 1000, %options))
+	{
+		push @webhooks, @more;
+		$after = $more[-1]{seq};
+	}
+	return @webhooks;
+}
+
+# What the shopper, the banks or Adyen do: complete, fail, expire, chargeback,
+# reverse, second; of a pspReference or a payment's reference.
+sub adyen_control
+{
+	my ($self, $id, $what, $body) = @_;
+	my $reply = $self->control('POST', "/_test/adyen/$id/$what", $body // {});
+
+	die "the PSP server refuses $what: $reply->{json}{error}\n" if $reply->{json}{error};
+	return $reply->{json};
 }
 
 # How often a fault was fired.

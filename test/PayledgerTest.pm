@@ -535,12 +535,12 @@ sub _truths
 	{
 		next unless $intent->{authorized};
 		my $id = $intent->{metadata}{payment_id} // $intent->{id};
-		my @captures = grep { $_->{operation} eq 'capture' && $_->{amount} > 0 } @{ $intent->{operations} };
+		my @captures = grep { $_->{operation} eq 'capture' && $_->{outcome} eq 'ok' && $_->{amount} > 0 } @{ $intent->{operations} };
 		my $times = ++$authorized{$id} == 1 ? 'once' : "$authorized{$id} times";
 
 		$line{$id} = join ' ', "authorized $intent->{amount} $times,", "captured $intent->{amount_received}:",
 		  (sort map { ($_->{idempotency_key} // 'no key') . "=$_->{amount}" } @captures),
-		  $intent->{status} eq 'canceled' && $intent->{amount_received} == 0 ? 'cancelled' : ();
+		  $intent->{status} =~ /^cancell?ed$/ && $intent->{amount_received} == 0 ? 'cancelled' : ();
 	}
 	return \%line;
 }

@@ -13,6 +13,7 @@ static const PlEventType event_types[] = {
 	{"payment_intent_authorized", "payment", "the PSP authorized the intent"},
 	{"payment_intent_declined", "payment", "the PSP declined the intent"},
 	{"payment_intent_cancelled", "payment", "the intent was cancelled"},
+	{"payment_intent_rerouted", "payment", "the gateway did not execute the authorization, and another one was asked"},
 	{"payment_authorized", "payment", "the payment of an authorized intent was created"},
 	{"payment_order_created", "payment", "the part of a payment that belongs to one seller was created"},
 	{"payment_order_capture_requested", "payment", "the capture of a payment order was asked for"},

@@ -16,26 +16,26 @@ static PlQuery set_authorized = {
 	" event_version = event_version + 2"
 	"  + jsonb_array_length(lines) * CASE capture_method WHEN 'automatic' THEN 2 ELSE 1 END,"
 	" updated_at = $3"
-	" WHERE payment_intent_id = $1 AND status = 'PENDING_AUTH'"
+	" WHERE payment_intent_id = $1 AND status = 'PENDING_AUTH' AND gateway = $4"
 	" RETURNING order_id, buyer_id, currency, total_amount, lines, capture_method = 'automatic',"
 	"  gateway, event_version, traceparent,"
 	"  (SELECT g.multicapture FROM payledger.gateways g WHERE g.gateway = payment_intents.gateway),"
 	"  (SELECT g.authorization_days FROM payledger.gateways g WHERE g.gateway = payment_intents.gateway)",
-	3, {INT8OID, TEXTOID, TIMESTAMPTZOID}
+	4, {INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID}
 };
 
 static PlQuery set_declined = {
 	"UPDATE payledger.payment_intents SET status = 'DECLINED', decline_code = $2, next_action = NULL,"
 	" psp_reference = coalesce($3, psp_reference), event_version = event_version + 1, updated_at = $4"
-	" WHERE payment_intent_id = $1 AND status = 'PENDING_AUTH'"
-	" RETURNING order_id, event_version, traceparent", 4, {INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
+	" WHERE payment_intent_id = $1 AND status = 'PENDING_AUTH' AND gateway = $5"
+	" RETURNING order_id, event_version, traceparent", 5, {INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID}
 };
 
 static PlQuery set_requires_action = {
 	"UPDATE payledger.payment_intents SET status = 'REQUIRES_ACTION', next_action = coalesce($2::jsonb, next_action),"
 	" psp_reference = coalesce($3, psp_reference), updated_at = $4"
-	" WHERE payment_intent_id = $1 AND status = 'PENDING_AUTH'",
-	4, {INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
+	" WHERE payment_intent_id = $1 AND status = 'PENDING_AUTH' AND gateway = $5",
+	5, {INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID}
 };
 
 static PlQuery insert_payment = {
@@ -223,6 +223,7 @@ authorize(PlWork *work, const PlRequest *request, const PlOutcome *outcome)
 	pl_arg_int64(&args, request->payment_id);
 	pl_arg_text(&args, outcome->psp_reference);
 	pl_arg_timestamp(&args, work->now);
+	pl_arg_text(&args, request->gateway);
 	if (pl_execute(&set_authorized, &args) == 0)
 		return;
 
@@ -260,6 +261,7 @@ decline(PlWork *work, const PlRequest *request, const PlOutcome *outcome)
 	pl_arg_text(&args, outcome->code);
 	pl_arg_text(&args, outcome->psp_reference);
 	pl_arg_timestamp(&args, work->now);
+	pl_arg_text(&args, request->gateway);
 	if (pl_execute(&set_declined, &args) == 0)
 		return;
 
@@ -283,12 +285,13 @@ require_action(PlWork *work, const PlRequest *request, const PlOutcome *outcome)
 	pl_arg_text(&args, outcome->next_action);
 	pl_arg_text(&args, outcome->psp_reference);
 	pl_arg_timestamp(&args, work->now);
+	pl_arg_text(&args, request->gateway);
 	pl_execute(&set_requires_action, &args);
 }
 
 /*
  * Apply the outcome of AUTHORIZE, CONFIRM or an authorization's RETRIEVE.  An
- * intent that was decided meanwhile stays as it is.  Locks the intent.
+ * intent that was decided meanwhile, or went to another gateway, stays as it is.  Locks the intent.
  */
 void
 pl_apply_authorization(PlWork *work, const PlRequest *request, const PlOutcome *outcome)

@@ -33,14 +33,14 @@ REVOKE ALL ON FUNCTION create_payment_intent(text, text, text, jsonb, text, text
 COMMENT ON FUNCTION create_payment_intent(text, text, text, jsonb, text, text, text, jsonb) IS
 'Creates a payment intent for the goods of one or more sellers; lines is an array of {"seller_id", "amount"} with amounts in minor units. capture_method automatic captures as soon as authorized, manual waits for capture(). The same idempotency_key with the same request returns the first reply. Errors: 22023 bad argument (naming the path), 22003 overflow, PL006 key reused with another request, PL007 unknown seller or gateway, PL008 seller not active, PL010 not set up, PL011 card data. Example: SELECT payment_intent_id, status FROM payledger.create_payment_intent(''ORDER-1'', ''BUYER-1'', ''EUR'', ''[{"seller_id":"SELLER-111","amount":1450}]'', idempotency_key => ''checkout-1'');';
 
-CREATE FUNCTION request_authorization(payment_intent_id bigint, payment_method text)
+CREATE FUNCTION request_authorization(payment_intent_id bigint, payment_method text, alternatives jsonb DEFAULT NULL)
 	RETURNS text
 	AS 'MODULE_PATHNAME', 'pl_sql_request_authorization'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
-REVOKE ALL ON FUNCTION request_authorization(bigint, text) FROM PUBLIC;
-COMMENT ON FUNCTION request_authorization(bigint, text) IS
-'Asks the gateway to authorize the intent with a payment method, without waiting: the worker does it after this transaction commits. payment_method is the PSP''s token, or for Adyen the JSON object that its component made in the front end (card data encrypted; the payment method alone or the component''s whole state data). After the shopper''s action (REQUIRES_ACTION) call it again to go on, or confirm_authorization() where the front end brought something back; the method may then be null. Returns the new status PENDING_AUTH. Errors: PL001 not CREATED or REQUIRES_ACTION, PL007 no such intent, PL011 card data where a token belongs, 22P02 no JSON, 22023 empty, too long or too large. Example: SELECT payledger.request_authorization(payment_intent_id, ''pm_ok'') FROM payledger.payment_intents WHERE order_id = ''ORDER-1'';';
+REVOKE ALL ON FUNCTION request_authorization(bigint, text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION request_authorization(bigint, text, jsonb) IS
+'Asks the gateway to authorize the intent with a payment method, without waiting: the worker does it after this transaction commits. payment_method is the PSP''s token, or for Adyen the JSON object that its component made in the front end (card data encrypted; the payment method alone or the component''s whole state data). After the shopper''s action (REQUIRES_ACTION) call it again to go on, or confirm_authorization() where the front end brought something back; the method may then be null. alternatives are payment methods for other gateways, such as {"adyen": "8416038790273850"}: where the routing rule of the intent lists them as failover_gateways, they take over when the gateway documented that it did not execute the authorization, or it could not be sent for the gateway''s failover_after_ms; never when the outcome is unknown. Returns the new status PENDING_AUTH. Errors: 22023 malformed alternatives, PL001 not CREATED or REQUIRES_ACTION, PL007 no such intent or gateway, PL011 a card number where a token belongs, 22P02 no JSON, 22023 empty, too long or too large. Example: SELECT payledger.request_authorization(payment_intent_id, ''pm_ok'') FROM payledger.payment_intents WHERE order_id = ''ORDER-1'';';
 
 CREATE FUNCTION confirm_authorization(payment_intent_id bigint, details jsonb DEFAULT '{}')
 	RETURNS text

@@ -8,25 +8,21 @@
 #include "payment/payment.h"
 #include "utils/builtins.h"
 
-static PlQuery find_gateway = {
-	"SELECT gateway FROM payledger.gateways WHERE CASE WHEN $1 IS NULL THEN is_default ELSE gateway = $1 END",
-	1, {TEXTOID}
-};
-
 static PlQuery insert_intent = {
 	"INSERT INTO payledger.payment_intents"
 	" (payment_intent_id, order_id, buyer_id, currency, total_amount, lines, status, capture_method,"
-	"  gateway, metadata, event_version, traceparent, created_at, updated_at)"
-	" VALUES ($1, $2, $3, $4, $5, $6::jsonb, 'CREATED', $7::payledger.capture_method, $8, $9, 1, $10, $11, $11)"
+	"  gateway, metadata, event_version, traceparent, created_at, updated_at, routing_rule_id)"
+	" VALUES ($1, $2, $3, $4, $5, $6::jsonb, 'CREATED', $7::payledger.capture_method, $8, $9, 1, $10, $11, $11,"
+	"  nullif($12, 0))"
 	" RETURNING payment_intent_id, order_id, buyer_id, currency, total_amount, status::text,"
 	"  capture_method::text, gateway, next_action, metadata, created_at, updated_at",
-	11, {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID,
-	TIMESTAMPTZOID}
+	12, {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID,
+	TIMESTAMPTZOID, INT8OID}
 };
 
 static PlQuery lock_intent = {
 	"SELECT status::text, currency, total_amount, gateway, psp_reference, event_version,"
-	" order_id, traceparent, buyer_id"
+	" order_id, traceparent, buyer_id, routing_rule_id"
 	" FROM payledger.payment_intents WHERE payment_intent_id = $1 FOR NO KEY UPDATE", 1, {INT8OID}
 };
 
@@ -60,7 +56,7 @@ typedef struct IntentRequest
 	List	   *lines;
 	int64		total;
 	char	   *capture_method;
-	char	   *gateway;		/* NULL: the default */
+	char	   *gateway;		/* NULL: the rules choose */
 	char	   *idempotency_key;
 	Jsonb	   *metadata;
 } IntentRequest;
@@ -115,21 +111,6 @@ canonical_request(const IntentRequest *request)
 	return out.data;
 }
 
-/* The gateway of that name, or the default one; PL007 if there is none. */
-static char *
-resolve_gateway(const char *name)
-{
-	PlArgs		args = {0};
-
-	pl_arg_text(&args, name);
-	if (pl_execute(&find_gateway, &args) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_PL_NOT_FOUND),
-				 name ? errmsg("gateway %s does not exist", name) : errmsg("there is no default gateway"),
-				 errhint("Use payledger.add_gateway.")));
-	return pl_get_text(0, 1);
-}
-
 static char *
 intent_data(int64 intent_id, const char *order_id, const char *buyer_id, const char *currency,
 			int64 total, const char *status)
@@ -171,6 +152,7 @@ pl_sql_create_payment_intent(PG_FUNCTION_ARGS)
 	PlWork	   *work;
 	PlArgs		args = {0};
 	int64		intent_id;
+	int64		routing_rule_id;
 	const char *traceparent = pl_traceparent[0] ? pstrdup(pl_traceparent) : NULL;
 
 	pl_connect();
@@ -181,7 +163,7 @@ pl_sql_create_payment_intent(PG_FUNCTION_ARGS)
 	{
 		SPITupleTable *reply;
 
-		request.gateway = resolve_gateway(request.gateway);
+		request.gateway = pl_route_payment(request.gateway, request.currency, request.lines, &routing_rule_id);
 		pl_check_sellers(request.lines, request.currency);
 
 		work = pl_work_begin("create_payment_intent");
@@ -197,6 +179,7 @@ pl_sql_create_payment_intent(PG_FUNCTION_ARGS)
 		pl_arg(&args, JsonbPGetDatum(request.metadata));
 		pl_arg_text(&args, traceparent);
 		pl_arg_timestamp(&args, work->now);
+		pl_arg_int64(&args, routing_rule_id);
 		pl_execute(&insert_intent, &args);
 		reply = SPI_tuptable;
 
@@ -249,16 +232,17 @@ check_payment_method(char *method)
 
 /*
  * Send the intent, which is the last result, to its gateway: PENDING_AUTH.
- * details: what the front end brought back from the shopper's action, NULL for
- * none.
+ * alternatives are payment methods for other gateways, details what the front
+ * end brought back from the shopper's action; NULL for none.
  */
 static void
-send_intent(int64 intent_id, PlOperation operation, const char *method, Jsonb *details)
+send_intent(int64 intent_id, PlOperation operation, const char *method, Jsonb *alternatives, Jsonb *details)
 {
 	PlWork	   *work = pl_work_begin(operation == PL_OP_CONFIRM && details != NULL ?
 									 "confirm_authorization" : "request_authorization");
 	StringInfoData parameters;
 	PlArgs		args = {0};
+	PlNewRequest request;
 
 	initStringInfo(&parameters);
 	appendStringInfoChar(&parameters, '{');
@@ -267,7 +251,7 @@ send_intent(int64 intent_id, PlOperation operation, const char *method, Jsonb *d
 	if (details != NULL)
 		pl_json_raw(&parameters, "details", JsonbToCString(NULL, &details->root, VARSIZE(details)));
 	appendStringInfoChar(&parameters, '}');
-	pl_request_add(work, &(PlNewRequest) {
+	request = (PlNewRequest) {
 		.payment_id = intent_id,
 		.gateway = pl_get_text(0, 4),
 		.operation = operation,
@@ -277,8 +261,12 @@ send_intent(int64 intent_id, PlOperation operation, const char *method, Jsonb *d
 		.payment_method = method,
 		.psp_reference = pl_get_text(0, 5),
 		.parameters = parameters.data
-	});
-
+	};
+	/* once the shopper has acted for a PSP, no other one can take over */
+	if (alternatives != NULL && operation == PL_OP_AUTHORIZE)
+		request.alternatives = pl_failover_alternatives(alternatives, pl_isnull(0, 10) ? 0 : pl_get_int64(0, 10),
+														request.gateway);
+	pl_request_add(work, &request);
 	pl_arg_int64(&args, intent_id);
 	pl_arg_timestamp(&args, work->now);
 	pl_execute(&set_pending_auth, &args);
@@ -286,7 +274,8 @@ send_intent(int64 intent_id, PlOperation operation, const char *method, Jsonb *d
 }
 
 /*
- * request_authorization(payment_intent_id, payment_method) RETURNS text
+ * request_authorization(payment_intent_id, payment_method, alternatives)
+ *		RETURNS text
  *		CREATED -> PENDING_AUTH and a request to the gateway; after the
  *		shopper's action REQUIRES_ACTION -> PENDING_AUTH.
  */
@@ -310,7 +299,8 @@ pl_sql_request_authorization(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("payment_method must not be null")));
-	send_intent(intent_id, goes_on ? PL_OP_CONFIRM : PL_OP_AUTHORIZE, method, NULL);
+	send_intent(intent_id, goes_on ? PL_OP_CONFIRM : PL_OP_AUTHORIZE, method,
+				PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2), NULL);
 	pl_finish();
 	PG_RETURN_TEXT_P(cstring_to_text("PENDING_AUTH"));
 }
@@ -339,7 +329,7 @@ pl_sql_confirm_authorization(PG_FUNCTION_ARGS)
 	status = pl_get_text(0, 1);
 	if (strcmp(status, "REQUIRES_ACTION") != 0)
 		pl_illegal_transition("payment_intent", intent_id, status, "PENDING_AUTH");
-	send_intent(intent_id, PL_OP_CONFIRM, NULL, JB_ROOT_COUNT(details) > 0 ? details : NULL);
+	send_intent(intent_id, PL_OP_CONFIRM, NULL, NULL, JB_ROOT_COUNT(details) > 0 ? details : NULL);
 	pl_finish();
 	PG_RETURN_TEXT_P(cstring_to_text("PENDING_AUTH"));
 }

@@ -74,6 +74,7 @@ typedef struct PlRequest
 	TimestampTz first_sent_at;	/* 0: never sent before */
 	const char *psp_reference;	/* NULL: not known */
 	bytea	   *request_bytes;	/* NULL: not built yet */
+	const char *alternatives;	/* AUTHORIZE: see failover.c; NULL: none */
 } PlRequest;
 
 /* What is asked for.  Zeros and NULLs mean none; strings must outlive the unit. */
@@ -89,6 +90,7 @@ typedef struct PlNewRequest
 	const char *payment_method;
 	const char *psp_reference;
 	const char *parameters;		/* JSON object; NULL: {} */
+	const char *alternatives;	/* JSON array, see failover.c */
 	long		delay_ms;		/* due after */
 } PlNewRequest;
 
@@ -186,6 +188,10 @@ extern char *pl_payment_method(int64 payment_id);
 /* events about a payment and its parts; version is that of the event */
 extern void pl_payment_event(PlWork *work, const char *type, int64 payment_id, int64 version,
 							 const char *data, const char *traceparent);
+
+/* routing.c: which gateway a payment goes to */
+extern char *pl_route_payment(const char *gateway, const char *currency, List *lines, int64 *routing_rule_id);
+extern char *pl_failover_alternatives(Jsonb *alternatives, int64 routing_rule_id, const char *gateway);
 
 /* authorizations.c */
 extern void pl_apply_authorization(PlWork *work, const PlRequest *request, const PlOutcome *outcome);
@@ -460,5 +466,8 @@ extern bool pl_apply_dispute_notice(PlWork *work, int64 payment_id, const PlDisp
 extern void pl_authorization_ended(PlWork *work, int64 payment_id);
 extern const char *pl_outcome_name(PlOutcomeClass class);
 extern void pl_apply_outcome(PlWork *work, const PlRequest *request, const PlOutcome *outcome);
+
+/* failover.c */
+extern void pl_fail_over(PlWork *work, const PlRequest *request, const char *reason);
 
 #endif							/* PL_PAYMENT_H */

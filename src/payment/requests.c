@@ -21,7 +21,7 @@ typedef struct CollectedRequest
 	PlNewRequest asked;
 } CollectedRequest;
 
-#define REQUEST_COLUMNS 12
+#define REQUEST_COLUMNS 13
 
 struct PlRequestBatch
 {
@@ -32,20 +32,22 @@ struct PlRequestBatch
 static PlQuery insert_requests = {
 	"INSERT INTO payledger.psp_requests"
 	" (psp_request_id, payment_id, gateway, operation, target, follows, amount, currency, payment_method,"
-	"  psp_reference, parameters, next_attempt_at, idempotency_key, status, created_at, updated_at)"
-	" SELECT i, p, g, o::payledger.psp_operation, t, nullif(f, 0), nullif(a, 0), c, m, r, j::jsonb, d,"
-	"  'pl_' || i, 'READY', $13, $13"
+	"  psp_reference, parameters, next_attempt_at, alternatives, idempotency_key, status, created_at, updated_at)"
+	" SELECT i, p, g, o::payledger.psp_operation, t, nullif(f, 0), nullif(a, 0), c, m, r, j::jsonb, d, l::jsonb,"
+	"  'pl_' || i, 'READY', $14, $14"
 	" FROM (SELECT pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
 	"  pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
-	"  pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12))"
-	"  AS u(i, p, g, o, t, f, a, c, m, r, j, d)",
-	13, {INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
-		TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID}
+	"  pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
+	"  pg_catalog.unnest($13)) AS u(i, p, g, o, t, f, a, c, m, r, j, d, l)",
+	14, {INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
+		TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}
 };
 
+/* the newest one: it may have failed over to another gateway */
 static PlQuery authorized_with = {
 	"SELECT payment_method FROM payledger.psp_requests"
-	" WHERE payment_id = $1 AND operation = 'AUTHORIZE' AND payment_method IS NOT NULL",
+	" WHERE payment_id = $1 AND operation = 'AUTHORIZE' AND payment_method IS NOT NULL"
+	" ORDER BY psp_request_id DESC LIMIT 1",
 	1, {INT8OID}
 };
 
@@ -123,13 +125,14 @@ pl_requests_insert(PlWork *work)
 {
 	static const Oid types[REQUEST_COLUMNS] = {
 		INT8OID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID,
-		TEXTOID, TIMESTAMPTZOID
+		TEXTOID, TIMESTAMPTZOID, TEXTOID
 	};
 	List	   *requests = work->requests->requests;
 	int			n = list_length(requests);
 	Datum	   *columns[REQUEST_COLUMNS];
 	bool	   *method_nulls;
 	bool	   *reference_nulls;
+	bool	   *alternatives_nulls;
 	PlArgs		args = {0};
 	ListCell   *cell;
 
@@ -139,6 +142,7 @@ pl_requests_insert(PlWork *work)
 		columns[c] = palloc0(sizeof(Datum) * n);
 	method_nulls = palloc(sizeof(bool) * n);
 	reference_nulls = palloc(sizeof(bool) * n);
+	alternatives_nulls = palloc(sizeof(bool) * n);
 
 	foreach(cell, requests)
 	{
@@ -162,10 +166,14 @@ pl_requests_insert(PlWork *work)
 			columns[9][i] = CStringGetTextDatum(asked->psp_reference);
 		columns[10][i] = CStringGetTextDatum(asked->parameters ? asked->parameters : "{}");
 		columns[11][i] = TimestampTzGetDatum(TimestampTzPlusMilliseconds(work->now, asked->delay_ms));
+		alternatives_nulls[i] = asked->alternatives == NULL;
+		if (!alternatives_nulls[i])
+			columns[12][i] = CStringGetTextDatum(asked->alternatives);
 	}
 
 	for (int c = 0; c < REQUEST_COLUMNS; c++)
-		pl_arg_array(&args, columns[c], c == 8 ? method_nulls : c == 9 ? reference_nulls : NULL, n, types[c]);
+		pl_arg_array(&args, columns[c], c == 8 ? method_nulls : c == 9 ? reference_nulls :
+					 c == 12 ? alternatives_nulls : NULL, n, types[c]);
 	pl_arg_timestamp(&args, work->now);
 	pl_execute(&insert_requests, &args);
 	pl_wake_at_commit(PL_ROLE_GATEWAY);

@@ -88,6 +88,7 @@ CREATE TABLE payledger.payment_intents (
 	status			payledger.payment_intent_status NOT NULL,
 	capture_method	payledger.capture_method NOT NULL,
 	gateway			text NOT NULL,
+	routing_rule_id	bigint,
 	psp_reference	text,
 	next_action		jsonb,
 	decline_code	text,
@@ -101,6 +102,8 @@ CREATE INDEX payment_intents_order ON payledger.payment_intents (order_id);
 COMMENT ON TABLE payledger.payment_intents IS
 'What a shopper means to pay: one intent for goods of one or more sellers. Amounts in minor units of currency.';
 COMMENT ON COLUMN payledger.payment_intents.lines IS 'one element a seller: {"seller_id": ..., "amount": minor units}';
+COMMENT ON COLUMN payledger.payment_intents.gateway IS 'where it is authorized; another one once that failed over';
+COMMENT ON COLUMN payledger.payment_intents.routing_rule_id IS 'rule of payledger.routing_rules that chose the gateway; null: its caller named one, or it is the default';
 COMMENT ON COLUMN payledger.payment_intents.next_action IS 'what the shopper has to do while REQUIRES_ACTION, as the PSP said it';
 COMMENT ON COLUMN payledger.payment_intents.event_version IS 'version of the newest event of this intent; the payment goes on counting';
 
@@ -230,6 +233,7 @@ CREATE TABLE payledger.psp_requests (
 	lease_expires_at timestamptz,
 	psp_reference	text,
 	request_bytes	bytea,
+	alternatives	jsonb,
 	reply_status	int,
 	reply_code		text,
 	reply_message	text,
@@ -238,6 +242,7 @@ CREATE TABLE payledger.psp_requests (
 	PRIMARY KEY (payment_id, psp_request_id)
 ) WITH (fillfactor = 60);
 CREATE INDEX psp_requests_due ON payledger.psp_requests (gateway, operation, next_attempt_at) WHERE status IN ('READY', 'UNKNOWN');
+CREATE INDEX psp_requests_failover ON payledger.psp_requests (gateway, psp_request_id) WHERE status = 'READY' AND alternatives IS NOT NULL;
 CREATE INDEX psp_requests_open ON payledger.psp_requests (psp_request_id) WHERE status IN ('IN_FLIGHT', 'PENDING', 'UNKNOWN', 'PARKED');
 COMMENT ON TABLE payledger.psp_requests IS
 'What a gateway was asked to do. The row is written in the commit of the transition that causes it; the gateway worker leases it, commits the exact bytes and the idempotency key, and only then sends.';
@@ -248,6 +253,7 @@ COMMENT ON COLUMN payledger.psp_requests.payment_method IS 'the PSP''s token of 
 COMMENT ON COLUMN payledger.psp_requests.amount IS 'minor units of currency';
 COMMENT ON COLUMN payledger.psp_requests.psp_reference IS 'the PSP''s id of the payment';
 COMMENT ON COLUMN payledger.psp_requests.request_bytes IS 'method, path and body as sent, without secrets; replayed verbatim';
+COMMENT ON COLUMN payledger.psp_requests.alternatives IS 'AUTHORIZE: where it goes if the gateway does not execute it, [{"gateway": ..., "payment_method": ...}], the next one first; null: nowhere';
 COMMENT ON COLUMN payledger.psp_requests.lease_token IS 'the gateway worker that has it IN_FLIGHT';
 
 CREATE TABLE payledger.idempotency_keys (

@@ -381,7 +381,7 @@ static const struct
 	{"REFUND", read_refund},
 	{"REFUNDED_REVERSED", read_refund_failed},
 	{"REFUND_FAILED", read_refund_failed},
-	{"TECHNICAL_CANCEL", read_end}
+	{"TECHNICAL_CANCEL", read_cancellation}
 };
 
 /*

@@ -29,8 +29,8 @@ static PlQuery store_answer = {
 };
 
 static PlQuery lock_intent = {
-	"SELECT status::text FROM payledger.payment_intents WHERE payment_intent_id = $1 FOR NO KEY UPDATE",
-	1, {INT8OID}
+	"SELECT status::text FROM payledger.payment_intents WHERE payment_intent_id = $1 AND gateway = $2"
+	" FOR NO KEY UPDATE", 2, {INT8OID, TEXTOID}
 };
 
 static PlQuery action_is_done = {
@@ -118,12 +118,30 @@ shopper_acted(PlWork *work, const PlRequest *request)
 	PlArgs		change = {0};
 
 	pl_arg_int64(&args, request->payment_id);
+	pl_arg_text(&args, request->gateway);
 	if (pl_execute(&lock_intent, &args) == 0 || strcmp(pl_get_text(0, 1), "REQUIRES_ACTION") != 0)
 		return false;
 	pl_arg_int64(&change, request->payment_id);
 	pl_arg_timestamp(&change, work->now);
 	pl_execute(&action_is_done, &change);
 	return true;
+}
+
+/*
+ * May an authorization be told otherwise than its request ended?  An attempt
+ * that failed before the one that succeeded; and one that succeeded while the
+ * intent was cancelled, which the PSP was told too.  But money that is held for
+ * an intent that was declined is for a human to look at.
+ */
+static bool
+is_old_news(const PlRequest *request, const PlOutcome *outcome)
+{
+	PlArgs		args = {0};
+
+	if (outcome->class == PL_OUTCOME_REFUSED)
+		return true;
+	pl_arg_int64(&args, request->payment_id);
+	return pl_execute(&lock_intent, &args) > 0 && strcmp(pl_get_text(0, 1), "CANCELLED") == 0;
 }
 
 /* The request was sent, and nobody knows yet what came of it. */
@@ -169,7 +187,8 @@ answer_decided(PlWork *work, const PlRequest *request, const char *status, const
 				pl_apply_outcome(work, request, outcome);
 				return PL_ANSWERED;
 			}
-			if (succeeded == (outcome->class == PL_OUTCOME_SUCCEEDED) || is_about_intent(request))
+			if (succeeded == (outcome->class == PL_OUTCOME_SUCCEEDED) ||
+				(is_about_intent(request) && is_old_news(request, outcome)))
 				return PL_ANSWER_NO_NEWS;
 			/* money that was sent and came back */
 			if (succeeded && pays)

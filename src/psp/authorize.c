@@ -21,7 +21,7 @@
 
 /* Both run with the caller's rights, which each execution checks anew. */
 static PlQuery request_authorization = {
-	"SELECT payledger.request_authorization($1, $2)", 2, {INT8OID, TEXTOID}
+	"SELECT payledger.request_authorization($1, $2, $3)", 3, {INT8OID, TEXTOID, JSONBOID}
 };
 
 static PlQuery look_at_status = {
@@ -84,7 +84,8 @@ wait_for_answer(int64 intent_id)
 }
 
 /*
- * authorize(payment_intent_id bigint, payment_method text, INOUT status text)
+ * authorize(payment_intent_id bigint, payment_method text, INOUT status text,
+ *		alternatives jsonb)
  */
 Datum
 pl_sql_authorize(PG_FUNCTION_ARGS)
@@ -111,6 +112,10 @@ pl_sql_authorize(PG_FUNCTION_ARGS)
 	pl_require_preload();
 	pl_arg_int64(&args, intent_id);
 	pl_arg_text(&args, payment_method);
+	if (PG_ARGISNULL(3))
+		pl_arg_null(&args);
+	else
+		pl_arg(&args, PG_GETARG_DATUM(3));
 	pl_execute(&request_authorization, &args);
 	SPI_commit();
 	status = MemoryContextStrdup(caller, wait_for_answer(intent_id));

@@ -24,6 +24,9 @@
 
 #define AFTER_FAULT_MS	(30 * 1000)
 
+/* pause before a gateway is looked at again that cannot be asked for now */
+#define NO_ROOM_MS		5000
+
 /* PSPs keep events for 30 days; an hour less */
 #define OLDEST_MS		(INT64CONST(30) * 24 * 3600 * 1000 - 3600 * 1000)
 
@@ -72,6 +75,16 @@ is_backfilled(PlGateway *gateway)
 		pl_option_int(gateway, "backfill_seconds") > 0;
 }
 
+/* Do the limits of the gateway leave room for a page? */
+static bool
+has_room(PlGateway *gateway)
+{
+	int64		when;
+
+	return pl_limits_of_gateway(gateway, &when) > 0 &&
+		pl_limits_of_endpoint(gateway, PL_OP_RETRIEVE, 1, &when) > 0;
+}
+
 static PlGateway *
 find_gateway(const char *name)
 {
@@ -99,6 +112,8 @@ new_call(int row)
 	call->backfill = palloc0(sizeof(PlBackfill));
 	call->backfill->problem = "the page could not be asked for";
 	call->request.gateway = call->gateway->name;
+	call->request.operation = PL_OP_RETRIEVE;
+	pl_limits_leased(call);
 	call->gateway->adapter->list_events(call->gateway, TimestampTzPlusMilliseconds(since, -OVERLAP_MS),
 										pl_get_text(row, 3), &call->http);
 	MemoryContextSwitchTo(oldcontext);
@@ -116,6 +131,7 @@ pl_backfills_lease(dlist_head *leased, TimestampTz *next_due)
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
 	Datum	   *names = palloc(sizeof(Datum) * (list_length(pl_gateways()) + 1));
 	int			n = 0;
+	bool		some_wait = false;
 	PlArgs		missing = {0};
 	PlArgs		due = {0};
 	PlArgs		next = {0};
@@ -125,8 +141,14 @@ pl_backfills_lease(dlist_head *leased, TimestampTz *next_due)
 	Datum		at;
 
 	foreach(cell, pl_gateways())
-		if (is_backfilled(lfirst(cell)))
+	{
+		if (!is_backfilled(lfirst(cell)))
+			continue;
+		if (has_room(lfirst(cell)))
 			names[n++] = CStringGetTextDatum(((PlGateway *) lfirst(cell))->name);
+		else
+			some_wait = true;
+	}
 	if (n == 0)
 		return;
 	if (now >= next_look)
@@ -147,6 +169,8 @@ pl_backfills_lease(dlist_head *leased, TimestampTz *next_due)
 		pl_execute(&find_next, &next);
 		at = pl_get_datum(0, 1, &isnull);
 		next_look = isnull ? now : DatumGetTimestampTz(at);
+		if (some_wait)
+			next_look = Min(next_look, TimestampTzPlusMilliseconds(now, NO_ROOM_MS));
 	}
 	if (*next_due == 0 || next_look < *next_due)
 		*next_due = next_look;

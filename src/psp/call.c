@@ -178,7 +178,6 @@ pl_call_interpret(PlCall *call, PlHttpReply *reply)
 {
 	reply->in_doubt = call->in_doubt;
 	reply->queried = call->queried;
-	pl_limits_answered(call, reply);
 	if (reply->received)
 	{
 		interpret(call, reply);

@@ -166,7 +166,11 @@ scalar(void *state, char *token, JsonTokenType type)
 
 	/* the token is behind the parser already, its raw form is not needed */
 	if (document->level <= document->levels)
-		document->members[add_member(document, type == JSON_TOKEN_NULL ? NULL : token, NULL)].type = type;
+	{
+		int			i = add_member(document, type == JSON_TOKEN_NULL ? NULL : token, NULL);
+
+		document->members[i].type = type;
+	}
 	PL_JSON_CALLBACK_DONE;
 }
 

@@ -76,6 +76,7 @@ typedef struct Decision
 	PlOutcome	told;
 	const char *status;
 	TimestampTz next_attempt_at;	/* 0: none */
+	const char *fails_over;		/* to another gateway, why; NULL: it does not */
 } Decision;
 
 /* ---- deciding ---- */
@@ -144,9 +145,20 @@ was_not_looked_at(const PlCall *call)
 }
 
 static void
+decide_failover(Decision *decision, const char *reason)
+{
+	decision->fails_over = reason;
+	decision->status = "REFUSED";
+	decision->told.message = reason;
+	decision->told.code = "failed_over";
+}
+
+/* Nothing of it was executed, ever. */
+static void
 decide_retry(Decision *decision, TimestampTz now)
 {
 	const PlCall *call = decision->call;
+	bool		exhausted;
 
 	/* says nothing about the earlier attempt whose end is unknown */
 	if (call->in_doubt)
@@ -160,8 +172,15 @@ decide_retry(Decision *decision, TimestampTz now)
 	 * waiting.  Nor does a question that is not answered decide anything, and a
 	 * CONFIRM is one about what the shopper did.
 	 */
-	if (call->request.attempt >= call->gateway->max_attempts && !was_not_looked_at(call) &&
-		call->request.operation != PL_OP_RETRIEVE && call->request.operation != PL_OP_CONFIRM)
+	exhausted = call->request.attempt >= call->gateway->max_attempts && !was_not_looked_at(call) &&
+		call->request.operation != PL_OP_RETRIEVE && call->request.operation != PL_OP_CONFIRM;
+	if (call->request.alternatives != NULL &&
+		(exhausted || pl_may_fail_over(call->gateway, &call->request, now)))
+	{
+		decide_failover(decision, call->outcome.code ? call->outcome.code : "it was not executed");
+		return;
+	}
+	if (exhausted)
 	{
 		decision->told.class = PL_OUTCOME_REFUSED;
 		decision->told.code = "attempts_exhausted";
@@ -176,6 +195,7 @@ static void
 decide(Decision *decision, PlCall *call, TimestampTz now)
 {
 	decision->call = call;
+	decision->fails_over = NULL;
 	decision->told = call->outcome;
 	decision->next_attempt_at = 0;
 	if (decision->told.psp_reference == NULL)
@@ -326,6 +346,24 @@ lease_lost(const Decision *decisions, int n)
 			 errdetail("It took longer than its lease; its outcome will be asked for again.")));
 }
 
+/* Put those that fail over behind the others, for a cause of their own.  Returns how many the others are. */
+static int
+failovers_last(Decision *decisions, int n)
+{
+	Decision   *failing = palloc(sizeof(Decision) * n);
+	int			nfailing = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (decisions[i].fails_over != NULL)
+			failing[nfailing++] = decisions[i];
+		else
+			decisions[i - nfailing] = decisions[i];
+	}
+	memcpy(decisions + n - nfailing, failing, sizeof(Decision) * nfailing);
+	return n - nfailing;
+}
+
 static void
 store(const Decision *decisions, int n, TimestampTz now)
 {
@@ -335,6 +373,8 @@ store(const Decision *decisions, int n, TimestampTz now)
 	INT4OID, TEXTOID, TEXTOID};
 	PlArgs		args = {0};
 
+	if (n == 0)
+		return;
 	for (int c = 0; c < 9; c++)
 	{
 		columns[c] = palloc0(sizeof(Datum) * n);
@@ -423,6 +463,7 @@ pl_queue_finish(List *calls)
 	PlWork	   *work;
 	ListCell   *cell;
 	int			n;
+	int			nstay;
 
 	foreach(cell, calls)
 	{
@@ -452,7 +493,9 @@ pl_queue_finish(List *calls)
 
 		decide(decision, lfirst(cell), work->now);
 		request = &decision->call->request;
-		if (request->follows != 0)
+		if (decision->fails_over != NULL)
+			pl_fail_over(work, request, decision->fails_over);
+		else if (request->follows != 0)
 			pl_answer_request(work, request->payment_id, request->follows, request, &decision->told);
 		else if (decision->told.class == PL_OUTCOME_REVERSED)
 			pl_apply_reversed(work, request, NULL, &decision->told);
@@ -462,7 +505,11 @@ pl_queue_finish(List *calls)
 			ask_later(work, decision);
 	}
 	pl_history_cause("gateway worker");
-	store(decisions, n, work->now);
+	nstay = failovers_last(decisions, n);
+	store(decisions, nstay, work->now);
+	pl_history_cause("failed over to another gateway");
+	store(decisions + nstay, n - nstay, work->now);
+	pl_history_cause("gateway worker");
 	pl_work_end(work);
 	return held;
 }

@@ -78,12 +78,13 @@ COMMENT ON FUNCTION payment_intent_status(bigint) IS
 'The status of a payment intent as committed now, for roles that may not read payledger.payment_intents. Errors: PL007 no such intent. Example: SELECT payledger.payment_intent_status(42);';
 
 /* No SECURITY DEFINER and no SET: with either it could not commit. */
-CREATE PROCEDURE authorize(payment_intent_id bigint, payment_method text, INOUT status text DEFAULT NULL)
+CREATE PROCEDURE authorize(payment_intent_id bigint, payment_method text, INOUT status text DEFAULT NULL,
+						   alternatives jsonb DEFAULT NULL)
 	AS 'MODULE_PATHNAME', 'pl_sql_authorize'
 	LANGUAGE C;
-REVOKE ALL ON PROCEDURE authorize(bigint, text, text) FROM PUBLIC;
-COMMENT ON PROCEDURE authorize(bigint, text, text) IS
-'Asks the gateway to authorize a payment intent, commits, waits for the answer and returns the intent''s status: AUTHORIZED, DECLINED, REQUIRES_ACTION (see its next_action), or PENDING_AUTH with a warning if there is none within payledger.authorize_timeout; the authorization then goes on. payment_method is the PSP''s token. Needs EXECUTE on request_authorization and payment_intent_status. Errors: 25001 inside a transaction block or a function (use request_authorization there), otherwise those of request_authorization. Example: CALL payledger.authorize(42, ''pm_ok'');';
+REVOKE ALL ON PROCEDURE authorize(bigint, text, text, jsonb) FROM PUBLIC;
+COMMENT ON PROCEDURE authorize(bigint, text, text, jsonb) IS
+'Asks the gateway to authorize a payment intent, commits, waits for the answer and returns the intent''s status: AUTHORIZED, DECLINED, REQUIRES_ACTION (see its next_action), or PENDING_AUTH with a warning if there is none within payledger.authorize_timeout; the authorization then goes on. payment_method is the PSP''s token; alternatives are those for other gateways, see request_authorization. Needs EXECUTE on request_authorization and payment_intent_status. Errors: 25001 inside a transaction block or a function (use request_authorization there), otherwise those of request_authorization. Example: CALL payledger.authorize(42, ''pm_ok'');';
 
 /* ---- operators ---- */
 

@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "psp/circuit.h"
 #include "psp/psp.h"
+#include "storage/ipc.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
 #include "utils/builtins.h"
@@ -92,15 +93,28 @@ write_entries(const PlGatewayStatus *statuses, int n)
 	}
 }
 
+static void
+clear(int code, Datum arg)
+{
+	write_entries(NULL, 0);
+}
+
 /*
- * Show what is known now.  For the gateway worker.
+ * Show what is known now, until the process exits.  For the gateway worker.
  */
 void
 pl_gateway_status_publish(void)
 {
+	static bool registered = false;
 	PlGatewayStatus statuses[MAX_ENTRIES];
 	int			n = 0;
 	ListCell   *cell;
+
+	if (!registered)
+	{
+		before_shmem_exit(clear, (Datum) 0);
+		registered = true;
+	}
 
 	foreach(cell, pl_gateways())
 	{

@@ -312,6 +312,7 @@ read_options(PlGateway *gateway, Jsonb *options)
 	gateway->retry_max_ms = pl_option_int(gateway, "retry_max_ms");
 	gateway->unknown_max_ms = pl_option_int(gateway, "unknown_max_ms");
 	gateway->unknown_days = pl_option_int(gateway, "unknown_days");
+	gateway->failover_after_ms = pl_option_int(gateway, "failover_after_ms");
 	gateway->lease_seconds = pl_option_int(gateway, "lease_seconds");
 	gateway->timeout_ms = pl_option_int(gateway, "timeout_ms");
 	gateway->key_window = pl_option_int(gateway, "key_window_seconds");

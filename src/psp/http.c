@@ -203,7 +203,13 @@ free_bytes(Bytes *buffer)
 	memset(buffer, 0, sizeof(Bytes));
 }
 
-/* The transfer under way with the largest body. */
+static size_t
+large_bytes_of(const Transfer *transfer)
+{
+	return beyond_kept(transfer->head.allocated) + beyond_kept(transfer->body.allocated);
+}
+
+/* The transfer under way with the largest reply; NULL if none is large. */
 static Transfer *
 largest_transfer(void)
 {
@@ -214,7 +220,7 @@ largest_transfer(void)
 	{
 		Transfer   *transfer = dlist_container(Transfer, active_node, iter.cur);
 
-		if (largest == NULL || transfer->body.allocated > largest->body.allocated)
+		if (large_bytes_of(transfer) > (largest ? large_bytes_of(largest) : 0))
 			largest = transfer;
 	}
 	return largest;
@@ -231,8 +237,9 @@ make_room(size_t more)
 	{
 		Transfer   *largest = largest_transfer();
 
-		if (largest == NULL || beyond_kept(largest->body.allocated) == 0)
+		if (largest == NULL)
 			return;
+		free_bytes(&largest->head);
 		free_bytes(&largest->body);
 		largest->too_large = true;
 	}

@@ -388,6 +388,16 @@ due_events(void)
 	return events;
 }
 
+/* When an event is due; 0: none is waiting. */
+static TimestampTz
+next_due_at(void)
+{
+	PlArgs		none = {0};
+	bool		isnull;
+
+	return pl_execute(&find_next_due, &none) > 0 ? DatumGetTimestampTz(pl_get_datum(0, 1, &isnull)) : 0;
+}
+
 /*
  * Apply the events that are due.  Returns the payments that changed, as
  * pointers to int64 in context, to be announced after the commit; *next_due
@@ -397,12 +407,14 @@ due_events(void)
 List *
 pl_webhooks_apply(MemoryContext context, TimestampTz *next_due)
 {
-	List	   *events = due_events();
 	List	   *changed = NIL;
-	PlArgs		none = {0};
+	List	   *events;
 	ListCell   *cell;
-	bool		isnull;
 
+	*next_due = next_due_at();
+	if (*next_due == 0 || *next_due > GetCurrentTransactionStartTimestamp())
+		return NIL;
+	events = due_events();
 	foreach(cell, events)
 	{
 		Event	   *event = lfirst(cell);
@@ -420,8 +432,6 @@ pl_webhooks_apply(MemoryContext context, TimestampTz *next_due)
 		changed = lappend(changed, id);
 		MemoryContextSwitchTo(oldcontext);
 	}
-	*next_due = 0;
-	if (pl_execute(&find_next_due, &none) > 0)
-		*next_due = DatumGetTimestampTz(pl_get_datum(0, 1, &isnull));
+	*next_due = next_due_at();
 	return changed;
 }

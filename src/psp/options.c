@@ -45,6 +45,8 @@ static const PlOption shared_options[] = {
 	"milliseconds that no pause between attempts at a request of unknown outcome exceeds; retry_max_ms counts if it is longer"},
 	{"unknown_days", PL_OPTION_INT, 1, 365, NULL, "7",
 	"days after its first attempt during which the PSP is asked, where it can be, what became of a request of unknown outcome; then an operator decides"},
+	{"failover_after_ms", PL_OPTION_INT, 0, 3600000, NULL, "5000",
+	"milliseconds after which an authorization that could not be sent, or was not executed, goes to another gateway, if its routing rule names one"},
 	{"lease_seconds", PL_OPTION_INT, 6, 3600, NULL, "120",
 	"seconds after which a request whose worker vanished is taken over"},
 	{"key_window_seconds", PL_OPTION_INT, 1, 30 * 24 * 3600, NULL, NULL,

@@ -246,6 +246,7 @@ struct PlGateway
 	int			retry_max_ms;
 	int			unknown_max_ms;
 	int			unknown_days;
+	int			failover_after_ms;
 	int			lease_seconds;
 	int			timeout_ms;
 	int			key_window;		/* the adapter's, or less; seconds */
@@ -436,6 +437,11 @@ extern void pl_call_interpret(PlCall *call, PlHttpReply *reply);
 extern void pl_call_perform(PlCall *call);
 extern void pl_call_set_outcome(PlCall *call, PlOutcomeClass class, const char *code,
 								const char *message);
+
+/* ---- failover.c: authorizations that wait for too long ---- */
+
+extern bool pl_may_fail_over(const PlGateway *gateway, const PlRequest *request, TimestampTz now);
+extern void pl_fail_over_waiting(TimestampTz *next_due);
 
 /* ---- finish.c: from outcome to row ---- */
 

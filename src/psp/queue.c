@@ -151,6 +151,7 @@ new_call(int row, PlGateway *gateway, TimestampTz now)
 	request->first_sent_at = pl_isnull(row, 12) ? now
 		: DatumGetTimestampTz(pl_get_datum(row, 12, &isnull));
 	request->psp_reference = pl_get_text(row, 13);
+	request->alternatives = pl_get_text(row, 19);
 	if (DatumGetPointer(bytes) != NULL)
 		request->request_bytes = DatumGetByteaPCopy(bytes);
 

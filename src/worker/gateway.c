@@ -190,6 +190,7 @@ collect_outcomes(void)
 	pl_http_drive();
 	while ((call = pl_http_next(&reply)) != NULL)
 	{
+		pl_limits_answered(call, &reply);
 		if (call->backfill != NULL)
 			pl_backfill_take(call, &reply);
 		else
@@ -462,6 +463,8 @@ work(List *calls, dlist_head *leased, List *volatile *changed, TimestampTz *next
 	}
 	*changed = pl_webhooks_apply(turn_context, &webhooks_due);
 	pl_queue_lease(list_difference_ptr(calls, held), leased, next_due);
+	/* only what could not be leased goes elsewhere */
+	pl_fail_over_waiting(next_due);
 	pl_backfills_lease(leased, next_due);
 	if (webhooks_due != 0 && (*next_due == 0 || webhooks_due < *next_due))
 		*next_due = webhooks_due;

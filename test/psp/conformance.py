@@ -15,49 +15,14 @@ something was checked.
 """
 
 import argparse
-import json
 import sys
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
-from stripe_spec.flow import tour
-from stripe_spec.forms import request_problems
-from stripe_spec.openapi import Description, ReplyCheck
-
-
-class Report:
-    """Prints and counts results."""
-
-    def __init__(self, verbose):
-        self.verbose = verbose
-        self.passed = 0
-        self.failed = 0
-
-    def add(self, name, problems):
-        """Notes the result of one check."""
-        if problems:
-            self.failed += 1
-            print(f"FAILED {name}")
-            for problem in problems:
-                print(f"    {problem}")
-            return
-        self.passed += 1
-        if self.verbose:
-            print(f"ok {name}")
-
-    def close(self):
-        """Prints the sum and returns the exit status."""
-        print(f"{self.passed} passed, {self.failed} failed")
-        return 0 if self.failed == 0 and self.passed > 0 else 1
-
-
-def recorded(paths):
-    """Yields the requests of some files with the places they come from."""
-    for path in paths:
-        with open(path, encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield f"{path}:{number}", json.loads(line)
+from spec.forms import request_problems
+from spec.openapi import Description, ReplyCheck
+from spec.report import Report, recorded
+from spec.stripe_flow import tour
 
 
 def mock_problems(connection, request):
@@ -97,6 +62,20 @@ def check_requests(description, paths, mock, newer, report):
         report.add(f"{place}: {request['method']} {request['path']}", problems)
 
 
+def event_problems(check, reply):
+    """Returns what is wrong with the objects within a list of events."""
+    if not isinstance(reply, dict) or reply.get("url") != "/v1/events":
+        return []
+    return [
+        f"{event['type']}: {problem}"
+        for event in reply["data"]
+        for problem in check.problems(
+            event["data"]["object"],
+            {"$ref": f"#/components/schemas/{event['data']['object']['object']}"},
+            "object")
+    ]
+
+
 def check_server(description, address, api_key, strict, report):
     """Checks every reply of a server."""
     check = ReplyCheck(description, strict)
@@ -110,6 +89,7 @@ def check_server(description, address, api_key, strict, report):
         else:
             problems = check.problems(
                 reply, description.response_schema(found[1], status))
+            problems += event_problems(check, reply)
         report.add(name, problems)
 
 

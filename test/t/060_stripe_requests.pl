@@ -68,6 +68,19 @@ settle($node);
 sql($node, "SELECT payledger.refund(payment_order_id, amount / 3) FROM payledger.payment_orders WHERE payment_id = $id{automatic}");
 settle($node);
 
+# a payout to the seller's connected account, and one whose reply says nothing
+sql($node, <<~"SQL");
+	SELECT payledger.open_account('PLATFORM_CASH', 'GLOBAL', 'EUR');
+	SELECT payledger.post_entry('ADJUSTMENT', '[{"account": "PLATFORM_CASH.GLOBAL.EUR", "amount": 1000},
+		{"account": "MERCHANT_PAYABLE.SELLER-222.EUR", "amount": -1000}]', 'opening balance');
+	SELECT payledger.set_payout_terms('SELLER-222', 'EUR', beneficiary => 'acct_222');
+	SQL
+my ($payout) = rows($node, "SELECT payout_id::text AS id FROM payledger.request_payout('SELLER-222', 'EUR', 600)");
+settle($node);
+$psp->fault(fault => 'error_500_stored', execute => JSON::PP::true, times => 1, match => { operation => 'transfer' });
+my ($asked_payout) = rows($node, "SELECT payout_id::text AS id FROM payledger.request_payout('SELLER-222', 'EUR', 400)");
+settle($node);
+
 # errors that bring questions by id and by mark
 $psp->fault(fault => 'error_500_stored', execute => JSON::PP::true, times => 1, match => { operation => 'refund' });
 sql($node, "SELECT payledger.refund_payment($id{single})");
@@ -171,7 +184,8 @@ subtest 'forms' => sub {
 	}
 	is(form_of($id{single}, 'capture')->{final_capture}, 'true', 'the only capture is final');
 	is(form_of($id{last}, 'capture')->{amount_to_capture}, 350, 'a partial one says how much');
-	is_deeply(form_of($id{void}, 'cancel'), {}, 'a cancellation says nothing');
+	is_deeply(form_of($id{void}, 'cancel'), { cancellation_reason => 'requested_by_customer' }, 'a cancellation of what was authorized');
+	is_deeply(form_of($id{given_up}, 'cancel'), { cancellation_reason => 'abandoned' }, 'and of what the shopper left');
 	for my $refund (rows($node, "SELECT refund_id::text AS id, amount, status FROM payledger.refunds WHERE payment_id = $id{automatic}"))
 	{
 		my ($form) = grep { $_->{'metadata[refund_id]'} eq $refund->{id} } map { decoded($_) }
@@ -181,8 +195,22 @@ subtest 'forms' => sub {
 		is_deeply($form, {
 				payment_intent => sql($node, "SELECT psp_reference FROM payledger.payments WHERE payment_id = $id{automatic}"),
 				amount => $refund->{amount},
+				'metadata[payment_id]' => $id{automatic},
 				'metadata[refund_id]' => $refund->{id} }, 'it names the payment, the amount and itself');
 	}
+
+	my ($transfer) = map { decoded($_) } grep { $_->{path} eq '/v1/transfers' && $_->{body} =~ /$payout->{id}/ } @requests;
+	is_deeply($transfer, {
+			amount => 600,
+			currency => 'eur',
+			destination => 'acct_222',
+			transfer_group => "pl_$payout->{id}",
+			'metadata[payout_id]' => $payout->{id} }, 'a payout is a transfer');
+	is(sql($node, "SELECT string_agg(status::text, ' ') FROM payledger.payouts WHERE payout_id IN ($payout->{id}, $asked_payout->{id})"),
+		'PAID PAID', 'both payouts are paid');
+	is(scalar(grep { $_->{method} eq 'GET' && $_->{path} =~ m{^/v1/transfers\?transfer_group=pl_$asked_payout->{id}\b} } @requests), 1,
+		'the one without a good reply was asked for');
+	is($psp->truth->{transfers}{count} // 2, 2, 'and each made once');
 
 	my $escaped = form_of($id{escaped}, 'create');
 	is($escaped->{'metadata[order_id]'}, $order, 'text comes through as it is');

@@ -251,6 +251,42 @@ subtest 'what is refused' => sub {
 	is(webhook($id, "body ~ '$card'"), 'f', 'a card number in it is masked');
 };
 
+subtest 'lost webhooks' => sub {
+	my @lost = map { with_lost_reply('capture', 'CAPTURE') } 1 .. 3;
+
+	# more events than one page holds
+	pay_many($node, 'lost', 40);
+	wait_sql($node, q{SELECT NOT EXISTS (SELECT FROM payledger.psp_requests WHERE status IN ('READY', 'IN_FLIGHT'))}, 'the others are decided');
+	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"backfill_seconds": 1}')});
+	settle($node);
+	is(states($_), 'AUTHORIZED CAPTURED CAPTURED', "the PSP's list told") for @lost;
+
+	my $scanned = sql($node, 'SELECT clock_timestamp()');
+	wait_sql($node, "SELECT complete_until > '$scanned' FROM payledger.webhook_backfills", 'all of it was read');
+	my ($more, $after, %listed) = (1, '');
+	while ($more)
+	{
+		my $page = object("/v1/events?limit=100$after");
+
+		$listed{ $_->{id} } = 1 for grep { $_->{type} =~ /^(payment_intent\.(amount_capturable_updated|succeeded|payment_failed)|refund\.created)$/ } @{ $page->{data} };
+		$after = "&starting_after=$page->{data}[-1]{id}";
+		$more = $page->{has_more};
+	}
+	cmp_ok(scalar keys %listed, '>', 100, 'there are several pages');
+	is(sql($node, q{SELECT count(*) FROM payledger.webhooks WHERE backfilled AND event_id IN ('} . join("', '", keys %listed) . q{')}),
+		scalar keys %listed, 'every event is here once');
+
+	$psp->pause;
+	wait_sql($node, q{SELECT problem IS NOT NULL FROM payledger.webhook_backfills}, 'a PSP that hangs is a problem');
+	$psp->resume;
+	sql($node, q{UPDATE payledger.webhook_backfills SET next_at = now()});
+	$node->restart;
+	wait_sql($node, q{SELECT problem IS NULL FROM payledger.webhook_backfills}, 'until it answers again');
+	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"backfill_seconds": 0}')});
+	is(sql($node, q{SELECT backfilled_last_day >= 100 AND complete_until IS NOT NULL FROM payledger.stat_webhooks WHERE gateway = 'stripe'}), 't',
+		'stat_webhooks tells');
+};
+
 subtest 'the end of old ones' => sub {
 	my $kept = sql($node, q{SELECT count(*) FROM payledger.webhooks WHERE event_id <> 'evt_card'});
 

@@ -151,6 +151,8 @@ extern void adyen_key_problem(Request *req, KeyProblem problem,
 
 /* ---- adyen_fields.c: checks; each replies with the error ---- */
 
+#define LONGEST_REFERENCE 80		/* of the merchant */
+
 typedef struct AdyenAmount
 {
 	char		currency[4];

@@ -130,7 +130,7 @@ modify_amount(Request *req, ModificationKind kind)
 	Modification *modification;
 
 	if (!field_merchant(req, &merchant) || !field_amount(req, 1, &amount) ||
-		!field_text(req, "reference", 0, &reference) ||
+		!field_text(req, "reference", LONGEST_REFERENCE, &reference) ||
 		!field_splits(req, &amount))
 		return;
 	payment = payment_required(req, merchant);
@@ -182,7 +182,7 @@ modify_whole(Request *req, ModificationKind kind)
 
 	if (!field_names(req, "PaymentCancelRequest", cancel_fields) ||
 		!field_merchant(req, &merchant) ||
-		!field_text(req, "reference", 0, &reference))
+		!field_text(req, "reference", LONGEST_REFERENCE, &reference))
 		return;
 	payment = payment_required(req, merchant);
 	if (payment == NULL)
@@ -224,8 +224,8 @@ adyen_cancel_reference(Request *req)
 	if (!field_names(req, "StandalonePaymentCancelRequest",
 					 standalone_fields) ||
 		!field_merchant(req, &merchant) ||
-		!field_text(req, "reference", 0, &reference) ||
-		!field_text(req, "paymentReference", 0, &wanted))
+		!field_text(req, "reference", LONGEST_REFERENCE, &reference) ||
+		!field_text(req, "paymentReference", LONGEST_REFERENCE, &wanted))
 		return;
 	if (wanted == NULL || wanted[0] == '\0')
 	{

@@ -17,6 +17,10 @@
 	"checkoutPaymentRedirect?redirectData=%s"
 #define LONGEST_RETURN_URL 8000
 #define LONGEST_RESULT 20000
+#define MAX_METADATA 20
+#define LONGEST_METADATA_KEY 20
+#define LONGEST_METADATA_VALUE 80
+#define SHORTEST_SHOPPER 3
 
 static const char *const payment_fields[] = {
 	"accountInfo", "additionalAmount", "additionalData", "amount",
@@ -97,7 +101,7 @@ read_method(Request *req, const AdyenMethod **method)
 	return false;
 }
 
-/* Checks the metadata: texts only. */
+/* Checks the metadata: texts, not too many and not too long. */
 static bool
 check_metadata(Request *req)
 {
@@ -117,22 +121,42 @@ check_metadata(Request *req)
 							 name);
 			return false;
 		}
+		else if (strlen(name) > LONGEST_METADATA_KEY ||
+				 strlen(json_string_value(value)) > LONGEST_METADATA_VALUE ||
+				 json_object_size(metadata) > MAX_METADATA)
+		{
+			adyen_invalid(req, "177", "Metadata size exceeds limit");
+			return false;
+		}
 	return true;
+}
+
+/* Checks the shopper's reference, if it was given. */
+static bool
+check_shopper(Request *req)
+{
+	const char *shopper;
+
+	if (!field_text(req, "shopperReference", 256, &shopper))
+		return false;
+	if (shopper == NULL || strlen(shopper) >= SHORTEST_SHOPPER)
+		return true;
+	adyen_invalid(req, "702", "Field 'shopperReference' is shorter than %d "
+				  "characters", SHORTEST_SHOPPER);
+	return false;
 }
 
 /* Reads POST /payments. */
 static bool
 read_payment(Request *req, PaymentWishes *wishes)
 {
-	const char *unused;
-
 	if (!field_names(req, "PaymentRequest", payment_fields) ||
 		!field_merchant(req, &wishes->merchant) ||
 		!field_amount(req, 0, &wishes->amount) ||
-		!field_text(req, "reference", 0, &wishes->reference) ||
+		!field_text(req, "reference", LONGEST_REFERENCE, &wishes->reference) ||
 		!field_text(req, "returnUrl", LONGEST_RETURN_URL,
 					&wishes->return_url) ||
-		!field_text(req, "shopperReference", 256, &unused) ||
+		!check_shopper(req) ||
 		!field_choice(req, "channel", channels) ||
 		!field_choice(req, "shopperInteraction", interactions) ||
 		!field_choice(req, "recurringProcessingModel", processing_models) ||

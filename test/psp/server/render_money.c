@@ -109,6 +109,7 @@ put_transaction(StrBuf *buf, const Dispute *dispute,
 	jw_string(buf, "object", "balance_transaction");
 	jw_int(buf, "amount", transaction->amount);
 	jw_int(buf, "available_on", transaction->created);
+	jw_string(buf, "balance_type", "payments");
 	jw_int(buf, "created", transaction->created);
 	jw_string(buf, "currency", currency);
 	jw_string(buf, "description", description);

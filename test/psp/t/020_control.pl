@@ -175,6 +175,7 @@ subtest 'options' => sub {
 	for my $wrong ([ '--port', 'x' ], [ '--port', '70000' ], ['--color'],
 		['extra'], [ '--tls-cert', '/nowhere' ],
 		[ '--log', '/nowhere/log' ],
+		[ '--key-window', 'x' ], [ '--keep-events', '-1' ], [ '--adyen-hmac-key', 'xyz' ],
 		[ '--tls-cert', '/nowhere', '--tls-key', '/nowhere' ])
 	{
 		($status, $out, $err) = run($server, @$wrong);

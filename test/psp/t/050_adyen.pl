@@ -287,6 +287,11 @@ subtest 'errors' => sub {
 		[ 400, '702', '/payments', { %$fields, metadata => { a => {} } } ],
 		[ 400, '702', '/payments', $fields, key => 'k' x 65 ],
 		[ 415, '702', '/payments', $fields, headers => { 'content-type' => 'text/plain' } ],
+		[ 422, '702', '/payments', { %$fields, reference => 'r' x 81 } ],
+		[ 422, '702', '/payments', { %$fields, shopperReference => 'ab' } ],
+		[ 422, '177', '/payments', { %$fields, metadata => { map { $_ => 'x' } 1 .. 21 } } ],
+		[ 422, '177', '/payments', { %$fields, metadata => { 'k' x 21, 'x' } } ],
+		[ 422, '177', '/payments', { %$fields, metadata => { k => 'v' x 81 } } ],
 		[ 422, '100', '/payments', { map { $_ => $fields->{$_} } grep { $_ ne 'amount' } keys %$fields } ],
 		[ 422, '137', '/payments', { %$fields, amount => { currency => 'EUR', value => -1 } } ],
 		[ 422, '138', '/payments', { %$fields, amount => { currency => 'XXX', value => 7 } } ],
@@ -344,6 +349,29 @@ subtest 'idempotency keys' => sub {
 			"$status $code $transient", $fault);
 	}
 	$psp->control('DELETE', '/_test/state');
+};
+
+subtest 'lost replies' => sub {
+	my $id = pay('authorised')->{pspReference};
+	my %capture = (merchantAccount => 'Marketplace', amount => { currency => 'EUR', value => 100 });
+
+	for my $fault (qw(drop_before drop_after reset_before reset_after))
+	{
+		$psp->fault(fault => $fault, ms => 1, match => { operation => 'capture' });
+		is($psp->adyen("/payments/$id/captures", \%capture, key => $fault)->{status}, 599, "$fault: no reply");
+		my $executed = $fault =~ /after/ ? 1 : 0;
+		my @captures = grep { ($_->{idempotency_key} // '') eq $fault } @{ $psp->truth($id)->{operations} };
+		is(scalar @captures, $executed, $executed ? 'but executed' : 'not executed');
+		is($psp->adyen("/payments/$id/captures", \%capture, key => $fault)->{status}, 201, 'again with the key');
+		@captures = grep { ($_->{idempotency_key} // '') eq $fault } @{ $psp->truth($id)->{operations} };
+		is(scalar @captures, 1, 'executed once');
+	}
+	is($psp->truth->{captures}{amount}, 400, 'in all');
+	is($psp->control('GET', '/_test/truth?summary=1&psp=stripe')->{json}{captures}{count}, 0, 'none at Stripe');
+	is(scalar @{ $psp->control('GET', '/_test/truth?psp=adyen')->{json}{intents} }, 1, 'one payment');
+	is(scalar @{ $psp->control('GET', '/_test/truth?psp=stripe')->{json}{intents} }, 0, 'none at Stripe');
+	is($psp->stats->{operations}{capture}, 8, 'stats');
+	news();
 };
 
 subtest 'keys end with their window' => sub {

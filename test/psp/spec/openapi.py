@@ -1,7 +1,7 @@
 """An OpenAPI description, and JSON values checked against its schemas.
 
-Only the keywords that Stripe's description uses are known; another one is an
-error, so that a newer description cannot pass unnoticed.
+Only the keywords that the descriptions of Stripe and Adyen use are known;
+another one is an error, so that a newer description cannot pass unnoticed.
 """
 
 import json
@@ -10,12 +10,13 @@ from reprlib import repr as shown
 from urllib.parse import unquote
 
 ANNOTATIONS = {
-    "bearerFormat", "deprecated", "description", "properties", "scheme",
-    "title",
+    "bearerFormat", "default", "deprecated", "description", "example",
+    "externalDocs", "properties", "readOnly", "scheme", "title",
 }
 KEYWORDS = ANNOTATIONS | {
     "$ref", "additionalProperties", "anyOf", "enum", "format", "items",
-    "maxLength", "nullable", "pattern", "required", "type",
+    "maxLength", "minLength", "nullable", "oneOf", "pattern", "required",
+    "type",
 }
 
 
@@ -48,7 +49,7 @@ class Description:
             self.root = json.load(file)
         self.routes = [
             (self.pattern(template), template)
-            for template in sorted(self.root["paths"],
+            for template in sorted(self.root.get("paths", {}),
                                    key=lambda path: path.count("{"))
         ]
 
@@ -86,6 +87,14 @@ class Description:
                 return template, operation
         return None
 
+    def webhook_schema(self, name):
+        """Returns the schema of a webhook, or None."""
+        webhook = self.root["webhooks"].get(f"/{name}")
+        if webhook is None:
+            return None
+        content = webhook["post"]["requestBody"]["content"]
+        return content["application/json"]["schema"]
+
     def response_schema(self, operation, status):
         """Returns the schema of a reply."""
         responses = operation["responses"]
@@ -108,10 +117,11 @@ class ReplyCheck:
         schema = self.description.resolve(schema)
         if value is None:
             return [] if schema.get("nullable") else [f"{where}: is null"]
-        if "anyOf" in schema:
+        alternatives = schema.get("anyOf", schema.get("oneOf"))
+        if alternatives is not None:
             return best_of(
                 self.problems(value, alternative, where)
-                for alternative in self.of_kind(value, schema["anyOf"]))
+                for alternative in self.of_kind(value, alternatives))
         if "type" in schema and not is_kind(value, schema["type"]):
             return [f"{where}: is no {schema['type']}: {shown(value)}"]
         if "enum" in schema and value not in schema["enum"]:
@@ -144,6 +154,8 @@ class ReplyCheck:
         problems = []
         if len(value) > schema.get("maxLength", len(value)):
             problems.append(f"{where}: longer than {schema['maxLength']}")
+        if len(value) < schema.get("minLength", 0):
+            problems.append(f"{where}: shorter than {schema['minLength']}")
         if "pattern" in schema and not re.search(schema["pattern"], value):
             problems.append(f"{where}: does not match {schema['pattern']}")
         return problems

@@ -131,6 +131,53 @@ def actions(client):
         client.api("GET", f"{INTENTS}/{intent['id']}", EXPANDED)
 
 
+def transfers(client):
+    """Money that goes to connected accounts."""
+    transfer = client.api("POST", "/v1/transfers", {
+        "amount": 1000,
+        "currency": "eur",
+        "destination": "acct_1",
+        "transfer_group": "GROUP-1",
+        "metadata[payout_id]": "1",
+    })
+    path = f"/v1/transfers/{transfer['id']}"
+    client.api("POST", f"{path}/reversals", {"amount": 400})
+    client.api("POST", f"{path}/reversals", {"amount": 601}, expect=400)
+    client.api("GET", path)
+    client.api("GET", "/v1/transfers", {"transfer_group": "GROUP-1"})
+
+
+def disputes(client):
+    """Payments that banks take back or let expire."""
+    for status in ("won", "lost"):
+        intent = client.api("POST", INTENTS, CARD)
+        dispute = client.control("POST", f"/intents/{intent['id']}/dispute")
+        client.api("GET", f"/v1/disputes/{dispute['id']}")
+        for step in ("under_review", status):
+            client.control("POST", f"/disputes/{dispute['id']}/complete",
+                           {"status": step})
+        client.api("GET", f"/v1/disputes/{dispute['id']}")
+        client.api("GET", "/v1/disputes", {"payment_intent": intent["id"]})
+    intent = client.api("POST", INTENTS, MANUAL)
+    client.control("POST", f"/intents/{intent['id']}/expire")
+    client.api("GET", f"{INTENTS}/{intent['id']}", EXPANDED)
+    for outcome in ("succeed", "fail"):
+        intent = client.api("POST", INTENTS, CARD | {
+            "payment_method": "pm_card_processing"})
+        client.control("POST", f"/intents/{intent['id']}/complete_action",
+                       {"outcome": outcome})
+
+
+def events(client):
+    """All events, in pages."""
+    page = client.api("GET", "/v1/events", {"limit": 100})
+    while page["has_more"]:
+        page = client.api("GET", "/v1/events", {
+            "limit": 100, "starting_after": page["data"][-1]["id"]})
+    client.api("GET", f"/v1/events/{page['data'][0]['id']}")
+    client.api("GET", "/v1/events/evt_none", expect=404)
+
+
 def errors(client):
     """Requests that are refused."""
     for card in ("chargeDeclined", "chargeDeclinedInsufficientFunds",
@@ -161,6 +208,7 @@ def errors(client):
 def tour(address, api_key):
     """Returns each reply as method, path, expected status, status and body."""
     client = Client(address, api_key)
-    for part in (payments, cancellations, actions, errors):
+    for part in (payments, cancellations, actions, errors, transfers,
+                 disputes, events):
         part(client)
     return client.replies
