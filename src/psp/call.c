@@ -40,36 +40,42 @@ pl_call_set_outcome(PlCall *call, PlOutcomeClass class, const char *code, const 
 	MemoryContextSwitchTo(oldcontext);
 }
 
-/* A PSP's identifier that we store: short, printable, of one word. */
-static const char *
-clean_reference(const char *reference)
+/*
+ * May a PSP's identifier be stored: short, printable, of one word, neither a
+ * card number nor one of our secrets?
+ */
+static bool
+is_reference(const PlGateway *gateway, const char *reference)
 {
-	if (reference == NULL || *reference == '\0' || strlen(reference) > MAX_REFERENCE)
-		return NULL;
+	if (*reference == '\0' || strlen(reference) > MAX_REFERENCE)
+		return false;
 	for (const char *p = reference; *p; p++)
 		if ((unsigned char) *p <= 0x20 || (unsigned char) *p >= 0x7f)
-			return NULL;
-	return reference;
+			return false;
+	return !pl_holds_card_number(reference) &&
+		strcmp(pl_hide_secrets(gateway->name, reference), reference) == 0;
 }
 
-/* A PSP may repeat in its message the secret that it refuses. */
+/*
+ * The identifier of the PSP's object.  What was done to an object that has no
+ * usable one cannot be told.
+ */
 static void
-hide_secrets(const PlGateway *gateway, char *message)
+take_reference(PlCall *call, const char *reference)
 {
-	for (int i = 0; message && gateway->adapter->secrets && gateway->adapter->secrets[i]; i++)
+	PlOutcome  *outcome = &call->outcome;
+
+	outcome->psp_reference = NULL;
+	if (reference == NULL)
+		return;
+	if (is_reference(call->gateway, reference))
+		outcome->psp_reference = pstrdup(reference);
+	else if (outcome->class != PL_OUTCOME_REFUSED && outcome->class != PL_OUTCOME_RETRY)
 	{
-		const char *secret = pl_secret(gateway->name, gateway->adapter->secrets[i]);
-		char	   *found;
-
-		while (secret != NULL && (found = strstr(message, secret)) != NULL)
-			memset(found, '*', strlen(secret));
+		outcome->class = PL_OUTCOME_UNKNOWN;
+		outcome->code = "reference_refused";
+		outcome->message = "the PSP's identifier is not one word, or holds card data or a secret";
 	}
-}
-
-static const char *
-copy_text(const char *text)
-{
-	return text ? pstrdup(text) : NULL;
 }
 
 /*
@@ -81,23 +87,24 @@ take_outcome(PlCall *call, const PlOutcome *said)
 {
 	MemoryContext oldcontext = MemoryContextSwitchTo(call->context);
 	PlOutcome  *outcome = &call->outcome;
-	char	   *code = pl_redact(said->code);
-	char	   *message = pl_redact(said->message);
+	/* secrets first: what is cut off in the middle of one would not be found */
+	char	   *code = pl_redact(pl_hide_secrets(call->gateway->name, said->code));
+	char	   *action = pl_hide_secrets(call->gateway->name, said->next_action);
 
-	hide_secrets(call->gateway, message);
 	*outcome = *said;
-	outcome->psp_reference = copy_text(clean_reference(said->psp_reference));
-	outcome->message = message;
+	outcome->message = pl_redact(pl_hide_secrets(call->gateway->name, said->message));
 	if (code != NULL && strlen(code) > MAX_CODE)
 		code[MAX_CODE] = '\0';
 	outcome->code = code;
-	if (said->next_action != NULL && strlen(said->next_action) > MAX_NEXT_ACTION)
+	if (action != NULL && strlen(action) > MAX_NEXT_ACTION)
 	{
-		outcome->next_action = NULL;
+		action = NULL;
 		outcome->message = "the next action is too large to be kept";
 	}
-	else
-		outcome->next_action = copy_text(said->next_action);
+	if (action != NULL)
+		pl_mask_card_data(action);
+	outcome->next_action = action;
+	take_reference(call, said->psp_reference);
 	MemoryContextSwitchTo(oldcontext);
 }
 

@@ -21,9 +21,6 @@
 #define MAX_MEMBERS 20000
 #define MAX_PATH	1000		/* bytes; a member further down cannot be asked for */
 
-/* members of a list whose elements are read one by one */
-#define MAX_LIST_MEMBERS 1000000
-
 /* levels of a list of which the members are kept: itself, its array, elements */
 #define LIST_LEVELS 2
 
@@ -181,11 +178,11 @@ static const char too_deep[] = "nested too deeply";
 static const char too_many[] = "too many members";
 
 /*
- * Nesting and number of members, without recursion and before any allocation;
- * generous, for text that turns out not to be JSON.
+ * Nesting and number of members of so many levels, without recursion and before
+ * any allocation; generous, for text that turns out not to be JSON.
  */
 static const char *
-too_much(const char *body, size_t length, int most_members)
+too_much(const char *body, size_t length, int levels)
 {
 	int			depth = 0;
 	int			members = 0;
@@ -211,7 +208,7 @@ too_much(const char *body, size_t length, int most_members)
 		}
 		else if (c == '}' || c == ']')
 			depth--;
-		else if ((c == ',' || c == ':') && ++members > most_members)
+		else if ((c == ',' || c == ':') && depth <= levels && ++members > MAX_MEMBERS)
 			return too_many;
 	}
 	return NULL;
@@ -237,9 +234,9 @@ parse(PlDocument *document, char *body, size_t length)
 	return NULL;
 }
 
-/* As pl_document(), with the members of so many levels, of so many at most. */
+/* As pl_document(), with the members of so many levels. */
 static PlDocument *
-read_document(const char *body, size_t length, int levels, int most_members, const char **problem)
+read_document(const char *body, size_t length, int levels, const char **problem)
 {
 	MemoryContext context = CurrentMemoryContext;
 	PlDocument *document = palloc0(sizeof(PlDocument));
@@ -251,7 +248,7 @@ read_document(const char *body, size_t length, int levels, int most_members, con
 		*problem = "not UTF-8 text";
 		return NULL;
 	}
-	*problem = too_much(body, length, most_members);
+	*problem = too_much(body, length, levels);
 	if (*problem != NULL)
 		return NULL;
 	initStringInfo(&document->path);
@@ -286,7 +283,16 @@ read_document(const char *body, size_t length, int levels, int most_members, con
 PlDocument *
 pl_document(const char *body, size_t length, const char **problem)
 {
-	return read_document(body, length, MAX_DEPTH, MAX_MEMBERS, problem);
+	return read_document(body, length, MAX_DEPTH, problem);
+}
+
+static const Member *
+find_member(const PlDocument *document, const char *path)
+{
+	for (int i = 0; i < document->n; i++)
+		if (document->members[i].path != NULL && strcmp(document->members[i].path, path) == 0)
+			return &document->members[i];
+	return NULL;
 }
 
 static void
@@ -310,11 +316,13 @@ static void
 refuse_duplicates(const PlDocument *document, const char *what)
 {
 	const Member **members = palloc(sizeof(Member *) * Max(document->n, 1));
+	int			n = 0;
 
 	for (int i = 0; i < document->n; i++)
-		members[i] = &document->members[i];
-	qsort(members, document->n, sizeof(Member *), by_path);
-	for (int i = 1; i < document->n; i++)
+		if (document->members[i].path != NULL)
+			members[n++] = &document->members[i];
+	qsort(members, n, sizeof(Member *), by_path);
+	for (int i = 1; i < n; i++)
 		if (strcmp(members[i - 1]->path, members[i]->path) == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
@@ -352,37 +360,27 @@ List *
 pl_require_elements(const char *what, const char *body, size_t length, const char *name, PlDocument **list)
 {
 	const char *problem;
-	PlDocument *document = read_document(body, length, LIST_LEVELS, MAX_LIST_MEMBERS, &problem);
+	PlDocument *document = read_document(body, length, LIST_LEVELS, &problem);
 	List	   *elements = NIL;
-	char	   *array;
+	const Member *array;
 
 	if (document == NULL)
 		refuse(what, problem);
 	refuse_duplicates(document, what);
-	array = pl_document_raw(document, name);
-	if (array == NULL || array[0] != '[')
+	array = find_member(document, name);
+	if (array == NULL || array->start == NULL || array->start[0] != '[')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s has no list \"%s\"", what, name)));
-	for (int i = 0;; i++)
+	/* what is kept below it are its elements, next to it */
+	for (const Member *member = array + 1; member < document->members + document->n; member++)
 	{
-		char	   *element = pl_document_raw(document, psprintf("%s.%d", name, i));
-
-		if (element == NULL)
+		if (member->start == NULL || member->start > array->start + array->length)
 			break;
-		elements = lappend(elements, element);
+		elements = lappend(elements, pnstrdup(member->start, member->length));
 	}
 	*list = document;
 	return elements;
-}
-
-static const Member *
-find_member(const PlDocument *document, const char *path)
-{
-	for (int i = 0; i < document->n; i++)
-		if (document->members[i].path != NULL && strcmp(document->members[i].path, path) == 0)
-			return &document->members[i];
-	return NULL;
 }
 
 /*
@@ -492,7 +490,8 @@ pl_document_next(const PlDocument *document, const char *path, int *position, co
 	{
 		const Member *member = &document->members[(*position)++];
 
-		if (member->text != NULL && strncmp(member->path, path, length) == 0 && member->path[length] == '.')
+		if (member->text != NULL && member->path != NULL &&
+			strncmp(member->path, path, length) == 0 && member->path[length] == '.')
 		{
 			const char *name = member->path + length + 1;
 			const char *point = name;

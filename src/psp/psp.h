@@ -292,6 +292,7 @@ extern void pl_check_url(const char *gateway, const char *option, const char *ur
 extern void pl_secrets_load(void);
 extern const char *pl_secret(const char *gateway, const char *name);
 extern bool pl_secret_at(int i, const char **gateway, const char **name, const char **value);
+extern char *pl_hide_secrets(const char *gateway, const char *text);
 extern const char *pl_secrets_problem(void);
 
 /* ---- http.c: many transfers at once, for the gateway worker ---- */

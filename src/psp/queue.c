@@ -177,7 +177,8 @@ new_call(int row, PlGateway *gateway, TimestampTz now)
 void
 pl_queue_drop(PlCall *call)
 {
-	pl_limits_over(call);
+	if (call->backfill == NULL)
+		pl_limits_over(call);
 	pl_gateway_release(call->gateway);
 	MemoryContextDelete(call->context);
 }

@@ -22,6 +22,9 @@
 
 #define MAX_SECRETS_FILE 65536
 
+/* anything shorter is no secret, and a part of many words */
+#define MIN_SECRET 8
+
 typedef struct Secret
 {
 	const char *gateway;
@@ -227,6 +230,28 @@ pl_secret_at(int i, const char **gateway, const char **name, const char **value)
 	*name = secrets[i].name;
 	*value = secrets[i].value;
 	return true;
+}
+
+/*
+ * A PSP's words, palloc'd, with asterisks where they repeat a secret of the
+ * gateway, as PSPs do with keys that they refuse.  NULL stays NULL.
+ */
+char *
+pl_hide_secrets(const char *gateway, const char *text)
+{
+	char	   *result = text ? pstrdup(text) : NULL;
+
+	for (int i = 0; result != NULL && i < nsecrets; i++)
+	{
+		size_t		length = strlen(secrets[i].value);
+		char	   *found = result;
+
+		if (strcmp(secrets[i].gateway, gateway) != 0 || length < MIN_SECRET)
+			continue;
+		for (; (found = strstr(found, secrets[i].value)) != NULL; found += length)
+			memset(found, '*', length);
+	}
+	return result;
 }
 
 /*

@@ -49,6 +49,9 @@ sub add
 		lease_seconds => 6,
 		retry_base_ms => 20,
 		retry_max_ms => 100,
+		rate_per_second => 0,
+		endpoint_rate_per_second => 0,
+		circuit_failures => 0,
 		%options);
 	sql($node, "SELECT payledger.add_gateway('$name', 'stripe', '" . $json->encode(\%all) . "')");
 	return;
@@ -349,6 +352,27 @@ sub pour
 	$script{body_json_number} = PayledgerImpostor::reply(200, '{"id": ' . '9' x 1_000_000 . '}');
 }
 
+# A PSP that repeats what it should not: card numbers and the API key.
+my $pan = '4242424242424242';
+my $spaced = '4000 0566 5566 5556';
+my $amex = '378282246310005';
+my @cards = ($pan, $spaced, $amex, '5555-5555-5555-4444');
+{
+	my $action = { type => 'redirect_to_url', redirect_to_url => { url => "https://bank.example/?card=$pan&key=" . $psp->key } };
+	my %intent = (id => 'pi_1', object => 'payment_intent', status => 'requires_capture');
+
+	$script{said_declined} = PayledgerImpostor::reply(402, $json->encode({ error => {
+				type => 'card_error', code => "card $pan", decline_code => $amex, param => $pan,
+				message => "Your card $spaced, number $pan, was declined, not $amex." } }));
+	$script{said_action} = PayledgerImpostor::reply(200, $json->encode({ %intent, status => 'requires_action', next_action => $action }));
+	$script{said_reference} = PayledgerImpostor::reply(200, $json->encode({ %intent, id => $pan }));
+	$script{said_status} = PayledgerImpostor::reply(200, $json->encode({ %intent, status => "requires $pan" }), "X-Card: $pan");
+	$script{said_key} = PayledgerImpostor::reply(401, $json->encode({ error => {
+				type => $psp->key, code => 'key ' . $psp->key, payment_intent => { id => $psp->key },
+				message => 'Invalid API Key provided: ' . 'x' x 265 . $psp->key . ' ' . $psp->key } }));
+	$script{said_reference_key} = PayledgerImpostor::reply(200, $json->encode({ %intent, id => 'pi_' . $psp->key }));
+}
+
 my $impostor = PayledgerImpostor->new(
 	sub {
 		my ($socket, $request) = @_;
@@ -414,7 +438,7 @@ sub forget_peak
 subtest 'bodies without end and bombs' => sub {
 	my %fault = (
 		hundred_mb => 'reply_too_large', endless => 'reply_too_large', header_flood => 'reply_too_large',
-		interim_flood => 'reply_too_large', long_header => undef, trickle => 'timeout', gzip => 'garbage_reply',
+		interim_flood => 'reply_too_large', long_header => undef, trickle => 'timeout', gzip => 'reply_encoded',
 		transfer_gzip => undef, huge_chunk => undef, negative_length => undef, json_paths => 'unexpected_reply',
 		json_deep => 'garbage_reply', json_members => 'garbage_reply', json_escapes => 'unexpected_reply', json_number => 'unexpected_reply');
 	my $pid = worker_pid($node, 'gateway');
@@ -437,11 +461,6 @@ subtest 'bodies without end and bombs' => sub {
 };
 
 # ---- texts of callers ----
-
-my $pan = '4242424242424242';
-my $spaced = '4000 0566 5566 5556';
-my $amex = '378282246310005';
-my @cards = ($pan, $spaced, $amex, '5555-5555-5555-4444');
 
 # Every text that a caller can hand over, where ? stands; what it is about exists.
 my $target = create_authorized($node, 'pm_card_visa', [ 1000, 1000 ], capture_method => 'manual');
@@ -533,4 +552,105 @@ subtest 'line ends' => sub {
 	is(not_refused('22P05', 'a\u0000b', $in_json), '', 'NUL in JSON');
 	# no text of PostgreSQL holds it
 	is(not_refused('(54000|22021)', "a' || chr(0) || '", $in_text), '', 'NUL');
+};
+
+# ---- what a PSP repeats, and who may see what ----
+
+# Statements that fail as the role "app" with these SQLSTATEs.
+sub app_fails
+{
+	my ($sql, $sqlstate, $name) = @_;
+	my ($code, $out, $err) = $node->psql('payledger', $sql, extra_params => [ '-U', 'app', '-v', 'VERBOSITY=verbose' ]);
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	like($err, qr/ERROR:  $sqlstate: /, $name) or diag($out);
+	return;
+}
+
+subtest 'what a PSP repeats' => sub {
+	# with everything logged that can be
+	my %verbose = (log_min_messages => 'debug5', log_statement => 'all', log_error_verbosity => 'verbose',
+		log_min_duration_statement => 0, log_duration => 'on');
+
+	sql($node, "ALTER SYSTEM SET $_ = '$verbose{$_}'") for sort keys %verbose;
+	$node->reload;
+	sql($node, "SELECT payledger.alter_gateway('impostor', '{\"base_url\": \"${\$impostor->url}\"}')");
+	my $id = ask('impostor', 2, grep { /^said_/ } sort keys %script);
+
+	is(fault_of($id->{said_declined}), 'DECLINED|***********0005', 'a decline, its code masked');
+	is(sql($node, "SELECT reply_message FROM payledger.psp_requests WHERE payment_id = $id->{said_declined}"),
+		'Your card **** **** **** 5556, number ************4242, was declined, not ***********0005.', 'its message, too');
+	is(sql($node, "SELECT next_action->'redirect_to_url'->>'url' FROM payledger.payment_intents WHERE payment_intent_id = $id->{said_action}"),
+		'https://bank.example/?card=************4242&key=' . '*' x length $psp->key, 'the shopper\'s action, masked');
+	like(fault_of($id->{$_}), qr/^PENDING_AUTH\|/, "$_: not decided") for qw(said_reference said_reference_key said_key said_status);
+	is(sql($node, "SELECT count(*) FROM payledger.psp_requests WHERE payment_id IN ($id->{said_reference}, $id->{said_reference_key}) AND psp_reference IS NOT NULL"),
+		0, 'no card number and no key is taken for a reference');
+	like(sql($node, "SELECT reply_message FROM payledger.psp_requests WHERE payment_id = $id->{said_key}"),
+		qr/^Invalid API Key provided: x+\*+$/, 'the key, cut off at the end of a message, is hidden whole');
+	sql($node, "SELECT payledger.cancel_payment_intent($id->{said_action})");
+	sql($node, 'ALTER SYSTEM RESET ALL');
+	$node->reload;
+};
+
+subtest 'secrets' => sub {
+	my $file = $node->basedir . '/secrets';
+
+	sql($node, <<~'SQL');
+		CREATE ROLE app LOGIN;
+		GRANT USAGE ON SCHEMA payledger TO app;
+		GRANT EXECUTE ON FUNCTION payledger.create_payment_intent(text, text, text, jsonb, text, text, text, jsonb) TO app;
+		SQL
+	app_fails('SHOW payledger.gateway_secrets_file', '42501', 'the path of the file');
+	app_fails("SELECT current_setting('payledger.gateway_secrets_file')", '42501', 'by a function');
+	is($node->safe_psql('payledger', "SELECT count(*) FROM pg_settings WHERE name = 'payledger.gateway_secrets_file'", extra_params => [ '-U', 'app' ]),
+		0, 'nor among the settings');
+	app_fails("SELECT pg_read_file('$file')", '42501', 'the file');
+	app_fails("SELECT pg_read_binary_file('$file')", '42501', 'its bytes');
+	app_fails("SELECT pg_stat_file('$file')", '42501', 'its length');
+	app_fails("CREATE TABLE pg_temp.t (x text); COPY pg_temp.t FROM '$file'", '42501', 'by COPY');
+	app_fails("COPY (SELECT 1) TO PROGRAM 'cat $file'", '42501', 'by a program');
+	app_fails("SELECT lo_import('$file')", '42501', 'as a large object');
+	app_fails('SELECT * FROM payledger.gateways', '42501', 'the gateways');
+	app_fails("SELECT payledger.add_gateway('x', 'sandbox')", '42501', 'a gateway of its own');
+	app_fails('LOAD $$payledger$$', '42501', 'the library');
+
+	for my $setting ('gateway_secrets_file', 'kafka_config_file', 'kafka_brokers', 'delivery', 'databases', 'gateway_concurrency')
+	{
+		app_fails("SET payledger.$setting = '1'", '55P02', "SET payledger.$setting");
+		app_fails("SELECT set_config('payledger.$setting', '1', true)", '55P02', "set_config, payledger.$setting");
+		app_fails("ALTER ROLE app SET payledger.$setting = '1'", '55P02', "for its role, payledger.$setting");
+		app_fails("ALTER SYSTEM SET payledger.$setting = '1'", '42501', "for all, payledger.$setting");
+	}
+	# a name that payledger does not have cannot be prepared for a later version
+	app_fails('SET payledger.base_url = $$https://evil.example$$', '42602', 'no placeholder');
+	app_fails('ALTER ROLE app SET payledger.base_url = $$x$$', '42602', 'none for later');
+	my ($code, $out, $err) = $node->psql('payledger', 'SELECT 1', connstr => $node->connstr('payledger') . " user=app options='-c payledger.gateway_secrets_file=/x'");
+	like($err, qr/"payledger.gateway_secrets_file" cannot be changed now/, 'nor with the connection');
+	is(sql($node, "SELECT count(*) FROM pg_settings WHERE name LIKE 'payledger.%' AND setting ~* '(sk|rk|whsec)_'"), 0, 'no setting holds one');
+	is(sql($node, 'SELECT count(*) FROM pg_db_role_setting'), 0, 'nor is there one of a role or database');
+	sql_fails($node, qq(SELECT payledger.add_gateway('x', 'stripe', '{"api_key": "sk_live_x"}')), '22023', 'must not hold a secret', 'nor an option');
+};
+
+subtest 'where they must not be' => sub {
+	# they were logged, and asked for, in every way above
+	my %sought = (
+		'API key' => $psp->key, 'webhook key' => 'payledger_test', 'card number' => $pan, 'card number in groups' => $spaced,
+		'card number of 15 digits' => $amex, 'card number with hyphens' => $cards[3]);
+	my $log = substr(slurp_file($node->logfile), $log_start);
+	my $activity = sql($node, "SELECT string_agg(query, ' ') FROM pg_stat_activity WHERE pid <> pg_backend_pid()");
+	my $statements = sql($node, "SELECT string_agg(query, ' ') FROM pg_stat_statements");
+	my ($dump, $worker) = ('', '');
+
+	like($log, qr/DEBUG:/, 'the log was a loud one');
+	IPC::Run::run([ 'pg_dump', '-d', $node->connstr('payledger') ], '>', \$dump) or BAIL_OUT('pg_dump failed');
+	for my $what (sort keys %sought)
+	{
+		my $found = qr/\Q$sought{$what}\E/;
+
+		unlike($dump, $found, "$what: in no table");
+		unlike($activity, $found, "$what: not in pg_stat_activity");
+		unlike($statements, $found, "$what: not in pg_stat_statements") unless $what =~ /card/;
+		my @lines = grep { /$found/ } split /\n/, $log;
+		is(scalar @lines, 0, "$what: not in the log") or diag(join "\n", @lines[ 0 .. ($#lines < 4 ? $#lines : 4) ]);
+	}
 };
