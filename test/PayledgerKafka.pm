@@ -140,6 +140,23 @@ sub messages
 	return @messages;
 }
 
+# Validates every message against an AsyncAPI document.  Returns what is wrong,
+# and how many messages of each type there are.
+sub validate
+{
+	my ($self, $document) = @_;
+	my $file = "$self->{dir}/asyncapi.json";
+	my $messages = $self->_consume('json');
+	my ($out, $err) = ('', '');
+
+	unlink $file;
+	PostgreSQL::Test::Utils::append_to_file($file, $document);
+	IPC::Run::run([ "$home/validate_events", $file ], '<', \$messages, '>', \$out, '2>', \$err);
+	my @lines = split /\n/, $out;
+	my $counts = pop @lines // die "could not validate: $err\n";
+	return (JSON::PP->new->decode($counts), @lines);
+}
+
 # The ce_id of every message.
 sub ids
 {

@@ -1,10 +1,10 @@
 /* src/outbox/functions.sql: part of the install script */
 
-CREATE FUNCTION event_catalogue() RETURNS TABLE (event_type text, aggregatetype text, description text)
+CREATE FUNCTION event_catalogue() RETURNS TABLE (event_type text, aggregatetype text, description text, members text)
 	AS 'MODULE_PATHNAME', 'pl_sql_event_catalogue'
 	LANGUAGE C IMMUTABLE PARALLEL SAFE ROWS 20;
 COMMENT ON FUNCTION event_catalogue() IS
-'The types of event that may be appended to the outbox, and the aggregate each is about. payledger.event_types shows the same. Example: SELECT * FROM payledger.event_catalogue();';
+'The types of event that may be appended to the outbox, the aggregate each is about, and the members of its data: name:kind, the name with ? if it may be absent, the kind with ? if it may be null. payledger.event_types shows where they go, payledger.event_schema() the JSON Schema. Example: SELECT * FROM payledger.event_catalogue();';
 
 CREATE FUNCTION maintain_outbox_partitions() RETURNS int
 	AS 'MODULE_PATHNAME', 'pl_sql_maintain_outbox_partitions'

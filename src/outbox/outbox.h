@@ -15,6 +15,7 @@ typedef struct PlEventType
 	const char *type;
 	const char *aggregatetype;	/* payment, ledger, payout */
 	const char *description;
+	const char *members;		/* of its data, see catalogue.c; NULL: no value at all */
 } PlEventType;
 
 extern const PlEventType *pl_event_type(const char *type);

@@ -32,6 +32,22 @@ AS $$ VALUES
 	SELECT format('event %s is a %s', id, type)
 	  FROM payledger.outbox_events WHERE (payload IS NULL) <> (type LIKE '%\_tombstone')
 	$q$),
+	('event_data_has_its_members', true, 'the data of every event has the members that payledger.event_members() lists, and no other', $q$
+	WITH listed AS MATERIALIZED (SELECT * FROM payledger.event_members()),
+	found AS (
+		SELECT e.id, e.type, d.key AS member, json_typeof(d.value) AS json_type
+		  FROM payledger.outbox_events e, json_each(e.payload -> 'data') d WHERE e.payload IS NOT NULL)
+	SELECT format('event %s, a %s: %s is %s', f.id, f.type, f.member, CASE WHEN l.member IS NULL THEN 'not a member' ELSE 'a ' || f.json_type END)
+	  FROM found f LEFT JOIN listed l ON l.event_type = f.type AND l.member = f.member
+	 WHERE l.member IS NULL
+		OR NOT (l.may_be_null AND f.json_type = 'null')
+		   AND f.json_type <> CASE l.kind WHEN 'amount' THEN 'number' WHEN 'object' THEN 'object'
+										  WHEN 'lines' THEN 'array' WHEN 'postings' THEN 'array' ELSE 'string' END
+	 UNION ALL
+	SELECT format('event %s, a %s: %s is missing', e.id, e.type, l.member)
+	  FROM payledger.outbox_events e JOIN listed l ON l.event_type = e.type AND NOT l.may_be_absent
+	 WHERE e.payload #> ARRAY['data', l.member] IS NULL
+	$q$),
 	('outbox_is_guarded', false, 'the outbox and each of its partitions refuse UPDATE, DELETE and TRUNCATE', $q$
 	SELECT payledger.missing_guards('{
 		{outbox_events, refuse_change, BEFORE DELETE OR UPDATE OR TRUNCATE, refuse_change},
