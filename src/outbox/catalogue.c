@@ -38,7 +38,7 @@ static const PlEventType event_types[] = {
 	{"payment_order_capture_requested", "payment", "the capture of a payment order was asked for",
 	ORDER},
 	{"payment_order_psp_result_updated", "payment", "the PSP answered, or failed to answer, about a payment order",
-	"paymentOrderId:id sellerId:text currency:currency amount:amount outcome:text code:text? attempt:amount"},
+	"paymentOrderId:id sellerId:text currency:currency amount:amount outcome?:text code?:text? attempt?:amount status?:text"},
 	{"payment_order_finalized", "payment", "a payment order reached CAPTURED, CAPTURE_FAILED or CANCELLED",
 	ORDER},
 	{"payment_voided", "payment", "the whole of a payment was given back uncaptured",
