@@ -106,7 +106,7 @@ my %scripts = (
 		SELECT count(*) FROM payledger.create_payment_intent('LOAD-' || :n, 'BUYER-1', 'EUR', '[{"seller_id":"SELLER-111","amount":1450}]');
 		END
 );
-my %weights = (plain => 20, unflushed => 8, slow => 1, aborted => 2, prepared => 1, intent => 8);
+my %weights = (plain => 20, unflushed => 8, slow => 1, aborted => 2, prepared => 6, intent => 8);
 
 my %loads;
 
