@@ -432,6 +432,8 @@ extern void pl_queue_drop(PlCall *call);
 
 /* ---- call.c: from call to outcome ---- */
 
+#define PL_MAX_NEXT_ACTION 16384	/* bytes that are kept of it */
+
 extern void pl_call_send(PlCall *call);
 extern void pl_call_interpret(PlCall *call, PlHttpReply *reply);
 extern void pl_call_perform(PlCall *call);
