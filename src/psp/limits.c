@@ -370,7 +370,7 @@ pl_limits_answered(PlCall *call, const PlHttpReply *reply)
 		limits->faults++;
 	if (reply->received && (reply->status == 429 || reply->status == 503))
 		pause_endpoint(call, reply);
-	pl_circuit_answered(&limits->circuit, call->circuit_round, fault);
+	pl_circuit_answered(&limits->circuit, call->circuit_round, fault, reply->received && call->failed_before);
 }
 
 /*
