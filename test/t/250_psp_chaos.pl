@@ -42,11 +42,14 @@ sub elapsed
 	return sprintf '%.1f s', time() - $started;
 }
 
-# One value from the session that the test keeps open.
+# The result of a statement in the session that the test keeps open, which
+# would else tell of each.
 sub ask
 {
 	my ($sql) = @_;
 
+	no warnings 'redefine';
+	local *PostgreSQL::Test::BackgroundPsql::note = sub { };
 	return $session->query_safe($sql);
 }
 
