@@ -22,6 +22,7 @@
 /* a page that was asked for and never stored is asked for again */
 #define PAGE_LEASE_MS	(5 * 60 * 1000)
 
+/* pause after a page that could not be read, unless scans follow each other sooner */
 #define AFTER_FAULT_MS	(30 * 1000)
 
 /* pause before a gateway is looked at again that cannot be asked for now */
@@ -219,13 +220,14 @@ pl_backfill_store(PlCall *call)
 {
 	const PlBackfill *backfill = call->backfill;
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	int64		pause = (int64) pl_option_int(call->gateway, "backfill_seconds") * 1000;
 	PlArgs		args = {0};
 
 	next_look = 0;
 	pl_arg_text(&args, call->gateway->name);
 	if (backfill->problem != NULL)
 	{
-		pl_arg_timestamp(&args, TimestampTzPlusMilliseconds(now, AFTER_FAULT_MS));
+		pl_arg_timestamp(&args, TimestampTzPlusMilliseconds(now, Min(pause, AFTER_FAULT_MS)));
 		pl_arg_text(&args, backfill->problem);
 		pl_arg_timestamp(&args, now);
 		pl_execute(&store_fault, &args);
@@ -241,8 +243,7 @@ pl_backfill_store(PlCall *call)
 	else
 	{
 		pl_arg_null(&args);
-		pl_arg_timestamp(&args, TimestampTzPlusMilliseconds(now,
-															(int64) pl_option_int(call->gateway, "backfill_seconds") * 1000));
+		pl_arg_timestamp(&args, TimestampTzPlusMilliseconds(now, pause));
 	}
 	pl_arg_timestamp(&args, now);
 	pl_execute(&store_page, &args);

@@ -394,7 +394,7 @@ pl_limits_answered(PlCall *call, const PlHttpReply *reply)
 		pause_endpoint(call, reply);
 	if (reply->received)
 		adapt_window(call, reply);
-	pl_circuit_answered(&limits->circuit, call->circuit_round, fault);
+	pl_circuit_answered(&limits->circuit, call->circuit_round, fault, reply->received && call->failed_before);
 }
 
 /*

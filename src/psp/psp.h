@@ -373,6 +373,7 @@ typedef struct PlCall
 	bool		in_doubt;		/* see PlHttpReply */
 	bool		queried;
 	bool		unreached;		/* nothing was sent: no answer, not even a no */
+	bool		failed_before;	/* the attempt before was answered with a 5xx */
 	int			circuit_round;	/* of the circuit breaker, when it was leased */
 	PlOutcome	outcome;
 	int64		ready_at;		/* embedded adapter: pl_monotonic_ms() when the
