@@ -42,9 +42,8 @@ our @EXPORT = qw(
   check_ledger check_psp check_kafka check_books
 );
 
-# What the PSP test servers sign their webhooks with; Adyen's is the key of its published example.
-our $WEBHOOK_SECRET = 'whsec_payledger_test';
-our $HMAC_KEY = '44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056';
+# What the PSP test server signs Stripe's webhooks with.
+our $WEBHOOK_SECRET = 'whsec_payledger';
 
 my $json = JSON::PP->new->utf8->canonical->allow_nonref;
 

@@ -137,6 +137,7 @@ static const PlEdge request_edges[] = {
 	{"UNKNOWN", "PENDING"},		/* from here on: by a webhook, too */
 	{"PENDING", "SUCCEEDED"},
 	{"PENDING", "REFUSED"},
+	{"SUCCEEDED", "REFUSED"},	/* an authorization that waited for the shopper, who failed */
 	{"PARKED", "PENDING"},
 	{"PARKED", "READY"},		/* an operator has it sent, which it never was */
 	{"PARKED", "UNKNOWN"},		/* or asked for again */

@@ -131,7 +131,8 @@ shopper_acted(PlWork *work, const PlRequest *request)
  * May an authorization be told otherwise than its request ended?  An attempt
  * that failed before the one that succeeded; and one that succeeded while the
  * intent was cancelled, which the PSP was told too.  But money that is held for
- * an intent that was declined is for a human to look at.
+ * an intent that was declined, or went to another gateway, is for a human to
+ * look at.
  */
 static bool
 is_old_news(const PlRequest *request, const PlOutcome *outcome)
@@ -141,6 +142,7 @@ is_old_news(const PlRequest *request, const PlOutcome *outcome)
 	if (outcome->class == PL_OUTCOME_REFUSED)
 		return true;
 	pl_arg_int64(&args, request->payment_id);
+	pl_arg_text(&args, request->gateway);
 	return pl_execute(&lock_intent, &args) > 0 && strcmp(pl_get_text(0, 1), "CANCELLED") == 0;
 }
 
@@ -185,6 +187,9 @@ answer_decided(PlWork *work, const PlRequest *request, const char *status, const
 			if (is_about_intent(request) && shopper_acted(work, request))
 			{
 				pl_apply_outcome(work, request, outcome);
+				/* as if nobody had heard of the action */
+				if (outcome->class == PL_OUTCOME_REFUSED)
+					store(work, request, "REFUSED", outcome);
 				return PL_ANSWERED;
 			}
 			if (succeeded == (outcome->class == PL_OUTCOME_SUCCEEDED) ||

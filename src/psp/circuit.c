@@ -18,6 +18,9 @@
 
 #define LONGEST_OPEN_MS 60000
 
+/*
+ * The name of a state, as stat_gateway shows it.
+ */
 const char *
 pl_circuit_name(PlCircuitState state)
 {

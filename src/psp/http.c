@@ -22,23 +22,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "psp/http_buffers.h"
 #include "psp/psp.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
 
 #define MAX_HEADER_BYTES	65536
-#define KEPT_BYTES			16384	/* of a transfer's buffers, outside of the budget */
 #define SOCKET_BUFFER		8192
 #define DESCRIPTORS_LEFT	16	/* of the server's share for foreign ones */
 #define EVENTS_AT_ONCE		64
 #define ROUNDS_AT_ONCE		8
-
-typedef struct Bytes
-{
-	char	   *data;			/* malloc'ed */
-	size_t		length;
-	size_t		allocated;
-} Bytes;
 
 /* One transfer; reused for later requests to the same gateway. */
 typedef struct Transfer
@@ -48,15 +41,12 @@ typedef struct Transfer
 	PlGateway  *gateway;
 	void	   *owner;
 	struct curl_slist *lines;
-	Bytes		head;			/* header lines of the newest response */
+	PlReplyBuffers reply;		/* the head's are those of the newest response */
 	size_t		head_total;
-	Bytes		body;
 	size_t		max_body;
 	bool		allow_loopback;
 	bool		allow_private;
 	bool		address_refused;
-	bool		too_large;		/* this reply, or all of them together */
-	dlist_node	active_node;	/* while it is under way */
 	CURLcode	result;
 	char		error[CURL_ERROR_SIZE];
 } Transfer;
@@ -69,9 +59,7 @@ struct PlHttpPool
 static CURLM *multi = NULL;
 static int	epoll_fd = -1;
 static int64 deadline = -1;		/* pl_monotonic_ms() of curl's timer; -1: none */
-static dlist_head active = DLIST_STATIC_INIT(active);
 static dlist_head finished = DLIST_STATIC_INIT(finished);
-static size_t large_bytes = 0;	/* of all buffers, beyond KEPT_BYTES each */
 static Transfer *handed_out = NULL; /* to whoever called pl_http_next() last */
 
 /* sockets that libcurl holds, and how many of them the server knows of */
@@ -190,99 +178,13 @@ use_connection(void *data, char *address, char *local_address, int port, int loc
 }
 
 static size_t
-beyond_kept(size_t allocated)
-{
-	return allocated > KEPT_BYTES ? allocated - KEPT_BYTES : 0;
-}
-
-static void
-free_bytes(Bytes *buffer)
-{
-	large_bytes -= beyond_kept(buffer->allocated);
-	free(buffer->data);
-	memset(buffer, 0, sizeof(Bytes));
-}
-
-static size_t
-large_bytes_of(const Transfer *transfer)
-{
-	return beyond_kept(transfer->head.allocated) + beyond_kept(transfer->body.allocated);
-}
-
-/* The transfer under way with the largest reply; NULL if none is large. */
-static Transfer *
-largest_transfer(void)
-{
-	Transfer   *largest = NULL;
-	dlist_iter	iter;
-
-	dlist_foreach(iter, &active)
-	{
-		Transfer   *transfer = dlist_container(Transfer, active_node, iter.cur);
-
-		if (large_bytes_of(transfer) > (largest ? large_bytes_of(largest) : 0))
-			largest = transfer;
-	}
-	return largest;
-}
-
-/*
- * Make room in the budget: the largest reply is given up, whosoever it is, so
- * that large ones do not crowd out the small.
- */
-static void
-make_room(size_t more)
-{
-	while (large_bytes + more > PL_HTTP_REPLY_BUDGET)
-	{
-		Transfer   *largest = largest_transfer();
-
-		if (largest == NULL)
-			return;
-		free_bytes(&largest->head);
-		free_bytes(&largest->body);
-		largest->too_large = true;
-	}
-}
-
-/* Append, keeping a NUL behind; false if there is no memory, or no room for this one. */
-static bool
-append(Transfer *transfer, Bytes *buffer, const char *data, size_t length)
-{
-	if (buffer->length + length + 1 > buffer->allocated)
-	{
-		size_t		size = buffer->allocated ? buffer->allocated : 2048;
-		char	   *grown;
-
-		while (size < buffer->length + length + 1)
-			size *= 2;
-		make_room(beyond_kept(size) - beyond_kept(buffer->allocated));
-		if (transfer->too_large)
-			return false;
-		grown = realloc(buffer->data, size);
-		if (grown == NULL)
-			return false;
-		large_bytes += beyond_kept(size) - beyond_kept(buffer->allocated);
-		buffer->data = grown;
-		buffer->allocated = size;
-	}
-	memcpy(buffer->data + buffer->length, data, length);
-	buffer->length += length;
-	buffer->data[buffer->length] = '\0';
-	return true;
-}
-
-static size_t
 take_body(char *data, size_t size, size_t n, void *arg)
 {
 	Transfer   *transfer = arg;
 
-	if (transfer->too_large || transfer->body.length + size * n > transfer->max_body)
-	{
-		transfer->too_large = true;
-		return 0;
-	}
-	return append(transfer, &transfer->body, data, size * n) ? size * n : 0;
+	if (transfer->reply.body.length + size * n > transfer->max_body)
+		transfer->reply.too_large = true;
+	return pl_reply_append(&transfer->reply, &transfer->reply.body, data, size * n) ? size * n : 0;
 }
 
 static size_t
@@ -291,15 +193,12 @@ take_header(char *data, size_t size, size_t n, void *arg)
 	Transfer   *transfer = arg;
 
 	transfer->head_total += size * n;
-	if (transfer->too_large || transfer->head_total > MAX_HEADER_BYTES)
-	{
-		transfer->too_large = true;
-		return 0;
-	}
+	if (transfer->head_total > MAX_HEADER_BYTES)
+		transfer->reply.too_large = true;
 	/* a status line begins a response; an interim one is forgotten */
 	if (size * n >= 5 && memcmp(data, "HTTP/", 5) == 0)
-		transfer->head.length = 0;
-	return append(transfer, &transfer->head, data, size * n) ? size * n : 0;
+		transfer->reply.head.length = 0;
+	return pl_reply_append(&transfer->reply, &transfer->reply.head, data, size * n) ? size * n : 0;
 }
 
 /* ---- end of the callbacks ---- */
@@ -422,8 +321,7 @@ destroy(Transfer *transfer)
 {
 	if (transfer->easy != NULL)
 		curl_easy_cleanup(transfer->easy);
-	free_bytes(&transfer->head);
-	free_bytes(&transfer->body);
+	pl_reply_free(&transfer->reply);
 	free(transfer);
 }
 
@@ -539,8 +437,8 @@ pl_http_start(PlGateway *gateway, const PlHttpRequest *request, List *headers, v
 				 errmsg("could not prepare a transfer to gateway \"%s\"", gateway->name)));
 	transfer->gateway = gateway;
 	transfer->owner = owner;
-	transfer->head.length = transfer->body.length = transfer->head_total = 0;
-	transfer->address_refused = transfer->too_large = false;
+	transfer->head_total = 0;
+	transfer->address_refused = false;
 	transfer->error[0] = '\0';
 
 	if (!set_request(transfer, pl_option_text(gateway, "base_url"), request, headers))
@@ -551,11 +449,13 @@ pl_http_start(PlGateway *gateway, const PlHttpRequest *request, List *headers, v
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("could not prepare a request to gateway \"%s\"", gateway->name)));
 	}
+	pl_reply_begin(&transfer->reply);
 	enter_curl();
 	added = curl_multi_add_handle(multi, transfer->easy);
 	leave_curl();
 	if (added != CURLM_OK)
 	{
+		pl_reply_end(&transfer->reply);
 		wipe_lines(transfer);
 		destroy(transfer);
 		ereport(ERROR,
@@ -563,7 +463,6 @@ pl_http_start(PlGateway *gateway, const PlHttpRequest *request, List *headers, v
 				 errmsg("could not start a transfer to gateway \"%s\": %s",
 						gateway->name, curl_multi_strerror(added))));
 	}
-	dlist_push_tail(&active, &transfer->active_node);
 }
 
 /* Take the transfers that are over out of libcurl. */
@@ -583,7 +482,7 @@ collect_finished(void)
 		transfer->result = message->data.result;
 		curl_multi_remove_handle(multi, transfer->easy);
 		wipe_lines(transfer);
-		dlist_delete(&transfer->active_node);
+		pl_reply_end(&transfer->reply);
 		dlist_push_tail(&finished, &transfer->node);
 	}
 }
@@ -635,19 +534,11 @@ pl_http_timeout_ms(void)
 	return Max(deadline - pl_monotonic_ms(), 0);
 }
 
-static void
-trim(Bytes *bytes)
-{
-	if (bytes->allocated > KEPT_BYTES)
-		free_bytes(bytes);
-}
-
 /* Back to the pool of its gateway, without what a large reply left. */
 static void
 recycle(Transfer *transfer)
 {
-	trim(&transfer->head);
-	trim(&transfer->body);
+	pl_reply_trim(&transfer->reply);
 	dlist_push_head(&transfer->gateway->http->idle, &transfer->node);
 }
 
@@ -658,7 +549,7 @@ recycle(Transfer *transfer)
 static bool
 is_encoded(const Transfer *transfer)
 {
-	const PlHttpReply reply = {.headers = transfer->head.length > 0 ? transfer->head.data : ""};
+	const PlHttpReply reply = {.headers = transfer->reply.head.length > 0 ? transfer->reply.head.data : ""};
 	char	   *encoding = pl_http_header(&reply, "Content-Encoding");
 
 	return encoding != NULL && pg_strcasecmp(encoding, "identity") != 0;
@@ -669,7 +560,7 @@ fault_of(const Transfer *transfer, bool sent)
 {
 	if (transfer->address_refused && !sent)
 		return "address_refused";
-	if (transfer->too_large)
+	if (transfer->reply.too_large)
 		return "reply_too_large";
 	if (is_encoded(transfer))
 		return "reply_encoded";
@@ -724,18 +615,18 @@ pl_http_next(PlHttpReply *reply)
 	curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &request_size);
 
 	memset(reply, 0, sizeof(PlHttpReply));
-	reply->received = transfer->result == CURLE_OK && status > 0 && !transfer->too_large && !is_encoded(transfer);
+	reply->received = transfer->result == CURLE_OK && status > 0 && !transfer->reply.too_large && !is_encoded(transfer);
 	reply->sent = reply->received || request_size > 0;
 	reply->status = status;
-	reply->body = transfer->body.length > 0 ? transfer->body.data : "";
-	reply->body_length = transfer->body.length;
-	reply->headers = transfer->head.length > 0 ? transfer->head.data : "";
+	reply->body = transfer->reply.body.length > 0 ? transfer->reply.body.data : "";
+	reply->body_length = transfer->reply.body.length;
+	reply->headers = transfer->reply.head.length > 0 ? transfer->reply.head.data : "";
 	if (!reply->received)
 	{
 		reply->fault = fault_of(transfer, reply->sent);
 		if (transfer->address_refused && !reply->sent)
 			reply->fault_detail = "the PSP's name resolves to a private address";
-		else if (transfer->too_large)
+		else if (transfer->reply.too_large)
 			reply->fault_detail = "the reply is larger than max_reply_bytes, or too many replies are large";
 		else if (transfer->result == CURLE_OK)
 			reply->fault_detail = "the reply has a Content-Encoding, although none was accepted";

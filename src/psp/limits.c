@@ -46,6 +46,7 @@ typedef struct Endpoint
 	int			in_flight;
 	int			leaving;		/* of them, over with this transaction */
 	int64		paused_until;	/* pl_monotonic_ms(); the PSP asked for it */
+	int			window;			/* calls at once since it was too many; 0: no limit */
 } Endpoint;
 
 struct PlGatewayLimits
@@ -295,6 +296,8 @@ pl_limits_of_endpoint(PlGateway *gateway, PlOperation operation, int left, int64
 	}
 	if (endpoint->concurrency > 0)
 		left = Min(left, endpoint->concurrency - endpoint->in_flight + endpoint->leaving);
+	if (endpoint->window > 0)
+		left = Min(left, endpoint->window - endpoint->in_flight + endpoint->leaving);
 	if (left <= 0)
 		return 0;
 	left = Min(left, tokens(&endpoint->bucket));
@@ -360,6 +363,22 @@ pause_endpoint(PlCall *call, const PlHttpReply *reply)
 }
 
 /*
+ * After too many requests one goes alone, and one more with each that is not
+ * too many: all at once would use up their attempts.
+ */
+static void
+adapt_window(PlCall *call, const PlHttpReply *reply)
+{
+	PlGatewayLimits *limits = call->gateway->limits;
+	Endpoint   *endpoint = &limits->endpoints[call->request.operation];
+
+	if (reply->status == 429)
+		endpoint->window = 1;
+	else if (endpoint->window > 0 && ++endpoint->window > concurrency_of(limits))
+		endpoint->window = 0;
+}
+
+/*
  * Learn from the reply to a call, or from its lack.
  */
 void
@@ -373,6 +392,8 @@ pl_limits_answered(PlCall *call, const PlHttpReply *reply)
 		limits->faults++;
 	if (reply->received && (reply->status == 429 || reply->status == 503))
 		pause_endpoint(call, reply);
+	if (reply->received)
+		adapt_window(call, reply);
 	pl_circuit_answered(&limits->circuit, call->circuit_round, fault);
 }
 

@@ -64,7 +64,8 @@ CREATE OR REPLACE VIEW payledger.undecided_requests AS
 		   r.attempt AS attempts,
 		   r.created_at,
 		   r.first_sent_at,
-		   r.first_sent_at + a.key_window AS key_kept_until,
+		   r.first_sent_at + coalesce(pg_catalog.make_interval(secs => (g.options->>'key_window_seconds')::int), a.key_window)
+			   AS key_kept_until,
 		   CASE WHEN r.status = 'UNKNOWN' THEN r.next_attempt_at END AS next_attempt_at,
 		   a.can_be_asked,
 		   r.idempotency_key,
@@ -79,7 +80,7 @@ CREATE OR REPLACE VIEW payledger.undecided_requests AS
 	  FROM payledger.psp_requests r
 	  LEFT JOIN payledger.gateways g ON g.gateway = r.gateway
 	  LEFT JOIN payledger.psp_adapters() a ON a.adapter = g.adapter
-	 WHERE r.status IN ('IN_FLIGHT', 'PENDING', 'UNKNOWN', 'PARKED') AND r.status <> 'IN_FLIGHT'
+	 WHERE r.status IN ('PENDING', 'UNKNOWN', 'PARKED')
 	 ORDER BY r.psp_request_id;
 COMMENT ON VIEW payledger.undecided_requests IS
 'Requests to gateways whose outcome is not known, with everything that is known: accepted by the PSP and decided later (PENDING), sent without an answer that says what became of it (UNKNOWN), set aside for an operator (PARKED). key_kept_until: until then it is sent again with the same idempotency key, which executes nothing twice; afterwards the PSP is only asked, where it can be asked. sent is the method and path of the request, questions how many followed it. A webhook may still decide any of them; an operator does with payledger.resolve_request, or has it sent again with payledger.retry_request.';

@@ -88,6 +88,7 @@ static void
 report_trouble(void)
 {
 	MemoryContext oldcontext = MemoryContextSwitchTo(turn_context);
+	bool		were_in_trouble = gateways_in_trouble;
 	ListCell   *cell;
 
 	gateways_in_trouble = false;
@@ -99,6 +100,11 @@ report_trouble(void)
 			continue;
 		gateways_in_trouble = error_shown = true;
 		pl_worker_set_error(problem);
+	}
+	if (were_in_trouble && !gateways_in_trouble)
+	{
+		pl_worker_clear_error();
+		error_shown = false;
 	}
 	MemoryContextSwitchTo(oldcontext);
 }

@@ -18,6 +18,7 @@ my $kafka = PayledgerKafka->new;
 my $source = new_node('source', 'payledger.kafka_brokers' => $kafka->address);
 
 add_stripe($source, $psp);
+sql($source, q{SELECT payledger.add_routing_rule('stripe', 'EUR')});
 
 sub psql_value
 {

@@ -1,8 +1,9 @@
 # The requests that the Adyen adapter sends, byte by byte, and what it makes of
 # the answers: recorded, and looked through for what must not be there.
 #
-# RECORD_ADYEN_REQUESTS names a file for them: JSON lines with method, path,
-# headers and body.
+# RECORD_REQUESTS names a file for them: JSON lines with method, path,
+# headers and body; RECORD_ERROR_CLASSES one for the error classes of all
+# adapters.
 
 use strict;
 use warnings FATAL => 'all';
@@ -14,7 +15,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $dir = PostgreSQL::Test::Utils::tempdir('requests');
-my $recorded = $ENV{RECORD_ADYEN_REQUESTS} || "$dir/requests.jsonl";
+my $recorded = $ENV{RECORD_REQUESTS} || "$dir/requests.jsonl";
 my $psp = PayledgerPsp->new('--log', "$dir/log");
 my $node = new_node('adyen');
 my $json = JSON::PP->new->canonical;
@@ -107,7 +108,9 @@ my $component = {
 	paymentMethod => {
 		type => 'scheme', holderName => "J. M\x{fc}ller",
 		map { $_ => 'authorised' } qw(encryptedCardNumber encryptedExpiryMonth encryptedExpiryYear encryptedSecurityCode) },
-	browserInfo => { userAgent => 'Mozilla/5.0 "x"', screenWidth => 1920, javaEnabled => JSON::PP::false },
+	browserInfo => {
+		acceptHeader => '*/*', colorDepth => 24, language => 'de-AT', javaEnabled => JSON::PP::false, screenHeight => 1080,
+		screenWidth => 1920, timeZoneOffset => -60, userAgent => 'Mozilla/5.0 "x"' },
 	storePaymentMethod => JSON::PP::true,
 	clientStateDataIndicator => JSON::PP::true };
 my $state = JSON::PP->new->utf8->canonical->encode($component);
@@ -339,6 +342,13 @@ subtest 'bodies' => sub {
 	is(join(' ', sort keys %{ $details[2] }), 'details paymentData', 'and with the payment data');
 	is(body_of($id{$_}, '/payments$')->{amount}{value}, $currency{$_}[1], "$_ in Adyen's units") for sort keys %currency;
 };
+
+if (my $classes = $ENV{RECORD_ERROR_CLASSES})
+{
+	open(my $out, '>', $classes) or BAIL_OUT("could not write $classes: $!");
+	print $out sql($node, 'SELECT json_agg(c) FROM payledger.psp_error_classes() c');
+	close($out);
+}
 
 subtest 'replays' => sub {
 	my %bodies;

@@ -164,6 +164,21 @@ subtest 'a payment that a session holds' => sub {
 	is(states($id), 'AUTHORIZED CAPTURED CAPTURED', 'captured');
 };
 
+subtest 'money held for nobody' => sub {
+	my $id = pay($node, 'pm_card_chargeDeclined', [1450]);
+	settle($node);
+	my $intent = intent_of($id);
+
+	is(states($id), 'DECLINED', 'declined');
+	deliver('payment_intent.payment_failed', $intent, id => 'evt_declined');
+	is(applied('evt_declined'), 'APPLIED', 'which is no news');
+	deliver('payment_intent.amount_capturable_updated', { %$intent, status => 'requires_capture', latest_charge => 'ch_1' }, id => 'evt_contradicts');
+	wait_sql($node, q{SELECT status = 'PARKED' FROM payledger.webhooks WHERE event_id = 'evt_contradicts'}, 'the contrary is parked');
+	like(webhook('evt_contradicts', 'problem'), qr/is REFUSED and now reported SUCCEEDED/, 'it says why');
+	is(states($id), 'DECLINED', 'and changes nothing');
+	sql($node, q{SELECT payledger.ignore_webhook('stripe', 'evt_contradicts', 'cancelled at the PSP')});
+};
+
 # A dispute of the payment, as Stripe tells of it.
 sub dispute
 {

@@ -1,0 +1,239 @@
+# What the events of the PSPs say, and what they do not: each is read as its
+# snapshot proves it, whoever asked for what it tells.
+
+use strict;
+use warnings FATAL => 'all';
+
+use Digest::SHA qw(hmac_sha256 hmac_sha256_hex);
+use JSON::PP;
+use MIME::Base64 qw(encode_base64);
+use PayledgerPsp;
+use PayledgerTest;
+use Test::More;
+
+my $json = JSON::PP->new->utf8->canonical;
+my $psp = PayledgerPsp->new;
+my $node = new_node('meanings');
+my $events = 0;
+
+add_stripe($node, $psp, backfill_seconds => 0);
+write_secrets($node,
+	stripe => [ api_key => $psp->key, webhook_secret => $psp->webhook_secret('stripe') ],
+	adyen => [ api_key => $psp->key, webhook_secret => $psp->webhook_secret('adyen') ]);
+$node->reload;
+sql($node, "SELECT payledger.add_gateway('adyen', 'adyen', '"
+	  . $json->encode({ base_url => $psp->base_url('adyen'), merchant_account => 'Shop', return_url => 'https://shop.example/', timeout_ms => 1000, lease_seconds => 6, retry_base_ms => 50, retry_max_ms => 400 }) . "')");
+wait_sql($node, q{SELECT NOT failing FROM payledger.stat_worker WHERE role = 'gateway'}, 'the gateways are ready');
+
+# ---- helpers ----
+
+# What became of an event: its status, and its problem.
+sub verdict
+{
+	my ($id) = @_;
+
+	wait_sql($node, "SELECT status <> 'RECEIVED' FROM payledger.webhooks WHERE event_id = '$id'", "$id was looked at");
+	return sql($node, "SELECT status || coalesce(': ' || problem, '') FROM payledger.webhooks WHERE event_id = '$id'");
+}
+
+# Delivers an event of Stripe and returns what became of it.
+sub stripe
+{
+	my ($type, $object) = @_;
+	my $id = 'evt_' . ++$events;
+	my $body = $json->encode({ id => $id, object => 'event', type => $type, created => time(), data => { object => $object } });
+	my $at = time();
+
+	sql($node, "SELECT payledger.receive_webhook('stripe', '" . $json->encode({ 'Stripe-Signature' => "t=$at,v1=" . hmac_sha256_hex("$at.$body", $psp->webhook_secret('stripe')) })
+		  . "', \$w\$$body\$w\$)");
+	return verdict($id);
+}
+
+# The same of Adyen.
+sub adyen
+{
+	my ($code, $reference, %more) = @_;
+	my $item = { eventCode => $code, success => 'true', pspReference => 'REF' . ++$events, merchantAccountCode => 'Shop', merchantReference => $reference,
+		amount => { currency => 'EUR', value => 800 }, eventDate => '2026-01-31T10:15:30+01:00', reason => 'because', %more };
+	my @fields = (@$item{qw(pspReference originalReference merchantAccountCode merchantReference)}, @{ $item->{amount} }{qw(value currency)}, @$item{qw(eventCode success)});
+
+	$item->{additionalData}{hmacSignature} = encode_base64(hmac_sha256(join(':', map { $_ // '' } @fields), pack('H*', $psp->webhook_secret('adyen'))), '');
+	sql($node, "SELECT payledger.receive_webhook('adyen', '{}', \$w\$" . $json->encode({ notificationItems => [ { NotificationRequestItem => $item } ] }) . '$w$)');
+	return verdict("$code:$item->{pspReference}:$item->{success}");
+}
+
+sub intent_status
+{
+	my ($id) = @_;
+
+	return sql($node, "SELECT status FROM payledger.payment_intents WHERE payment_intent_id = $id");
+}
+
+sub payment
+{
+	my ($id, $columns) = @_;
+
+	return sql($node, "SELECT $columns FROM payledger.payments WHERE payment_id = $id");
+}
+
+sub request_id
+{
+	my ($id, $operation) = @_;
+
+	return sql($node, "SELECT max(psp_request_id) FROM payledger.psp_requests WHERE payment_id = $id AND operation = '$operation'");
+}
+
+# A PaymentIntent as an event shows it.
+sub intent
+{
+	my ($id, $status, %more) = @_;
+	my %metadata = (payment_id => "$id", %{ delete $more{metadata} // {} });
+
+	return { id => "pi_of_$id", object => 'payment_intent', status => $status, amount => 800, amount_received => 0, currency => 'eur', latest_charge => undef,
+		last_payment_error => undef, metadata => \%metadata, %more };
+}
+
+# ---- Stripe ----
+
+subtest 'Stripe: PaymentIntents' => sub {
+	my $id = create_intent($node, [800], capture_method => 'manual');
+
+	$psp->fault(fault => 'error_503', times => -1, match => { operation => $_ }) for qw(create retrieve);
+	sql($node, "SELECT payledger.request_authorization($id, 'pm_card_visa')");
+	wait_sql($node, "SELECT status = 'UNKNOWN' FROM payledger.psp_requests WHERE payment_id = $id", 'nobody knows');
+	is(stripe('payment_intent.created', intent($id, 'requires_payment_method')), 'IGNORED', 'one that was only made');
+	is(stripe('payment_intent.amount_capturable_updated', intent($id, 'requires_payment_method')), 'IGNORED', 'no attempt to pay yet');
+	is(stripe('payment_intent.succeeded', intent($id, 'succeeded', metadata => { payment_id => 'other' })), 'IGNORED', 'an id that is none of ours');
+	is(stripe('payment_intent.succeeded', { %{ intent($id, 'succeeded') }, metadata => {} }), 'IGNORED', 'no id');
+	is(stripe('customer.created', { id => 'cus_1' }), 'IGNORED', 'something else');
+	is(intent_status($id), 'PENDING_AUTH', 'none of it has decided anything');
+	is(stripe('payment_intent.requires_action', intent($id, 'requires_action', next_action => { type => 'redirect_to_url' })) =~ /^(APPLIED|PARKED)/ ? 1 : 0, 1, 'the shopper has to act');
+	wait_sql($node, "SELECT status = 'REQUIRES_ACTION' AND next_action->>'type' = 'redirect_to_url' FROM payledger.payment_intents WHERE payment_intent_id = $id", 'and can');
+	stripe('payment_intent.payment_failed', intent($id, 'requires_payment_method', latest_charge => 'ch_1', last_payment_error => { code => 'card_declined', decline_code => 'do_not_honor' }));
+	wait_sql($node, "SELECT status = 'DECLINED' AND decline_code = 'do_not_honor' FROM payledger.payment_intents WHERE payment_intent_id = $id", 'the attempt failed');
+	like(stripe('payment_intent.canceled', intent($id, 'canceled', latest_charge => 'ch_1', last_payment_error => { code => 'card_declined' })), qr/^(APPLIED|IGNORED)/, 'cancelled after that: nothing new');
+	is(payment($id, 'count(*)'), 0, 'there never was a payment');
+
+	my $left = create_intent($node, [800], capture_method => 'manual');
+	sql($node, "SELECT payledger.request_authorization($left, 'pm_card_visa')");
+	wait_sql($node, "SELECT status = 'UNKNOWN' FROM payledger.psp_requests WHERE payment_id = $left", 'nobody knows');
+	stripe('payment_intent.canceled', intent($left, 'canceled', cancellation_reason => 'abandoned'));
+	wait_sql($node, "SELECT status = 'DECLINED' FROM payledger.payment_intents WHERE payment_intent_id = $left", 'cancelled without a charge: never authorized');
+
+	my $expired = create_intent($node, [800], capture_method => 'manual');
+	sql($node, "SELECT payledger.request_authorization($expired, 'pm_card_visa')");
+	wait_sql($node, "SELECT status = 'UNKNOWN' FROM payledger.psp_requests WHERE payment_id = $expired", 'nobody knows');
+	stripe('payment_intent.canceled', intent($expired, 'canceled', latest_charge => 'ch_2', cancellation_reason => 'automatic'));
+	wait_sql($node, "SELECT status = 'VOIDED' FROM payledger.payments WHERE payment_id = $expired", 'cancelled with one: authorized before, then over');
+	$psp->clear_faults;
+	settle($node);
+};
+
+subtest 'Stripe: marks of captures' => sub {
+	my $id = create_authorized($node, 'pm_card_visa', [800], capture_method => 'manual');
+	my $reference = payment($id, 'psp_reference');
+
+	$psp->fault(fault => 'error_503', times => -1, match => { operation => $_ }) for qw(capture retrieve);
+	sql($node, "SELECT payledger.capture(payment_order_id) FROM payledger.payment_orders WHERE payment_id = $id");
+	wait_sql($node, "SELECT status = 'UNKNOWN' FROM payledger.psp_requests WHERE payment_id = $id AND operation = 'CAPTURE'", 'nobody knows');
+	my %mark = ('capture_' . request_id($id, 'CAPTURE') => '800');
+	stripe('payment_intent.amount_capturable_updated', intent($id, 'requires_capture', id => $reference, metadata => \%mark));
+	is(payment($id, 'captured_amount'), 0, 'a mark without money proves nothing');
+	stripe('payment_intent.succeeded', intent($id, 'succeeded', id => $reference, amount_received => 799, metadata => \%mark));
+	is(payment($id, 'captured_amount'), 0, 'nor with less money than marks');
+	stripe('payment_intent.succeeded', intent($id, 'succeeded', id => $reference, amount_received => 800, metadata => \%mark));
+	wait_sql($node, "SELECT captured_amount = 800 FROM payledger.payments WHERE payment_id = $id", 'with it, it was captured');
+	$psp->fault(fault => 'error_503', times => -1, match => { operation => 'refund' });
+	my $refund = sql($node, "SELECT refund_id FROM payledger.payment_orders o, LATERAL payledger.refund(o.payment_order_id, 300) WHERE o.payment_id = $id");
+	wait_sql($node, "SELECT status = 'UNKNOWN' FROM payledger.psp_requests WHERE payment_id = $id AND operation = 'REFUND'", 'nobody knows');
+	my %refund = (id => 're_1', object => 'refund', amount => 300, currency => 'eur', payment_intent => $reference);
+	is(stripe('refund.created', { %refund, status => 'succeeded', metadata => {} }), 'IGNORED', 'a refund that is none of ours');
+	stripe('refund.failed', { %refund, status => 'failed', failure_reason => 'lost_or_stolen_card', failure_balance_transaction => 'txn_1',
+			metadata => { payment_id => "$id", refund_id => "$refund" } });
+	wait_sql($node, "SELECT status = 'FAILED' FROM payledger.refunds WHERE refund_id = $refund", 'a refund that came back');
+	is(sql($node, "SELECT string_agg(kind::text, ' ' ORDER BY settlement_item_id) FROM payledger.settlement_items WHERE payment_id = $id AND object_id = $refund"),
+		'REFUND REFUND_REVERSAL', 'its money moved twice');
+	stripe('refund.updated', { %refund, status => 'succeeded', metadata => { payment_id => "$id", refund_id => "$refund" } });
+	is(sql($node, "SELECT status FROM payledger.refunds WHERE refund_id = $refund"), 'FAILED', 'older news changes nothing');
+	$psp->clear_faults;
+	settle($node);
+
+	for my $case ([ 'warning_needs_response', 'IGNORED' ], [ 'warning_closed', 'IGNORED' ])
+	{
+		is(stripe('charge.dispute.updated', { id => 'dp_1', status => $case->[0], payment_intent => $reference, amount => 100, currency => 'eur' }), $case->[1], "an inquiry moves nothing: $case->[0]");
+	}
+	stripe('charge.dispute.created', { id => 'dp_2', status => 'needs_response', payment_intent => $reference, amount => 100, currency => 'eur', reason => 'fraudulent',
+			evidence_details => { due_by => 1800000000 },
+			balance_transactions => [ { id => 'txn_2', fee => 1500, currency => 'eur' }, { id => 'txn_3', fee => 99, currency => 'usd' } ] });
+	is(sql($node, "SELECT status, amount, fee, reason, extract(epoch FROM evidence_due_at)::bigint FROM payledger.disputes WHERE payment_id = $id"), 'NEEDS_RESPONSE|100|1500|fraudulent|1800000000', 'a dispute, with its fee');
+};
+
+subtest 'Stripe: transfers' => sub {
+	sql($node, <<~'SQL');
+		SELECT payledger.open_account('PLATFORM_CASH', 'GLOBAL', 'EUR');
+		SELECT payledger.post_entry('ADJUSTMENT', '[{"account": "PLATFORM_CASH.GLOBAL.EUR", "amount": 1000},
+			{"account": "MERCHANT_PAYABLE.SELLER-222.EUR", "amount": -1000}]', 'opening balance');
+		SELECT payledger.set_payout_terms('SELLER-222', 'EUR', beneficiary => 'acct_222');
+		SQL
+	my $payout = sql($node, "SELECT payout_id FROM payledger.request_payout('SELLER-222', 'EUR', 600)");
+	settle($node);
+	is(sql($node, "SELECT status FROM payledger.payouts WHERE payout_id = $payout"), 'PAID', 'paid');
+	my %transfer = (id => 'tr_1', object => 'transfer', amount => 600, currency => 'eur', metadata => { payout_id => "$payout" });
+	is(stripe('transfer.updated', { %transfer, amount_reversed => 0, reversed => JSON::PP::false, metadata => {} }), 'IGNORED', 'a transfer that is none of ours');
+	eval { stripe('transfer.reversed', { %transfer, amount_reversed => 100, reversed => JSON::PP::false }) };
+	like($@, qr/transfer tr_1 was reversed in part/, 'one that was reversed in part is nobody\'s guess');
+	stripe('transfer.reversed', { %transfer, amount_reversed => 600, reversed => JSON::PP::true });
+	is(sql($node, "SELECT status FROM payledger.payouts WHERE payout_id = $payout"), 'RETURNED', 'one that was reversed was returned');
+};
+
+# ---- Adyen ----
+
+subtest 'Adyen' => sub {
+	my $id = create_authorized($node, 'waits', [800], gateway => 'adyen', capture_method => 'manual');
+	my $authorize = request_id($id, 'AUTHORIZE');
+	my $reference = payment($id, 'psp_reference');
+
+	for my $case ([ 'RECURRING_CONTRACT' ], [ 'REQUEST_FOR_INFORMATION' ], [ 'NOTIFICATION_OF_CHARGEBACK' ], [ 'REPORT_AVAILABLE' ], [ 'INFORMATION_SUPPLIED' ], [ 'PAYOUT_EXPIRE' ],
+		[ 'SOMETHING_NEW' ], [ 'CHARGEBACK', success => 'false' ], [ 'DISPUTE_DEFENSE_PERIOD_ENDED' ], [ 'CANCEL_OR_REFUND' ])
+	{
+		my ($code, %more) = @$case;
+
+		is(adyen($code, "pl_${id}_$authorize", originalReference => $reference, %more), 'IGNORED', "$code says nothing about money");
+	}
+	for my $foreign ('ORDER-1', 'pl_1', 'pl_1_', 'pl_1_x', 'pl_0_1', 'pl_-1_2', "pl_${id}_99999999999999999999", "xpl_${id}_$authorize")
+	{
+		is(adyen('AUTHORISATION', $foreign), 'IGNORED', "$foreign is no reference of ours");
+	}
+	sql($node, "SELECT payledger.capture(payment_order_id, 500) FROM payledger.payment_orders WHERE payment_id = $id");
+	wait_sql($node, "SELECT status = 'PENDING' FROM payledger.psp_requests WHERE payment_id = $id AND operation = 'CAPTURE'", 'a capture is accepted');
+	adyen('CAPTURE_FAILED', "pl_${id}_" . request_id($id, 'CAPTURE'), originalReference => $reference);
+	is(payment($id, 'captured_amount'), 0, 'a capture that failed later, told first');
+	adyen('CAPTURE', "pl_${id}_" . request_id($id, 'CAPTURE'), originalReference => $reference, amount => { currency => 'EUR', value => 500 });
+	is(payment($id, 'captured_amount'), 0, 'its success, told last, changes nothing');
+
+	$id = create_authorized($node, 'authorised', [800], gateway => 'adyen');
+	$reference = payment($id, 'psp_reference');
+	wait_sql($node, "SELECT status = 'PENDING' FROM payledger.psp_requests WHERE payment_id = $id AND operation = 'CAPTURE'", 'a capture is accepted');
+	adyen('CAPTURE', "pl_${id}_" . request_id($id, 'CAPTURE'), originalReference => $reference, amount => { currency => 'EUR', value => 800 });
+	is(payment($id, 'captured_amount'), 800, 'captured');
+	adyen('CHARGEBACK', 'ORDER-1', originalReference => $reference, pspReference => 'DISPUTE1', additionalData => { defensePeriodEndsAt => '2027-01-15T10:00:00+02:00' });
+	is(sql($node, "SELECT status, amount, reason, extract(epoch FROM evidence_due_at)::bigint FROM payledger.disputes WHERE payment_id = $id"),
+		'NEEDS_RESPONSE|800|because|1800000000', 'a chargeback is known by the payment\'s reference');
+	adyen('SECOND_CHARGEBACK', "pl_${id}_1", pspReference => 'DISPUTE1');
+	is(sql($node, "SELECT status FROM payledger.disputes WHERE payment_id = $id"), 'LOST', 'lost in a second round that came without the first');
+	adyen('CHARGEBACK_REVERSED', "pl_${id}_1", pspReference => 'DISPUTE1');
+	is(sql($node, "SELECT status FROM payledger.disputes WHERE payment_id = $id"), 'LOST', 'the first one, told last, changes nothing');
+
+	$id = create_authorized($node, 'authorised', [800], gateway => 'adyen', capture_method => 'manual');
+	adyen('EXPIRE', "pl_${id}_" . request_id($id, 'AUTHORIZE'), originalReference => payment($id, 'psp_reference'));
+	is(payment($id, 'status'), 'VOIDED', 'an authorization that expired');
+	$id = create_authorized($node, 'authorised', [800], gateway => 'adyen', capture_method => 'manual');
+	adyen('CANCELLATION', "pl_${id}_" . request_id($id, 'AUTHORIZE'), originalReference => payment($id, 'psp_reference'));
+	is(payment($id, 'status'), 'VOIDED', 'one that somebody cancelled at Adyen');
+	$id = create_authorized($node, 'redirect', [800], gateway => 'adyen');
+	adyen('OFFER_CLOSED', "pl_${id}_" . request_id($id, 'AUTHORIZE'));
+	is(intent_status($id), 'DECLINED', 'a shopper who never came back');
+};
+
+check_ledger($node, 'the ledger');
+done_testing();
