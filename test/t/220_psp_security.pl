@@ -11,12 +11,14 @@ use JSON::PP;
 use PayledgerImpostor;
 use PayledgerPsp;
 use PayledgerTest;
+use PayledgerTls;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $json = JSON::PP->new->utf8->canonical->allow_nonref;
 my $dir = PostgreSQL::Test::Utils::tempdir('security');
 my $psp = PayledgerPsp->new;
+my $tls = PayledgerTls->new;
 my $canary = PayledgerCanary->new;
 my $port = $canary->{port};
 my $node;
@@ -162,41 +164,10 @@ subtest 'names that lead to this machine or its network' => sub {
 
 # ---- TLS ----
 
-# A certificate for these names, signed by the test's authority or, without
-# one, by itself.  At another time than now with faketime's word for it.
-sub certificate
-{
-	my ($name, %how) = @_;
-	my @clock = $how{at} ? ('faketime', $how{at}) : ();
-	my @signed = $how{self_signed} ? ('-signkey', "$dir/$name.key") : ('-CA', "$dir/ca.crt", '-CAkey', "$dir/ca.key", '-CAcreateserial');
-
-	open(my $extensions, '>', "$dir/$name.ext") or die "could not write: $!\n";
-	print $extensions "subjectAltName=$how{names}\n";
-	close $extensions;
-	system_or_bail('openssl', 'req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
-		'-subj', "/CN=$name", '-keyout', "$dir/$name.key", '-out', "$dir/$name.csr");
-	system_or_bail(@clock, 'openssl', 'x509', '-req', '-in', "$dir/$name.csr", @signed, '-days', 30,
-		'-extfile', "$dir/$name.ext", '-out', "$dir/$name.crt");
-	return ("$dir/$name.crt", "$dir/$name.key", "$dir/ca.crt");
-}
-
-# Requests that a TLS server got, asked over a connection that trusts anybody.
-sub requests_at
-{
-	my ($server) = @_;
-	my $out = '';
-
-	IPC::Run::run([ 'curl', '-sk', $server->url('/_test/stats') ], '>', \$out) or die "no answer\n";
-	return decode_json($out)->{requests};
-}
-
-system_or_bail('openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', 3650,
-	'-subj', '/CN=authority', '-keyout', "$dir/ca.key", '-out', "$dir/ca.crt");
-
 # an old server: nothing above TLS 1.1
 my $old_port = PostgreSQL::Test::Cluster::get_free_port();
 my $old_out = '';
-my ($old_cert, $old_key) = certificate('old', names => 'IP:127.0.0.1');
+my ($old_cert, $old_key) = $tls->certificate('old', names => 'IP:127.0.0.1');
 my $old = IPC::Run::start([ 'openssl', 's_server', '-accept', "127.0.0.1:$old_port", '-cert', $old_cert, '-key', $old_key,
 		'-tls1_1', '-cipher', 'ALL:@SECLEVEL=0' ], '<', \undef, '>&', \$old_out);
 END
@@ -211,11 +182,11 @@ subtest 'TLS' => sub {
 	my %bad = (
 		self_signed => [ names => 'IP:127.0.0.1', self_signed => 1 ],
 		wrong_host => [ names => 'IP:127.0.0.2,DNS:api.stripe.com' ],
-		expired => [ names => 'IP:127.0.0.1', at => '60 days ago' ],
-		not_yet_valid => [ names => 'IP:127.0.0.1', at => '30 days' ]);
-	my %server = map { $_ => PayledgerPsp->new_tls(certificate($_, @{ $bad{$_} })) } sort keys %bad;
+		expired => [ names => 'IP:127.0.0.1', from_day => -60, to_day => -30 ],
+		not_yet_valid => [ names => 'IP:127.0.0.1', from_day => 30, to_day => 60 ]);
+	my %server = map { $_ => PayledgerPsp->new_tls($tls->certificate($_, @{ $bad{$_} })) } sort keys %bad;
 	my $plain = PayledgerPsp->new;
-	my %options = (ca_file => "$dir/ca.crt");
+	my %options = (ca_file => $tls->{ca_file});
 
 	wait_for(sub { $old->pump_nb; $old_out =~ /ACCEPT/ }, 'the old server listens', $node);
 	add($_, $server{$_}->url(''), %options) for sort keys %server;
@@ -230,13 +201,13 @@ subtest 'TLS' => sub {
 
 		is(fault_of($id{$name}), "PENDING_AUTH|$fault", "$name: the payment stays pending, and its request says why");
 	}
-	is(join(' ', map { requests_at($server{$_}) } sort keys %server), '0 0 0 0', 'none of them was sent a request');
+	is(join(' ', map { $tls->requests_at($server{$_}) } sort keys %server), '0 0 0 0', 'none of them was sent a request');
 	is($plain->stats->{requests}, 0, 'nor was a server without TLS');
 	$old->pump_nb;
 	unlike($old_out, qr/POST|Bearer/, 'nor the old one');
 
 	# the same with a good certificate, so that the others fail for no other reason
-	my $good = PayledgerPsp->new_tls(certificate('good', names => 'IP:127.0.0.1'));
+	my $good = PayledgerPsp->new_tls($tls->certificate('good', names => 'IP:127.0.0.1'));
 	sql($node, "SELECT payledger.alter_gateway('$_', '{\"base_url\": \"${\$good->url('')}\"}')") for sort keys %id;
 	settle($node);
 	is(sql($node, "SELECT count(*) FROM payledger.payments WHERE payment_id IN (${\join ',', values %id}) AND status = 'CAPTURED'"),
@@ -247,22 +218,22 @@ subtest 'TLS' => sub {
 subtest 'a connection that is kept' => sub {
 	# names are looked up and addresses checked for a connection; one that was
 	# allowed must not serve who is not allowed to make it
-	my $named = PayledgerPsp->new_tls(certificate('named', names => 'DNS:psp.localhost'));
+	my $named = PayledgerPsp->new_tls($tls->certificate('named', names => 'DNS:psp.localhost'));
 	my $url = $named->url('') =~ s/127\.0\.0\.1/psp.localhost/r;
 
-	add('allowed', $url, ca_file => "$dir/ca.crt", allow_private_addresses => JSON::PP::true);
-	add('stranger', $url, ca_file => "$dir/ca.crt");
+	add('allowed', $url, ca_file => $tls->{ca_file}, allow_private_addresses => JSON::PP::true);
+	add('stranger', $url, ca_file => $tls->{ca_file});
 	my $first = pay($node, 'pm_card_visa', [500], gateway => 'allowed');
 	settle($node);
 	is(sql($node, "SELECT status FROM payledger.payments WHERE payment_id = $first"), 'CAPTURED', 'where it is allowed it is paid');
-	my $asked = requests_at($named);
+	my $asked = $tls->requests_at($named);
 
 	sql($node, q{SELECT payledger.alter_gateway('allowed', '{"allow_private_addresses": false}')});
 	my %id = map { $_ => pay($node, 'pm_card_visa', [500], gateway => $_) } qw(allowed stranger);
 	tried(3, values %id);
 	is(fault_of($id{allowed}), 'PENDING_AUTH|address_refused', 'allowed no more: refused');
 	is(fault_of($id{stranger}), 'PENDING_AUTH|address_refused', 'never allowed: refused');
-	is(requests_at($named), $asked, 'not a request more was sent');
+	is($tls->requests_at($named), $asked, 'not a request more was sent');
 	sql($node, "SELECT payledger.alter_gateway('$_', '{\"allow_private_addresses\": true}')") for keys %id;
 	settle($node);
 };
