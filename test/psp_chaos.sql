@@ -336,28 +336,23 @@ $$
 	SELECT max(seq) FROM page
 $$;
 
-/* Delivers what is due and belongs to this courier; returns how much that was. */
-CREATE FUNCTION chaos.deliver(courier int) RETURNS bigint
-	LANGUAGE sql AS
-$$
-	WITH due AS (
-		DELETE FROM chaos.deliveries WHERE ctid = ANY (ARRAY(
-			SELECT ctid FROM chaos.deliveries
-			 WHERE due <= clock_timestamp() AND copy % 2 = courier ORDER BY due LIMIT 100))
-		RETURNING seq),
-	 mixed AS MATERIALIZED (
-		SELECT w.* FROM due JOIN chaos.webhooks w USING (seq) ORDER BY chaos.dice('order', seq::text))
-	SELECT count(*) FROM mixed CROSS JOIN LATERAL payledger.receive_webhook(psp, headers, body)
-$$;
-
+/* Delivers what is due, each webhook in a transaction of its own; the other courier may have a copy of it right now. */
 CREATE PROCEDURE chaos.courier(courier int)
 	LANGUAGE plpgsql AS
 $$
 DECLARE
+	d record;
 	delivered bigint;
 BEGIN
 	WHILE NOT (SELECT is_closed FROM chaos.settings) LOOP
-		delivered := chaos.deliver(courier);
+		delivered := 0;
+		FOR d IN SELECT w.*, l.due, l.copy FROM chaos.deliveries l JOIN chaos.webhooks w USING (seq)
+				  WHERE l.due <= clock_timestamp() AND l.copy % 2 = courier ORDER BY l.due LIMIT 200 LOOP
+			PERFORM payledger.receive_webhook(d.psp, d.headers, d.body);
+			DELETE FROM chaos.deliveries WHERE due = d.due AND seq = d.seq AND copy = d.copy;
+			delivered := delivered + 1;
+			COMMIT;
+		END LOOP;
 		COMMIT;
 		PERFORM pg_sleep(CASE WHEN delivered = 0 THEN 0.02 ELSE 0 END);
 	END LOOP;

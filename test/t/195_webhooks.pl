@@ -304,6 +304,27 @@ subtest 'lost webhooks' => sub {
 		'stat_webhooks tells');
 };
 
+subtest 'an event that a session is storing' => sub {
+	my $id = pay($node, 'pm_card_visa', [1450]);
+	settle($node);
+	my ($newest) = @{ object('/v1/events?limit=1&type=payment_intent.succeeded')->{data} };
+	my $known = event($newest->{type}, $newest->{data}{object}, id => $newest->{id});
+	my $session = $node->background_psql('payledger', on_error_stop => 1);
+
+	$session->query_safe("BEGIN; SELECT is_new FROM payledger.receive_webhook('stripe', $known)");
+	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"backfill_seconds": 1}')});
+	wait_sql($node, q{SELECT problem ~ 'session' FROM payledger.webhook_backfills}, 'the list cannot be read to its end');
+	my $other = pay($node, 'pm_card_visa', [1450]);
+	settle($node);
+	is(states($other), 'AUTHORIZED CAPTURED CAPTURED', 'nothing else waits for it');
+	$session->query_safe('COMMIT');
+	$session->quit;
+	my $stored = sql($node, 'SELECT clock_timestamp()');
+	wait_sql($node, "SELECT complete_until > '$stored' AND problem IS NULL FROM payledger.webhook_backfills", 'then it can');
+	is(webhook($newest->{id}, 'backfilled'), 'f', 'it is the session that stored it');
+	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"backfill_seconds": 0}')});
+};
+
 subtest 'the end of old ones' => sub {
 	my $kept = sql($node, q{SELECT count(*) FROM payledger.webhooks WHERE event_id <> 'evt_card'});
 
