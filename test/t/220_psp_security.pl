@@ -6,6 +6,7 @@
 use strict;
 use warnings FATAL => 'all';
 
+use Digest::SHA qw(hmac_sha256_hex);
 use IO::Compress::Gzip qw(gzip);
 use JSON::PP;
 use PayledgerImpostor;
@@ -33,7 +34,7 @@ my $node;
 }
 sql($node, 'CREATE EXTENSION pg_stat_statements');
 my $log_start = -s $node->logfile;
-my %key = (stripe => $psp->key);
+my %key = (stripe => [ api_key => $psp->key, webhook_secret => $PayledgerTest::WEBHOOK_SECRET ]);
 add_stripe($node, $psp);
 
 # Adds a Stripe gateway with retries fast enough for a test.
@@ -350,6 +351,12 @@ my $impostor = PayledgerImpostor->new(
 		my ($id) = "$request->{path} $request->{body}" =~ s/%../ /gr =~ /(\d{15,})/;
 		my ($name) = $request->{body} =~ /payment_method=pm_(\w+)/;
 
+		if ($request->{path} =~ m{^/v1/events})
+		{
+			# a list of more events than anybody has, small ones
+			syswrite($socket, PayledgerImpostor::reply(200, '{"object": "list", "data": [' . join(',', ('{}') x 340_000) . ']}'));
+			return 1;
+		}
 		if (defined $name) { symlink $name, "$dir/script-$id" }
 		else { $name = readlink "$dir/script-$id" }
 		return $script{$name}->($socket) if ref $script{$name};
@@ -411,7 +418,7 @@ subtest 'bodies without end and bombs' => sub {
 		hundred_mb => 'reply_too_large', endless => 'reply_too_large', header_flood => 'reply_too_large',
 		interim_flood => 'reply_too_large', long_header => undef, trickle => 'timeout', gzip => 'reply_encoded',
 		transfer_gzip => undef, huge_chunk => undef, negative_length => undef, json_paths => 'unexpected_reply',
-		json_deep => 'garbage_reply', json_members => 'garbage_reply', json_escapes => 'unexpected_reply', json_number => 'unexpected_reply');
+		json_deep => 'garbage_reply', json_members => 'garbage_reply', json_escapes => 'reference_refused', json_number => 'reference_refused');
 	my $pid = worker_pid($node, 'gateway');
 
 	sql($node, "SELECT payledger.alter_gateway('impostor', '{\"base_url\": \"${\$impostor->url}\"}')");
@@ -429,6 +436,18 @@ subtest 'bodies without end and bombs' => sub {
 	is(worker_pid($node, 'gateway'), $pid, 'and lives');
 	is(scalar(grep { $_->{head} =~ /^(Accept-Encoding|TE):/mi } $impostor->requests), 0, 'nobody was asked for compressed bodies');
 	lead_to_psp('impostor');
+};
+
+subtest 'a list of events without end' => sub {
+	# a worker that starts asks every PSP for them at once
+	add('events', $impostor->url);
+	my $former = signal_worker($node, 'gateway', 'TERM');
+
+	wait_sql($node, "SELECT problem IS NOT NULL FROM payledger.webhook_backfills WHERE gateway = 'events'", 'it was asked for');
+	is(sql($node, "SELECT problem FROM payledger.webhook_backfills WHERE gateway = 'events'"),
+		'the list of events is too many members', 'it is not read');
+	isnt(worker_pid($node, 'gateway'), $former, 'by another worker');
+	cmp_ok(memory('VmHWM') - memory('VmRSS'), '<', 16 * 1024, 'which grew by less than 16 MB');
 };
 
 # ---- texts of callers ----
@@ -477,20 +496,22 @@ my %text = (
 	'operator\'s note' => "resolve_request(1, 'REFUSED', '?')",
 	'operator\'s reference' => "resolve_request(1, 'SUCCEEDED', 'seen', '?')");
 
-# Statements that payledger does not refuse so; value is as it stands in SQL.
+# Statements that payledger does not refuse so, all in one session; value is as
+# it stands in SQL.
 sub not_refused
 {
 	my ($pattern, $value, $which) = @_;
-	my @wrong;
+	my @names = sort grep { !$which || $which->($text{$_}) } keys %text;
+	my ($script, %at, %said) = ('');
 
-	for my $name (sort grep { !$which || $which->($text{$_}) } keys %text)
+	for my $name (@names)
 	{
-		my $call = $text{$name} =~ s/\?/$value/r;
-		my ($rc, $out, $err) = $node->psql('payledger', "SELECT payledger.$call", extra_params => [ '-v', 'VERBOSITY=verbose' ]);
-
-		push @wrong, "$name: " . (split /\n/, $err || "accepted: $out")[0] unless $err =~ /ERROR:  $pattern: /;
+		$script .= 'SELECT payledger.' . $text{$name} =~ s/\?/$value/r . ";\n";
+		$at{ $script =~ tr/\n// } = $name;
 	}
-	return join "\n", @wrong;
+	my ($code, $out, $err) = $node->psql('payledger', $script, on_error_stop => 0, extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+	while ($err =~ /^psql:<stdin>:(\d+): ERROR:  (.*)$/mg) { $said{ $at{$1} } = $2 }
+	return join "\n", map { "$_: " . ($said{$_} // 'accepted') } grep { ($said{$_} // '') !~ /^$pattern: / } @names;
 }
 
 subtest 'card data' => sub {
@@ -523,6 +544,38 @@ subtest 'line ends' => sub {
 	is(not_refused('22P05', 'a\u0000b', $in_json), '', 'NUL in JSON');
 	# no text of PostgreSQL holds it
 	is(not_refused('(54000|22021)', "a' || chr(0) || '", $in_text), '', 'NUL');
+};
+
+# ---- webhooks ----
+
+# Their signatures are the subject of another test.
+sub signed
+{
+	my ($body) = @_;
+	my $at = time();
+	my $signature = hmac_sha256_hex("$at.$body", $PayledgerTest::WEBHOOK_SECRET);
+	my $headers = $json->encode({ 'Stripe-Signature' => "t=$at,v1=$signature" });
+
+	return "'$headers', '" . $body =~ s/'/''/gr . "'";
+}
+
+subtest 'webhooks' => sub {
+	my $event = sub { return $json->encode({ id => $_[0], object => 'event', type => 'payment_intent.succeeded', created => time(), data => { object => $_[1] } }) };
+	my %intent = (id => 'pi_1', object => 'payment_intent', status => 'succeeded', currency => 'eur', amount_received => 500);
+	my $long = 'x' x 5000;
+
+	like(sql($node, "SELECT payledger.receive_webhook('stripe', " . signed($event->('evt_card', {
+					%intent, description => "card $pan", metadata => { payment_id => $target, note => "$spaced, $amex" } })) . ')'),
+		qr/evt_card,payment_intent.succeeded,t/, 'one with card numbers in it is taken');
+	like(sql($node, "SELECT body FROM payledger.webhooks WHERE event_id = 'evt_card'"),
+		qr/"card \*{12}4242".*"\*{4} \*{4} \*{4} 5556, \*{11}0005"/, 'and masked');
+	sql_fails($node, "SELECT payledger.receive_webhook('stripe', " . signed($event->("evt_$amex", \%intent)) . ')',
+		'PL011', 'event id', 'none is one\'s id');
+	# names that nobody asks for
+	like(sql($node, "SELECT payledger.receive_webhook('stripe', " . signed($event->('evt_long', {
+					%intent, $long => { a => 1, b => 2 }, metadata => { payment_id => $target, $long => 1, "b$long" => { c => 3 } } })) . ')'),
+		qr/evt_long/, 'long names are no trouble');
+	wait_sql($node, "SELECT bool_and(status <> 'RECEIVED') FROM payledger.webhooks WHERE gateway = 'stripe'", 'they were looked at');
 };
 
 # ---- what a PSP repeats, and who may see what ----
@@ -605,7 +658,7 @@ subtest 'secrets' => sub {
 subtest 'where they must not be' => sub {
 	# they were logged, and asked for, in every way above
 	my %sought = (
-		'API key' => $psp->key, 'webhook key' => 'payledger_test', 'card number' => $pan, 'card number in groups' => $spaced,
+		'API key' => $psp->key, 'webhook key' => $PayledgerTest::WEBHOOK_SECRET, 'card number' => $pan, 'card number in groups' => $spaced,
 		'card number of 15 digits' => $amex, 'card number with hyphens' => $cards[3]);
 	my $log = substr(slurp_file($node->logfile), $log_start);
 	my $activity = sql($node, "SELECT string_agg(query, ' ') FROM pg_stat_activity WHERE pid <> pg_backend_pid()");
