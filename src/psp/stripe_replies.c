@@ -56,6 +56,34 @@ has_capture_mark(const PlRequest *request, const PlDocument *document, const cha
 				 psprintf("metadata." STRIPE_CAPTURE_MARK INT64_FORMAT, request->psp_request_id)) != NULL;
 }
 
+/*
+ * Is the object at a place in the document the one that our mark of that name
+ * stands for?  Replies can be mixed up on their way to us, and another's says
+ * nothing about this request.
+ */
+static bool
+is_ours(const PlDocument *document, const char *prefix, const char *mark, int64 id)
+{
+	return is_text(pl_stripe_field(document, prefix, psprintf("metadata.%s", mark)), psprintf(INT64_FORMAT, id));
+}
+
+static void
+refuse_another(PlOutcome *outcome)
+{
+	outcome->class = PL_OUTCOME_UNKNOWN;
+	outcome->code = "another_object";
+	outcome->message = "the reply is about an object that is not the request's";
+	outcome->psp_reference = NULL;
+}
+
+/* The same of a PaymentIntent, which may be known by its id. */
+static bool
+is_our_intent(const PlRequest *request, const PlDocument *document, const char *prefix)
+{
+	return is_ours(document, prefix, STRIPE_PAYMENT_MARK, request->payment_id) &&
+		(request->psp_reference == NULL || is_text(pl_stripe_field(document, prefix, "id"), request->psp_reference));
+}
+
 /* Why the last attempt to pay failed. */
 static void
 failed_payment(const PlDocument *document, const char *prefix, PlOutcome *outcome)
@@ -116,6 +144,11 @@ interpret_intent(const PlRequest *request, const PlHttpReply *reply,
 		outcome->code = "unexpected_reply";
 		return;
 	}
+	if (!is_our_intent(request, document, prefix))
+	{
+		refuse_another(outcome);
+		return;
+	}
 	switch (request->operation)
 	{
 		case PL_OP_AUTHORIZE:
@@ -123,8 +156,7 @@ interpret_intent(const PlRequest *request, const PlHttpReply *reply,
 			interpret_authorization(request, document, prefix, outcome);
 			break;
 		case PL_OP_CAPTURE:
-			if (reply->queried ? has_capture_mark(request, document, prefix)
-				: is_text(status, "succeeded") || is_text(status, "requires_capture"))
+			if (has_capture_mark(request, document, prefix))
 				outcome->class = PL_OUTCOME_SUCCEEDED;
 			else if (is_text(status, "canceled"))
 				outcome->class = PL_OUTCOME_REFUSED;
@@ -199,9 +231,23 @@ pl_stripe_read_transfer(const PlDocument *document, const char *prefix, PlOutcom
 static void
 interpret_refund(const PlRequest *request, const PlDocument *document, const char *prefix, PlOutcome *outcome)
 {
+	if (!is_ours(document, prefix, STRIPE_REFUND_MARK, request->target))
+	{
+		refuse_another(outcome);
+		return;
+	}
 	pl_stripe_read_refund(document, prefix, outcome);
 	if (outcome->class == PL_OUTCOME_PENDING)
 		outcome->recheck_ms = recheck_after(request);
+}
+
+static void
+interpret_transfer(const PlRequest *request, const PlDocument *document, const char *prefix, PlOutcome *outcome)
+{
+	if (is_ours(document, prefix, STRIPE_PAYOUT_MARK, request->target))
+		pl_stripe_read_transfer(document, prefix, outcome);
+	else
+		refuse_another(outcome);
 }
 
 /*
@@ -212,8 +258,7 @@ static void
 interpret_list(const PlRequest *request, const PlDocument *document, PlOutcome *outcome)
 {
 	bool		pays_out = request->operation == PL_OP_PAYOUT;
-	const char *mark = pays_out ? "metadata." STRIPE_PAYOUT_MARK : "metadata." STRIPE_REFUND_MARK;
-	char	   *wanted = psprintf(INT64_FORMAT, request->target);
+	const char *mark = pays_out ? STRIPE_PAYOUT_MARK : STRIPE_REFUND_MARK;
 
 	outcome->code = "not_found_yet";
 	for (int i = 0; i < STRIPE_LISTED; i++)
@@ -222,10 +267,10 @@ interpret_list(const PlRequest *request, const PlDocument *document, PlOutcome *
 
 		if (pl_stripe_field(document, prefix, "id") == NULL)
 			break;
-		if (!is_text(pl_stripe_field(document, prefix, mark), wanted))
+		if (!is_ours(document, prefix, mark, request->target))
 			continue;
 		if (pays_out)
-			pl_stripe_read_transfer(document, prefix, outcome);
+			interpret_transfer(request, document, prefix, outcome);
 		else
 			interpret_refund(request, document, prefix, outcome);
 		break;
@@ -271,6 +316,11 @@ interpret_error(const PlRequest *request, const PlHttpReply *reply,
 	if (outcome->message != NULL && is_text(replayed, "true"))
 		outcome->message = psprintf("stored under the key: %s", outcome->message);
 	outcome->psp_reference = pl_document_text(document, "error.payment_intent.id");
+	if (outcome->psp_reference != NULL && !is_our_intent(request, document, "error.payment_intent."))
+	{
+		refuse_another(outcome);
+		return;
+	}
 
 	if (is_text(code, "payment_intent_unexpected_state") &&
 		interpret_unexpected_state(request, document, outcome))
@@ -337,7 +387,7 @@ pl_stripe_interpret(const PlRequest *request, const PlHttpReply *reply, PlOutcom
 		else if (is_text(object, "refund"))
 			interpret_refund(request, document, "", outcome);
 		else if (is_text(object, "transfer"))
-			pl_stripe_read_transfer(document, "", outcome);
+			interpret_transfer(request, document, "", outcome);
 		else
 			interpret_intent(request, reply, document, "", outcome);
 	}
