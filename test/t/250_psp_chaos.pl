@@ -302,6 +302,7 @@ finish_client($_) for @clients;
 # ---- what must hold ----
 
 ask("SELECT chaos.load_truth('" . save('/_test/truth') . "')");
+ask('ANALYZE');
 my %counted = map { split /\|/ } split /\n/, ask(<<~'SQL');
 	SELECT 'webhooks', count(*) FROM chaos.webhooks
 	 UNION ALL SELECT 'lost', count(*) FILTER (WHERE is_lost) FROM chaos.webhooks
