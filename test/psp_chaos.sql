@@ -384,6 +384,7 @@ CREATE TABLE chaos.executions (
 	idempotency_key text
 );
 CREATE INDEX ON chaos.executions (idempotency_key);
+CREATE INDEX ON chaos.executions (id);
 CREATE TABLE chaos.transfers (payout_id bigint, amount bigint NOT NULL, reversed bigint NOT NULL);
 
 /* Takes what GET /_test/truth says from a file. */

@@ -13,6 +13,46 @@ SELECT e.psp, e.id, e.payment_id, upper(e.operation) AS operation, e.amount, e.o
   FROM chaos.executions e
  WHERE e.operation IN ('capture', 'refund', 'cancel') AND e.idempotency_key IS NOT NULL;
 
+/* ---- the operator ---- */
+
+/* what nobody knew the end of when the faults were over, and how often it had been tried */
+CREATE TABLE chaos.unknown (psp_request_id bigint, attempt int);
+
+/* Those that no webhook will decide, and what the truth is. */
+CREATE VIEW chaos.unresolved AS
+SELECT r.psp_request_id, t.id AS psp_reference,
+	   CASE WHEN r.operation IN ('AUTHORIZE', 'CONFIRM') THEN coalesce(t.is_authorized, false)
+			WHEN r.operation = 'PAYOUT' THEN EXISTS (SELECT FROM chaos.transfers x WHERE x.payout_id = r.payment_id)
+			ELSE coalesce(m.outcome IN ('ok', 'succeeded', 'undone'), false) END AS is_done
+  FROM chaos.unknown u
+  JOIN payledger.psp_requests r USING (psp_request_id)
+  LEFT JOIN chaos.truth t USING (payment_id)
+  LEFT JOIN chaos.moves m USING (payment_id, idempotency_key)
+ WHERE r.status IN ('UNKNOWN', 'IN_FLIGHT') AND coalesce(t.status, '') <> 'pending' AND coalesce(m.outcome, '') <> 'received';
+
+/* Resolves those that are not on their way right now; returns how many. */
+CREATE FUNCTION chaos.operate() RETURNS int
+	LANGUAGE plpgsql AS
+$$
+DECLARE
+	u record;
+	n int := 0;
+BEGIN
+	FOR u IN SELECT * FROM chaos.unresolved LOOP
+		BEGIN
+			PERFORM payledger.resolve_request(u.psp_request_id, CASE WHEN u.is_done THEN 'SUCCEEDED' ELSE 'REFUSED' END, 'seen at the PSP',
+											  CASE WHEN u.is_done THEN u.psp_reference END);
+			n := n + 1;
+		EXCEPTION WHEN SQLSTATE 'PL001' THEN
+			NULL;
+		END;
+	END LOOP;
+	RETURN n;
+END
+$$;
+
+/* ---- what must hold ---- */
+
 /* What payledger believes of each payment. */
 CREATE VIEW chaos.beliefs AS
 SELECT i.payment_intent_id AS payment_id, i.gateway, i.status::text AS intent, p.status::text AS payment, i.total_amount,
