@@ -117,7 +117,36 @@ my %STRIPE = (
 				" . intent_sql($_[0], qq([{"seller_id": "$seller", "amount": 1000}]), 'pm_card_visa', 'automatic') },
 		ask => sub { return "payledger.request_payout('S-$_[0]{name}', 'EUR', 500)" },
 		done => sub { return grep { ($_->{metadata}{payout_id} // '') eq $_[0]{owner} } @{ $_[0]->truth->{transfers} } } });
-my @OPERATIONS = qw(AUTHORIZE CONFIRM CAPTURE CANCEL REFUND RETRIEVE PAYOUT);
+# Adyen cannot be asked and makes no payouts; what it only accepted is decided
+# by its webhooks.
+my %ADYEN = (
+	AUTHORIZE => {
+		before => sub { return intent_sql($_[0], $LINES, undef, 'manual') },
+		ask => sub { return "payledger.request_authorization($_[0]{id}, 'authorised')" },
+		done => sub { return grep { $_->{authorized} } $_[0]->payments } },
+	CONFIRM => {
+		before => sub { return intent_sql($_[0], $LINES, 'redirect', 'manual') },
+		then => sub {
+			$_[0]{result} = $psp->adyen_control(($_[0]->payments)[0]{reference}, 'complete', { outcome => 'succeed' })->{redirectResult} },
+		ask => sub { return "payledger.confirm_authorization($_[0]{id}, '{\"redirectResult\": \"$_[0]{result}\"}')" },
+		done => sub { return grep { $_->{authorized} } $_[0]->payments } },
+	CAPTURE => {
+		before => sub { return intent_sql($_[0], $LINES, 'authorised', 'manual') },
+		ask => sub { return "payledger.capture_payment($_[0]{id})" },
+		done => sub { return $_[0]->operations('capture') } },
+	CANCEL => {
+		before => sub { return intent_sql($_[0], $LINES, 'authorised', 'manual') },
+		ask => sub { return "payledger.void_payment($_[0]{id})" },
+		done => sub { return $_[0]->operations('cancel') } },
+	REFUND => {
+		before => sub { return intent_sql($_[0], $LINES, 'authorised', 'automatic') },
+		ask => sub { return "payledger.refund_payment($_[0]{id}, 300)" },
+		done => sub { return $_[0]->operations('refund') } });
+
+# name and operations of each PSP, in the order of the table
+my @PSPS = (
+	[ 'stripe', \%STRIPE, qw(AUTHORIZE CONFIRM CAPTURE CANCEL REFUND RETRIEVE PAYOUT) ],
+	[ 'adyen', \%ADYEN, qw(AUTHORIZE CONFIRM CAPTURE CANCEL REFUND) ]);
 
 # ---- cells ----
 
@@ -126,7 +155,7 @@ my $truth;
 # The PSP's truth; read again after it was set to undef.
 sub Cell::truth
 {
-	$truth //= $psp->control('GET', '/_test/truth')->{json};
+	$truth //= { intents => [ $psp->all_truth ], transfers => [ $psp->all_transfers ] };
 	return $truth;
 }
 
@@ -143,7 +172,7 @@ sub Cell::operations
 {
 	my ($self, $kind) = @_;
 
-	return grep { $_->{operation} eq $kind && $_->{outcome} eq 'ok' } map { @{ $_->{operations} } } $self->payments;
+	return grep { $_->{operation} eq $kind && $_->{outcome} =~ /^(ok|succeeded|pending)$/ } map { @{ $_->{operations} } } $self->payments;
 }
 
 # What is known of all cells' requests now, taken into the cells.
@@ -182,6 +211,14 @@ sub is_decided
 	return $cell->{status} =~ /^(SUCCEEDED|REFUSED)$/;
 }
 
+# Nothing is sent any more: decided, or for a webhook or an operator.
+sub is_over
+{
+	my ($cell) = @_;
+
+	return is_decided($cell) || $cell->{status} =~ /^(PENDING|PARKED)$/;
+}
+
 # The states of what the operation is about.
 sub states
 {
@@ -201,36 +238,46 @@ sub states
 }
 
 my @cells;
-my %gateway;
+my %gateway;					# of each, its PSP and its fault
 
-for my $f (0 .. $#FAULTS)
+for my $psp_row (@PSPS)
 {
-	for my $mode (@MODES)
-	{
-		my $gateway = "stripe-$f-$mode";
+	my ($adapter, $ways, @operations) = @$psp_row;
 
-		$gateway{$gateway} = $FAULTS[$f];
-		push @cells, map {
-			bless {
-				name => "cell-$f-$mode-$_", gateway => $gateway, operation => $_, fault => $FAULTS[$f], mode => $mode, way => $STRIPE{$_}
-			}, 'Cell'
-		} @OPERATIONS;
+	for my $f (0 .. $#FAULTS)
+	{
+		for my $mode (@MODES)
+		{
+			my $gateway = "$adapter-$f-$mode";
+
+			$gateway{$gateway} = [ $adapter, @{ $FAULTS[$f] } ];
+			push @cells, map {
+				bless {
+					name => "cell-$adapter-$f-$mode-$_", adapter => $adapter, gateway => $gateway, operation => $_,
+					fault => $FAULTS[$f], mode => $mode, way => $ways->{$_}
+				}, 'Cell'
+			} @operations;
+		}
 	}
 }
 
 # ---- before ----
 
-write_secrets($node, map { $_ => $psp->key } keys %gateway);
+write_secrets($node, map { $_ => [ api_key => $psp->key, webhook_secret => $psp->webhook_secret($gateway{$_}[0]) ] } keys %gateway);
 $node->append_conf('postgresql.conf', "payledger.gateway_secrets_file = '" . $node->basedir . "/secrets'");
 $node->reload;
 # each fault has gateways of its own: pauses that a PSP asks for are for all
 # requests of a kind.  No circuit breaker, for nothing but faults comes, and no
 # events, for they would tell what the replies keep back.
 sql($node, join '', map {
-		"SELECT payledger.add_gateway('$_', 'stripe', '" . $json->encode({
-				base_url => $psp->url(''), timeout_ms => $TIMEOUT_MS, connect_timeout_ms => $TIMEOUT_MS, lease_seconds => 6,
+		my $adapter = $gateway{$_}[0];
+		my %own = $adapter eq 'stripe' ? (backfill_seconds => 0)
+		  : (merchant_account => 'Shop', return_url => 'https://shop.example/back');
+
+		"SELECT payledger.add_gateway('$_', '$adapter', '" . $json->encode({
+				base_url => $psp->base_url($adapter), timeout_ms => $TIMEOUT_MS, connect_timeout_ms => $TIMEOUT_MS, lease_seconds => 6,
 				retry_base_ms => 50, retry_max_ms => 400, unknown_max_ms => 400, key_window_seconds => $WINDOW,
-				rate_per_second => 0, endpoint_rate_per_second => 0, circuit_failures => 0, backfill_seconds => 0 })
+				rate_per_second => 0, endpoint_rate_per_second => 0, circuit_failures => 0, %own })
 		  . "');" } sort keys %gateway);
 
 sub all_quiet
@@ -244,9 +291,35 @@ sub all_quiet
 	return;
 }
 
+# Delivers what Adyen has told since the last time.
+my $told = 0;
+
+sub tell_us
+{
+	my %of = map { $_->{id} => $_ } grep { $_->{adapter} eq 'adyen' } @cells;
+	my @webhooks = $psp->webhooks($told, psp => 'adyen');
+	my @values;
+
+	for my $webhook (@webhooks)
+	{
+		my ($headers, $body) = ($json->encode($webhook->{headers}), $webhook->{body});
+		my ($id) = ($webhook->{payment} // '') =~ /^pl_(\d+)_/;
+
+		s/'/''/g for $headers, $body;
+		push @values, "('$of{$id}{gateway}', '$headers', '$body')" if $id && $of{$id};
+		$told = $webhook->{seq};
+	}
+	return unless @values;
+	sql($node, 'SELECT count(*) FROM (VALUES ' . join(',', @values)
+		  . ') w(gateway, headers, body), LATERAL payledger.receive_webhook(gateway, headers::jsonb, body)');
+	wait_sql($node, q{SELECT NOT EXISTS (SELECT FROM payledger.webhooks WHERE status IN ('RECEIVED', 'PARKED'))}, 'what was told is applied');
+	return;
+}
+
 my @ids = split /\n/, sql($node, join ';', map { $_->{way}{before}->($_) } @cells) =~ s/^\D.*\n//mgr;
 $_->{id} = shift @ids for @cells;
 all_quiet('RETRIEVE');
+tell_us();
 sql($node, join ';', map { 'SELECT ' . $_->{way}{also}->($_) } grep { $_->{way}{also} } @cells);
 all_quiet('RETRIEVE');
 look(@cells);
@@ -270,10 +343,10 @@ for my $cell (@cells)
 	$psp->fault(%$fault, times => $cell->{mode} eq 'until' ? -1 : $times // 1,
 		match => $cell->{way}{reads} ? { method => 'GET', uri => $cell->{reference} } : { idempotency_key => $cell->{key} });
 }
-for my $gateway (grep { !$gateway{$_}[1] } sort keys %gateway)
+for my $gateway (grep { !$gateway{$_}[2] } sort keys %gateway)
 {
 	sql($node, "SELECT payledger.alter_gateway('$gateway', '"
-		  . $json->encode({ base_url => $bad{ $gateway{$gateway}[0] }->url(''), ca_file => $tls->{ca_file} }) . "')");
+		  . $json->encode({ base_url => $bad{ $gateway{$gateway}[1] }->base_url($gateway{$gateway}[0]), ca_file => $tls->{ca_file} }) . "')");
 }
 signal_worker($node, 'gateway', 'CONT');
 
@@ -282,8 +355,8 @@ sub trust
 {
 	my ($mode) = @_;
 
-	sql($node, "SELECT payledger.alter_gateway('$_', '{\"base_url\": \"${\$psp->url('')}\"}')")
-	  for grep { !$gateway{$_}[1] && /-$mode$/ } sort keys %gateway;
+	sql($node, "SELECT payledger.alter_gateway('$_', '" . $json->encode({ base_url => $psp->base_url($gateway{$_}[0]) }) . "')")
+	  for grep { !$gateway{$_}[2] && /-$mode$/ } sort keys %gateway;
 	return;
 }
 
@@ -301,8 +374,8 @@ my @until = grep { $_->{mode} eq 'until' } @cells;
 wait_for_cells('all certificates were refused once', sub { $_[0]{attempt} > 1 }, grep { !$_->{fault}[1] } @once);
 trust('once');
 # what was stored under the key without execution is for an operator
-wait_for_cells('what happened once is over', sub { is_decided($_[0]) || $_[0]{attempt} > 8 && $_[0]{age} > $WINDOW }, @once);
-wait_for_cells('the PSP has forgotten the keys', sub { is_decided($_[0]) || $_[0]{age} > $KEPT + 1 }, @until);
+wait_for_cells('what happened once is over', sub { is_over($_[0]) || $_[0]{attempt} > 8 && $_[0]{age} > $WINDOW }, @once);
+wait_for_cells('the PSP has forgotten the keys', sub { is_over($_[0]) || $_[0]{age} > $KEPT + 1 }, @until);
 
 # ---- afterwards ----
 
@@ -311,7 +384,7 @@ my %attempts = map { $_->{name} => $_->{attempt} } @until;
 
 $psp->clear_faults;
 trust('until');
-wait_for_cells('what waits was asked for again', sub { is_decided($_[0]) || $_[0]{attempt} > $attempts{ $_[0]{name} } + 2 }, @until);
+wait_for_cells('what waits was asked for again', sub { is_over($_[0]) || $_[0]{attempt} > $attempts{ $_[0]{name} } + 2 }, @until);
 
 # How the last word on a request came, as the server's log shows it.
 sub last_word
@@ -321,9 +394,9 @@ sub last_word
 	my @about = grep { ($_->{key} // '') eq $cell->{key} || $_->{method} eq 'GET' && $_->{path} =~ /$names/ } @requests;
 
 	return 'an operator' unless is_decided($cell);
-	return 'given up' if ($cell->{code} // '') eq 'attempts_exhausted';
-	return 'a question' if $about[-1]{method} eq 'GET' && !$cell->{way}{reads};
-	return @about == 1 ? 'the reply' : $cell->{way}{reads} ? 'the next reply' : 'a replay';
+	return 'a webhook' if $cell->{told};
+	return 'max_attempts' if ($cell->{code} // '') eq 'attempts_exhausted';
+	return @about == 1 ? 'the reply' : 'a later attempt';
 }
 
 sub requests_since
@@ -341,6 +414,12 @@ sub requests_since
 }
 
 my @requests = requests_since($log_start);
+look(@cells);
+my %decided = map { $_->{name} => is_decided($_) } @cells;
+
+tell_us();
+look(@cells);
+$_->{told} = is_decided($_) && !$decided{ $_->{name} } for @cells;
 $_->{by} = last_word($_, @requests) for @cells;
 
 undef $truth;
@@ -352,21 +431,92 @@ for my $cell (grep { !is_decided($_) } @cells)
 	my ($outcome, $reference) = $cell->{executed} ? ('SUCCEEDED', ($cell->payments)[0]{id}) : 'REFUSED';
 
 	my $call = "SELECT payledger.resolve_request($cell->{request}, '$outcome', 'seen at the PSP'"
-	  . ($reference && $cell->{operation} eq 'AUTHORIZE' ? ", '$reference')" : ')');
+	  . ($reference && $cell->{operation} =~ /^(AUTHORIZE|CONFIRM)$/ ? ", '$reference')" : ')');
 
 	# it may be asked about at this moment
 	wait_for(sub { ($node->psql('payledger', $call))[0] == 0 }, "$cell->{name} is resolved", $node);
 }
 all_quiet('RETRIEVE');
+tell_us();
 look(@cells);
 
-my %found;
+# ---- what came of it ----
+
+# What we and the PSP say of the sums of a cell's payment, minor units.
+sub sums
+{
+	my ($cell) = @_;
+	my ($payment) = $cell->payments;
+	my $ours = sql($node, <<~"SQL");
+		SELECT coalesce(sum(p.amount) FILTER (WHERE e.entry_type = 'CAPTURE'), 0), coalesce(sum(p.amount) FILTER (WHERE e.entry_type = 'REFUND_DONE'), 0)
+		  FROM payledger.journal_entries e JOIN payledger.postings p USING (journal_entry_id) JOIN payledger.accounts a USING (account_id)
+		 WHERE e.payment_id = $cell->{id} AND a.account_type = 'PSP_RECEIVABLES'
+		SQL
+
+	return ($ours, ($payment->{amount_received} // 0) . '|' . -($payment->{amount_refunded} // 0));
+}
+
+undef $truth;
+my (%found, @wrong);
+
 for my $cell (@cells)
 {
 	my $times = ('not at all', 'once')[ $cell->{executed} ] // "$cell->{executed} times";
-	my $row = join ' / ', $cell->{operation}, $cell->{fault}[0], $cell->{mode};
+	my ($ours, $theirs) = sums($cell);
 
-	$found{$row} = "$cell->{status}, $cell->{by}; " . states($cell) . "; $times";
-	note("$row: $found{$row}");
+	push @wrong, "$cell->{name}: executed $times" if $cell->{executed} > 1;
+	push @wrong, "$cell->{name}: journal $ours, PSP $theirs" if $ours ne $theirs;
+	push @wrong, "$cell->{name}: executed $times, and REFUSED" if $cell->{executed} && $cell->{status} eq 'REFUSED';
+	push @wrong, "$cell->{name}: not executed, and SUCCEEDED" if !$cell->{executed} && $cell->{status} eq 'SUCCEEDED';
+	$found{ $cell->{adapter} }{"$cell->{fault}[0] | $cell->{mode}"}{ $cell->{operation} } =
+	  "$cell->{status} by $cell->{by}; " . states($cell) . "; $times";
+}
+is(join("\n", @wrong), '', 'the PSP did each once or not at all, and knows of the same sums as the journal');
+check_ledger($node, 'in the end');
+
+# The table of a PSP, as it stands in the document.
+sub table
+{
+	my ($adapter, $ways, @operations) = @_;
+	my $rows = join '', map {
+		my $row = $_;
+		my $cells = $found{$adapter}{ "$row->[0] | $row->[1]" };
+
+		"| $row->[0] | " . ($row->[1] eq 'once' ? 'once' : 'until the key is forgotten') . ' | ' . join(' | ', map { $cells->{$_} } @operations) . " |\n"
+	} map { my $fault = $_->[0]; map { [ $fault, $_ ] } @MODES } @FAULTS;
+
+	return "## \u$adapter\n| fault | how often | " . join(' | ', @operations) . " |\n|---|---|" . '---|' x @operations . "\n$rows";
+}
+
+my $tables = join "\n", map { table(@$_) } @PSPS;
+
+if ($ENV{GENERATE_DOCS})
+{
+	my $today = strftime('%Y-%m-%d', gmtime);
+	my $version = sql($node, q{SELECT format('PostgreSQL %s, payledger %s', current_setting('server_version'), extension_version) FROM payledger.version()});
+
+	open(my $file, '>', $docs) or die "could not write $docs: $!\n";
+	print $file <<~"MARKDOWN";
+		# What happens when a PSP fails
+
+		Every operation at a PSP met by every fault, once or each time until the PSP has forgotten the idempotency key. Found on
+		$today by `GENERATE_DOCS=docs/psp-faults.md prove ... test/t/230_fault_matrix.pl` ($version, against the PSP test
+		server, with a key window of $WINDOW s in place of 23 hours and 7 days); `make test` finds it again and fails if a cell differs.
+
+		A cell says how the request ended and by whose word, what became of intent, payment, order, refund or payout, and how
+		often the PSP executed it. *The reply*: the first one that came; *a later attempt*: the same bytes and key again, or a
+		question; *a webhook*: Adyen's, which decides what was only accepted, and what no reply told; *an operator*: nobody knew, so
+		the request waited, until `resolve_request()` said what was seen at the PSP; *max_attempts*: every attempt was documented as
+		not executed. The journal and the PSP agreed on every sum.
+
+		$tables
+		MARKDOWN
+	close($file);
+}
+else
+{
+	my $text = slurp_file($docs);
+
+	is(index($text, $_) >= 0 ? '' : "$_ is not in it", '', 'the document says so: ' . substr($_, 0, 60)) for grep { /^\| / } split /\n/, $tables;
 }
 done_testing();
