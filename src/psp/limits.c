@@ -245,9 +245,6 @@ pl_limits_begin(List *over)
 	{
 		const PlCall *call = lfirst(cell);
 
-		/* pages of events are not counted */
-		if (call->backfill != NULL)
-			continue;
 		call->gateway->limits->leaving++;
 		call->gateway->limits->endpoints[call->request.operation].leaving++;
 	}

@@ -178,8 +178,7 @@ new_call(int row, PlGateway *gateway, TimestampTz now)
 void
 pl_queue_drop(PlCall *call)
 {
-	if (call->backfill == NULL)
-		pl_limits_over(call);
+	pl_limits_over(call);
 	pl_gateway_release(call->gateway);
 	MemoryContextDelete(call->context);
 }

@@ -325,6 +325,19 @@ subtest 'an event that a session is storing' => sub {
 	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"backfill_seconds": 0}')});
 };
 
+subtest 'pages of events leave room for payments' => sub {
+	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"backfill_seconds": 1, "concurrency": 2}')});
+	for my $scan (1 .. 3)
+	{
+		my $now = sql($node, 'SELECT clock_timestamp()');
+		wait_sql($node, "SELECT complete_until > '$now' FROM payledger.webhook_backfills", "scan $scan is over");
+	}
+	my $id = pay($node, 'pm_card_visa', [1450]);
+	settle($node);
+	is(states($id), 'AUTHORIZED CAPTURED CAPTURED', 'each gave back what it took of the limits');
+	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"backfill_seconds": 0, "concurrency": null}')});
+};
+
 subtest 'the end of old ones' => sub {
 	my $kept = sql($node, q{SELECT count(*) FROM payledger.webhooks WHERE event_id <> 'evt_card'});
 
