@@ -331,18 +331,29 @@ my $amex = '378282246310005';
 my @cards = ($pan, $spaced, $amex, '5555-5555-5555-4444');
 {
 	my $action = { type => 'redirect_to_url', redirect_to_url => { url => "https://bank.example/?card=$pan&key=" . $psp->key } };
-	my %intent = (id => 'pi_1', object => 'payment_intent', status => 'requires_capture');
+	# a PaymentIntent that is the asked payment's, as far as that goes
+	my $says = sub {
+		my ($status, $wrap, %more) = @_;
+
+		return sub {
+			my ($socket, $id) = @_;
+			my $intent = { id => 'pi_1', object => 'payment_intent', status => 'requires_capture', metadata => { payment_id => "$id" }, %more };
+
+			syswrite($socket, PayledgerImpostor::reply($status, $json->encode($wrap ? { error => { %$wrap, payment_intent => $intent } } : $intent)));
+			return 1;
+		};
+	};
 
 	$script{said_declined} = PayledgerImpostor::reply(402, $json->encode({ error => {
 				type => 'card_error', code => "card $pan", decline_code => $amex, param => $pan,
 				message => "Your card $spaced, number $pan, was declined, not $amex." } }));
-	$script{said_action} = PayledgerImpostor::reply(200, $json->encode({ %intent, status => 'requires_action', next_action => $action }));
-	$script{said_reference} = PayledgerImpostor::reply(200, $json->encode({ %intent, id => $pan }));
-	$script{said_status} = PayledgerImpostor::reply(200, $json->encode({ %intent, status => "requires $pan" }), "X-Card: $pan");
-	$script{said_key} = PayledgerImpostor::reply(401, $json->encode({ error => {
-				type => $psp->key, code => 'key ' . $psp->key, payment_intent => { id => $psp->key },
-				message => 'Invalid API Key provided: ' . 'x' x 265 . $psp->key . ' ' . $psp->key } }));
-	$script{said_reference_key} = PayledgerImpostor::reply(200, $json->encode({ %intent, id => 'pi_' . $psp->key }));
+	$script{said_action} = $says->(200, undef, status => 'requires_action', next_action => $action);
+	$script{said_reference} = $says->(200, undef, id => $pan);
+	$script{said_reference_key} = $says->(200, undef, id => 'pi_' . $psp->key);
+	$script{said_status} = $says->(200, undef, status => "requires $pan");
+	$script{said_key} = $says->(401, {
+			type => $psp->key, code => 'key ' . $psp->key,
+			message => 'Invalid API Key provided: ' . 'x' x 265 . $psp->key . ' ' . $psp->key }, id => $psp->key);
 }
 
 my $impostor = PayledgerImpostor->new(
@@ -359,7 +370,7 @@ my $impostor = PayledgerImpostor->new(
 		}
 		if (defined $name) { symlink $name, "$dir/script-$id" }
 		else { $name = readlink "$dir/script-$id" }
-		return $script{$name}->($socket) if ref $script{$name};
+		return $script{$name}->($socket, $id) if ref $script{$name};
 		syswrite($socket, $script{$name});
 		return 1;
 	});
