@@ -174,7 +174,7 @@ extern void pl_history_record(int64 payment_id, const char *machine, int64 objec
 /*
  * A snapshot in transaction numbers (incarnation * 2^48 + transaction id): a
  * row is visible in it if its transaction_no is below xmax and not in xip.
- * xip is sorted.
+ * xip is sorted and has each number once.
  */
 typedef struct PlSnapshot
 {

@@ -18,6 +18,7 @@
 #include "catalog/pg_type.h"
 #include "core/core.h"
 #include "executor/spi.h"
+#include "lib/qunique.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
@@ -195,6 +196,13 @@ pl_current_snapshot(void)
 	for (uint32 i = 0; i < active->xcnt; i++)
 		snapshot->xip[i] = number_of(widen(active->xip[i], next));
 	qsort(snapshot->xip, snapshot->nxip, sizeof(int64), pl_compare_ids);
+
+	/*
+	 * While a transaction is being prepared, two processes have its id, and so
+	 * has the snapshot: once is enough, and more would be read twice.
+	 */
+	if (snapshot->nxip > 0)
+		snapshot->nxip = (int) qunique(snapshot->xip, snapshot->nxip, sizeof(int64), pl_compare_ids);
 	return snapshot;
 }
 
