@@ -327,6 +327,7 @@ extern char *pl_redact(const char *text);
 typedef struct PlDocument PlDocument;
 
 extern PlDocument *pl_document(const char *body, size_t length, const char **problem);
+extern bool pl_is_text(const char *value, const char *expected);
 extern const char *pl_document_text(const PlDocument *document, const char *path);
 extern char *pl_document_raw(const PlDocument *document, const char *path);
 extern char *pl_document_json(const PlDocument *document, const char *path);
