@@ -50,10 +50,10 @@ voided_data(const PlPayment *payment)
 
 /*
  * Give what is open of these orders of the locked payment back, with all that
- * follows; orders are all of the payment.
+ * follows; orders are all of the payment.  told: the PSP knows already.
  */
 static void
-give_back(PlWork *work, PlPayment *payment, List *orders, List *open)
+give_back(PlWork *work, PlPayment *payment, List *orders, List *open, bool told)
 {
 	ListCell   *cell;
 
@@ -71,7 +71,8 @@ give_back(PlWork *work, PlPayment *payment, List *orders, List *open)
 		pl_payment_event(work, "payment_voided", payment->payment_id, ++payment->event_version,
 						 voided_data(payment), payment->traceparent);
 	pl_send_planned_captures(work, payment, orders);
-	pl_release_at_psp(work, payment, orders);
+	if (!told)
+		pl_release_at_psp(work, payment, orders);
 	pl_store_payment(work, payment);
 	pl_store_orders(work, payment, open);
 }
@@ -98,7 +99,7 @@ pl_sql_cancel_payment_order(PG_FUNCTION_ARGS)
 		pl_illegal_transition("payment_order", order_id, order->status, "CANCELLED");
 
 	work = pl_work_begin("cancel_payment_order");
-	give_back(work, &payment, orders, list_make1(order));
+	give_back(work, &payment, orders, list_make1(order), false);
 	pl_work_end(work);
 	pl_finish();
 	PG_RETURN_TEXT_P(cstring_to_text(order->status));
@@ -135,7 +136,7 @@ pl_sql_void_payment(PG_FUNCTION_ARGS)
 	}
 
 	work = pl_work_begin("void_payment");
-	give_back(work, &payment, orders, open);
+	give_back(work, &payment, orders, open, false);
 	pl_work_end(work);
 	pl_finish();
 	PG_RETURN_TEXT_P(cstring_to_text("VOIDED"));
@@ -144,11 +145,11 @@ pl_sql_void_payment(PG_FUNCTION_ARGS)
 /* ---- expiry ---- */
 
 /*
- * The authorization ends or has ended: give back what nobody captured of it;
- * what is planned onto it is sent.  Locks the payment.
+ * The authorization ends, or has ended by the PSP's word (told): give back what
+ * nobody captured of it; what is planned onto it is sent.  Locks the payment.
  */
 void
-pl_authorization_ended(PlWork *work, int64 payment_id)
+pl_authorization_ended(PlWork *work, int64 payment_id, bool told)
 {
 	PlPayment	payment;
 	PlArgs		args = {0};
@@ -162,7 +163,7 @@ pl_authorization_ended(PlWork *work, int64 payment_id)
 		if (pl_capturable(lfirst(cell)) > 0)
 			open = lappend(open, lfirst(cell));
 	if (open != NIL)
-		give_back(work, &payment, orders, open);
+		give_back(work, &payment, orders, open, told);
 	pl_arg_int64(&args, payment_id);
 	pl_execute(&forget_expiry, &args);
 }
@@ -192,7 +193,7 @@ pl_expire_authorizations(void)
 
 	work = pl_work_begin("authorization expires");
 	for (int i = 0; i < n; i++)
-		pl_authorization_ended(work, ids[i]);
+		pl_authorization_ended(work, ids[i], false);
 	pl_work_end(work);
 	return n;
 }

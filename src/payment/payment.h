@@ -117,7 +117,7 @@ typedef struct PlOutcome
 	const char *message;		/* redacted, one line */
 	const char *source;			/* who told it; NULL: the reply to the request */
 	const char *next_action;	/* JSON, ACTION_REQUIRED only */
-	int64		amount;			/* CAPTURE: what was captured, minor units; 0: what was asked for */
+	int64		amount;			/* what was captured or authorized, minor units; 0: what was asked for */
 	int			http_status;	/* 0: no reply */
 	long		retry_after_ms; /* -1: none given */
 	long		recheck_ms;		/* -1: none; else ask again (RETRIEVE) after this */
@@ -463,7 +463,7 @@ typedef struct PlDisputeNotice
 
 extern bool pl_apply_dispute_notice(PlWork *work, int64 payment_id, const PlDisputeNotice *notice);
 
-extern void pl_authorization_ended(PlWork *work, int64 payment_id);
+extern void pl_authorization_ended(PlWork *work, int64 payment_id, bool told);
 extern const char *pl_outcome_name(PlOutcomeClass class);
 extern void pl_apply_outcome(PlWork *work, const PlRequest *request, const PlOutcome *outcome);
 

@@ -324,11 +324,36 @@ interpret_payment(const PlRequest *request, const PlDocument *document, PlOutcom
 	}
 }
 
+/*
+ * Does the reply name another payment, or request, than this one?  Replies can
+ * be mixed up on their way to us, and another's says nothing about this one.
+ */
+static bool
+names_another(const PlRequest *request, const char *reference, PlOutcome *outcome)
+{
+	char	   *ours = psprintf(ADYEN_REFERENCE_FORMAT, request->payment_id, request->psp_request_id);
+	size_t		compared = strlen(ours) + 1;
+
+	/* the reply to a confirmation names the request that authorized */
+	if (request->operation == PL_OP_CONFIRM)
+		compared = strrchr(ours, '_') + 1 - ours;
+	if (reference == NULL || strncmp(reference, ours, compared) == 0)
+		return false;
+	outcome->class = PL_OUTCOME_UNKNOWN;
+	outcome->code = "another_object";
+	outcome->message = "the reply names another request";
+	outcome->psp_reference = NULL;
+	return true;
+}
+
 /* A capture, cancellation or refund: what becomes of it is told by a webhook. */
 static void
-interpret_modification(const PlDocument *document, PlOutcome *outcome)
+interpret_modification(const PlRequest *request, const PlDocument *document, PlOutcome *outcome)
 {
 	const char *status = pl_document_text(document, "status");
+
+	if (names_another(request, pl_document_text(document, "reference"), outcome))
+		return;
 
 	outcome->psp_reference = pl_document_text(document, "pspReference");
 	outcome->code = status ? status : "unexpected_reply";
@@ -373,9 +398,12 @@ adyen_interpret(const PlRequest *request, const PlHttpReply *reply, PlOutcome *o
 	else if (reply->status < 200 || reply->status >= 300)
 		interpret_error(request, reply, document, outcome);
 	else if (request->operation == PL_OP_AUTHORIZE || request->operation == PL_OP_CONFIRM)
-		interpret_payment(request, document, outcome);
+	{
+		if (!names_another(request, pl_document_text(document, "merchantReference"), outcome))
+			interpret_payment(request, document, outcome);
+	}
 	else
-		interpret_modification(document, outcome);
+		interpret_modification(request, document, outcome);
 }
 
 const PlAdapter pl_adyen_adapter = {

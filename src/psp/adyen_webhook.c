@@ -294,21 +294,28 @@ result(const NotificationItem *item, PlSubject subject)
 	return list_make1(new_notification(item, subject, item->success ? PL_OUTCOME_SUCCEEDED : PL_OUTCOME_REFUSED));
 }
 
+/* The same, of which the amount may be another than was asked for. */
+static List *
+result_with_amount(const NotificationItem *item, PlSubject subject)
+{
+	List	   *notifications = result(item, subject);
+
+	if (item->success)
+		((PlNotification *) linitial(notifications))->outcome.amount = read_amount(item->document);
+	return notifications;
+}
+
 static List *
 read_authorisation(NotificationItem *item)
 {
 	item->payment_reference = item->reference;	/* it is about the payment itself */
-	return result(item, PL_ABOUT_AUTHORIZATION);
+	return result_with_amount(item, PL_ABOUT_AUTHORIZATION);
 }
 
 static List *
 read_capture(NotificationItem *item)
 {
-	List	   *notifications = result(item, PL_ABOUT_CAPTURE);
-
-	if (item->success)
-		((PlNotification *) linitial(notifications))->outcome.amount = read_amount(item->document);
-	return notifications;
+	return result_with_amount(item, PL_ABOUT_CAPTURE);
 }
 
 static List *

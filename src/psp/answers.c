@@ -146,6 +146,19 @@ is_old_news(const PlRequest *request, const PlOutcome *outcome)
 	return pl_execute(&lock_intent, &args) > 0 && strcmp(pl_get_text(0, 1), "CANCELLED") == 0;
 }
 
+/* Less than was asked for is not what the shopper is to pay; PL005. */
+static void
+check_authorized_amount(const PlRequest *request, const PlOutcome *outcome)
+{
+	if (is_about_intent(request) && outcome->class == PL_OUTCOME_SUCCEEDED &&
+		outcome->amount != 0 && outcome->amount != request->amount)
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_AMOUNT_EXCEEDED),
+				 errmsg("psp_request " INT64_FORMAT " asked for " INT64_FORMAT " and " INT64_FORMAT " is reported authorized",
+						request->psp_request_id, request->amount, outcome->amount),
+				 errhint("Cancel it at the PSP; partial authorizations are not supported.")));
+}
+
 /* The request was sent, and nobody knows yet what came of it. */
 static PlAnswered
 answer_open(PlWork *work, const PlRequest *request, const char *status, const PlOutcome *outcome)
@@ -240,7 +253,8 @@ pl_apply_reversed(PlWork *work, const PlRequest *request, const PlRequest *quest
  * the PSP told unasked.
  *
  * Locks the request; the caller has locked the intent or payment before.
- * Raises PL001 for what contradicts the known outcome.
+ * Raises PL001 for what contradicts the known outcome, PL005 for an
+ * authorization of another amount.
  */
 PlAnswered
 pl_answer_request(PlWork *work, int64 payment_id, int64 psp_request_id, const PlRequest *question,
@@ -253,6 +267,7 @@ pl_answer_request(PlWork *work, int64 payment_id, int64 psp_request_id, const Pl
 		return PL_ANSWER_NO_REQUEST;
 	if (strcmp(status, "READY") == 0 || strcmp(status, "IN_FLIGHT") == 0)
 		return PL_ANSWER_TOO_EARLY;
+	check_authorized_amount(request, outcome);
 	if (strcmp(status, "SUCCEEDED") == 0 || strcmp(status, "REFUSED") == 0)
 		return answer_decided(work, request, status, question, outcome);
 	if (outcome->class == PL_OUTCOME_REVERSED)

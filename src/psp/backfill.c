@@ -13,7 +13,9 @@
 #include "catalog/pg_type.h"
 #include "psp/psp.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 /* events may show up in the list a little late */
@@ -22,10 +24,14 @@
 /* a page that was asked for and never stored is asked for again */
 #define PAGE_LEASE_MS	(5 * 60 * 1000)
 
+/* pause after a page that could not be read, unless scans follow each other sooner */
 #define AFTER_FAULT_MS	(30 * 1000)
 
 /* pause before a gateway is looked at again that cannot be asked for now */
 #define NO_ROOM_MS		5000
+
+/* how long a page waits for sessions that store one of its events right now */
+#define LOCK_WAIT_MS	"50"
 
 /* PSPs keep events for 30 days; an hour less */
 #define OLDEST_MS		(INT64CONST(30) * 24 * 3600 * 1000 - 3600 * 1000)
@@ -211,6 +217,46 @@ pl_backfill_take(PlCall *call, const PlHttpReply *reply)
 }
 
 /*
+ * Store the events of a page, unless a session that stores one of them does not
+ * end: nobody's open transaction stops the worker.  That is the page's problem
+ * then.
+ */
+static void
+store_events(PlCall *call)
+{
+	PlBackfill *backfill = call->backfill;
+	MemoryContext oldcontext = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(oldcontext);
+	PG_TRY();
+	{
+		int			nest_level = NewGUCNestLevel();
+
+		(void) set_config_option("lock_timeout", LOCK_WAIT_MS, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		pl_webhooks_store(call->gateway->name, backfill->events, true);
+		AtEOXact_GUC(true, nest_level);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(call->context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+			ReThrowError(error);
+		backfill->problem = "a session is storing one of its events";
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(oldcontext);
+	CurrentResourceOwner = owner;
+}
+
+/*
  * Store the events of a page, and when the next one is due.  Needs a
  * transaction and an open SPI connection.
  */
@@ -219,20 +265,21 @@ pl_backfill_store(PlCall *call)
 {
 	const PlBackfill *backfill = call->backfill;
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	int64		pause = (int64) pl_option_int(call->gateway, "backfill_seconds") * 1000;
 	PlArgs		args = {0};
 
 	next_look = 0;
+	if (backfill->problem == NULL && backfill->events != NIL)
+		store_events(call);
 	pl_arg_text(&args, call->gateway->name);
 	if (backfill->problem != NULL)
 	{
-		pl_arg_timestamp(&args, TimestampTzPlusMilliseconds(now, AFTER_FAULT_MS));
+		pl_arg_timestamp(&args, TimestampTzPlusMilliseconds(now, Min(pause, AFTER_FAULT_MS)));
 		pl_arg_text(&args, backfill->problem);
 		pl_arg_timestamp(&args, now);
 		pl_execute(&store_fault, &args);
 		return;
 	}
-	if (backfill->events != NIL)
-		pl_webhooks_store(call->gateway->name, backfill->events, true);
 	if (backfill->more && backfill->events != NIL)
 	{
 		pl_arg_text(&args, ((PlWebhookEvent *) llast(backfill->events))->event_id);
@@ -241,8 +288,7 @@ pl_backfill_store(PlCall *call)
 	else
 	{
 		pl_arg_null(&args);
-		pl_arg_timestamp(&args, TimestampTzPlusMilliseconds(now,
-															(int64) pl_option_int(call->gateway, "backfill_seconds") * 1000));
+		pl_arg_timestamp(&args, TimestampTzPlusMilliseconds(now, pause));
 	}
 	pl_arg_timestamp(&args, now);
 	pl_execute(&store_page, &args);

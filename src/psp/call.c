@@ -13,7 +13,6 @@
 
 #define MAX_CODE 100
 #define MAX_REFERENCE 255
-#define MAX_NEXT_ACTION 16384
 
 static void
 reset_outcome(PlOutcome *outcome)
@@ -96,7 +95,7 @@ take_outcome(PlCall *call, const PlOutcome *said)
 	if (code != NULL && strlen(code) > MAX_CODE)
 		code[MAX_CODE] = '\0';
 	outcome->code = code;
-	if (action != NULL && strlen(action) > MAX_NEXT_ACTION)
+	if (action != NULL && strlen(action) > PL_MAX_NEXT_ACTION)
 	{
 		action = NULL;
 		outcome->message = "the next action is too large to be kept";

@@ -4,7 +4,7 @@
  *		request at a time finds out whether it is back.
  *
  *		CLOSED -> OPEN			circuit_failures calls in a row brought no answer
- *								or one of status 5xx
+ *								or one of status 5xx, each for the first time
  *		OPEN -> HALF_OPEN		the pause is over and a request was due: the probe
  *		HALF_OPEN -> CLOSED		the probe was answered
  *		HALF_OPEN -> OPEN		it was not, and the pause doubles
@@ -104,10 +104,12 @@ pl_circuit_leased(PlCircuit *circuit)
 
 /*
  * A call of that round was answered, or not.  Calls from before the circuit
- * opened say nothing about the PSP of now.
+ * opened say nothing about the PSP of now.  A fault that the request met before
+ * may be stored under its key: it opens no circuit, or a few such requests would
+ * do that to a PSP that serves all others.
  */
 void
-pl_circuit_answered(PlCircuit *circuit, int round, bool fault)
+pl_circuit_answered(PlCircuit *circuit, int round, bool fault, bool again)
 {
 	if (round != circuit->round)
 		return;
@@ -120,7 +122,7 @@ pl_circuit_answered(PlCircuit *circuit, int round, bool fault)
 	}
 	else if (circuit->state == PL_CIRCUIT_HALF_OPEN)
 		open_circuit(circuit, circuit->pause_ms * 2);
-	else if (++circuit->failures >= circuit->most_failures && circuit->most_failures > 0)
+	else if (!again && ++circuit->failures >= circuit->most_failures && circuit->most_failures > 0)
 		open_circuit(circuit, circuit->open_ms);
 }
 

@@ -30,7 +30,7 @@ typedef struct PlCircuit
 extern void pl_circuit_configure(PlCircuit *circuit, int most_failures, int open_ms);
 extern int	pl_circuit_allows(const PlCircuit *circuit, int64 *when);
 extern int	pl_circuit_leased(PlCircuit *circuit);
-extern void pl_circuit_answered(PlCircuit *circuit, int round, bool fault);
+extern void pl_circuit_answered(PlCircuit *circuit, int round, bool fault, bool again);
 extern void pl_circuit_over(PlCircuit *circuit, int round);
 extern const char *pl_circuit_name(PlCircuitState state);
 

@@ -286,6 +286,13 @@ pl_document(const char *body, size_t length, const char **problem)
 	return read_document(body, length, MAX_DEPTH, problem);
 }
 
+/* Is a value that may be missing (NULL) the expected one? */
+bool
+pl_is_text(const char *value, const char *expected)
+{
+	return value != NULL && strcmp(value, expected) == 0;
+}
+
 static const Member *
 find_member(const PlDocument *document, const char *path)
 {

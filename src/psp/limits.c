@@ -245,9 +245,6 @@ pl_limits_begin(List *over)
 	{
 		const PlCall *call = lfirst(cell);
 
-		/* pages of events are not counted */
-		if (call->backfill != NULL)
-			continue;
 		call->gateway->limits->leaving++;
 		call->gateway->limits->endpoints[call->request.operation].leaving++;
 	}
@@ -394,7 +391,7 @@ pl_limits_answered(PlCall *call, const PlHttpReply *reply)
 		pause_endpoint(call, reply);
 	if (reply->received)
 		adapt_window(call, reply);
-	pl_circuit_answered(&limits->circuit, call->circuit_round, fault);
+	pl_circuit_answered(&limits->circuit, call->circuit_round, fault, reply->received && call->failed_before);
 }
 
 /*

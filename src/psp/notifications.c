@@ -68,6 +68,12 @@ static PlQuery find_by_target = {
 	"  AND operation = $3::payledger.psp_operation AND target = $4", 4, {INT8OID, TEXTOID, TEXTOID, INT8OID}
 };
 
+/* Some PSPs name a modification only by what they called it themselves. */
+static PlQuery find_by_reference = {
+	"SELECT psp_request_id FROM payledger.psp_requests WHERE payment_id = $1 AND gateway = $2"
+	"  AND operation = $3::payledger.psp_operation AND psp_reference = $4", 4, {INT8OID, TEXTOID, TEXTOID, TEXTOID}
+};
+
 /* A table whose rows are locked without waiting. */
 typedef struct Lockable
 {
@@ -141,14 +147,21 @@ static int64
 request_of(const Event *event, const PlNotification *news, PlOperation operation)
 {
 	PlArgs		args = {0};
+	PlArgs		by_reference;
 
 	pl_arg_int64(&args, event->payment_id);
 	pl_arg_text(&args, event->gateway);
 	if (operation == PL_OP_AUTHORIZE)
 		return pl_execute(&find_authorization, &args) > 0 ? pl_get_int64(0, 1) : 0;
 	pl_arg_text(&args, pl_operation_name(operation));
+	by_reference = args;
 	pl_arg_int64(&args, news->psp_request_id != 0 ? news->psp_request_id : news->object_id);
-	return pl_execute(news->psp_request_id != 0 ? &find_by_id : &find_by_target, &args) > 0 ? pl_get_int64(0, 1) : 0;
+	if (pl_execute(news->psp_request_id != 0 ? &find_by_id : &find_by_target, &args) > 0)
+		return pl_get_int64(0, 1);
+	if (news->outcome.psp_reference == NULL)
+		return 0;
+	pl_arg_text(&by_reference, news->outcome.psp_reference);
+	return pl_execute(&find_by_reference, &by_reference) > 0 ? pl_get_int64(0, 1) : 0;
 }
 
 /* ---- applying a notification; its payment is known ---- */
@@ -188,7 +201,7 @@ apply_authorization(PlWork *work, const Event *event, const PlNotification *news
 		return verdict;
 	pl_work_flush(work);
 	if (lock(&payments, event->payment_id) == VERDICT_APPLIED)
-		pl_authorization_ended(work, event->payment_id);
+		pl_authorization_ended(work, event->payment_id, true);
 	return verdict;
 }
 
@@ -280,6 +293,8 @@ apply_event(Event *event)
 		Verdict		verdict;
 
 		news->outcome.source = source;
+		if (news->outcome.next_action != NULL && strlen(news->outcome.next_action) > PL_MAX_NEXT_ACTION)
+			news->outcome.next_action = NULL;
 		verdict = apply_notification(work, event, news);
 		pl_work_end(work);
 		event->verdict = Max(event->verdict, verdict);

@@ -327,6 +327,7 @@ extern char *pl_redact(const char *text);
 typedef struct PlDocument PlDocument;
 
 extern PlDocument *pl_document(const char *body, size_t length, const char **problem);
+extern bool pl_is_text(const char *value, const char *expected);
 extern const char *pl_document_text(const PlDocument *document, const char *path);
 extern char *pl_document_raw(const PlDocument *document, const char *path);
 extern char *pl_document_json(const PlDocument *document, const char *path);
@@ -373,6 +374,7 @@ typedef struct PlCall
 	bool		in_doubt;		/* see PlHttpReply */
 	bool		queried;
 	bool		unreached;		/* nothing was sent: no answer, not even a no */
+	bool		failed_before;	/* the attempt before was answered with a 5xx */
 	int			circuit_round;	/* of the circuit breaker, when it was leased */
 	PlOutcome	outcome;
 	int64		ready_at;		/* embedded adapter: pl_monotonic_ms() when the
@@ -431,6 +433,8 @@ extern void pl_queue_lease(List *over, dlist_head *leased, TimestampTz *next_due
 extern void pl_queue_drop(PlCall *call);
 
 /* ---- call.c: from call to outcome ---- */
+
+#define PL_MAX_NEXT_ACTION 16384	/* bytes that are kept of it */
 
 extern void pl_call_send(PlCall *call);
 extern void pl_call_interpret(PlCall *call, PlHttpReply *reply);

@@ -154,6 +154,7 @@ new_call(int row, PlGateway *gateway, TimestampTz now)
 	request->alternatives = pl_get_text(row, 19);
 	if (DatumGetPointer(bytes) != NULL)
 		request->request_bytes = DatumGetByteaPCopy(bytes);
+	call->failed_before = answered && pl_get_int32(row, 16) >= 500;
 
 	/*
 	 * A request in doubt is replayed; where that can only bring back the same
@@ -177,8 +178,7 @@ new_call(int row, PlGateway *gateway, TimestampTz now)
 void
 pl_queue_drop(PlCall *call)
 {
-	if (call->backfill == NULL)
-		pl_limits_over(call);
+	pl_limits_over(call);
 	pl_gateway_release(call->gateway);
 	MemoryContextDelete(call->context);
 }

@@ -22,12 +22,6 @@ pl_stripe_field(const PlDocument *document, const char *prefix, const char *name
 	return pl_document_text(document, psprintf("%s%s", prefix, name));
 }
 
-static bool
-is_text(const char *a, const char *b)
-{
-	return a != NULL && strcmp(a, b) == 0;
-}
-
 /*
  * Is the question about an intent that waits for us to confirm it, as the one
  * before found out?
@@ -36,7 +30,7 @@ bool
 pl_stripe_confirms(const PlRequest *request)
 {
 	return request->operation == PL_OP_RETRIEVE &&
-		is_text(pl_document_text(pl_stripe_parameters(request), "code"), REQUIRES_CONFIRMATION);
+		pl_is_text(pl_document_text(pl_stripe_parameters(request), "code"), REQUIRES_CONFIRMATION);
 }
 
 /* The pause before it is asked again: it doubles with each question. */
@@ -54,6 +48,34 @@ has_capture_mark(const PlRequest *request, const PlDocument *document, const cha
 {
 	return pl_stripe_field(document, prefix,
 				 psprintf("metadata." STRIPE_CAPTURE_MARK INT64_FORMAT, request->psp_request_id)) != NULL;
+}
+
+/*
+ * Is the object at a place in the document the one that our mark of that name
+ * stands for?  Replies can be mixed up on their way to us, and another's says
+ * nothing about this request.
+ */
+static bool
+is_ours(const PlDocument *document, const char *prefix, const char *mark, int64 id)
+{
+	return pl_is_text(pl_stripe_field(document, prefix, psprintf("metadata.%s", mark)), psprintf(INT64_FORMAT, id));
+}
+
+static void
+refuse_another(PlOutcome *outcome)
+{
+	outcome->class = PL_OUTCOME_UNKNOWN;
+	outcome->code = "another_object";
+	outcome->message = "the reply is about an object that is not the request's";
+	outcome->psp_reference = NULL;
+}
+
+/* The same of a PaymentIntent, which may be known by its id. */
+static bool
+is_our_intent(const PlRequest *request, const PlDocument *document, const char *prefix)
+{
+	return is_ours(document, prefix, STRIPE_PAYMENT_MARK, request->payment_id) &&
+		(request->psp_reference == NULL || pl_is_text(pl_stripe_field(document, prefix, "id"), request->psp_reference));
 }
 
 /* Why the last attempt to pay failed. */
@@ -82,7 +104,7 @@ pl_stripe_read_authorization(const PlDocument *document, const char *prefix, PlO
 	outcome->class = status ? pl_classify_state(&pl_stripe_adapter, "payment_intent.status", status)
 		: PL_OUTCOME_UNKNOWN;
 	outcome->code = status;
-	if (is_text(status, "requires_payment_method"))
+	if (pl_is_text(status, "requires_payment_method"))
 		failed_payment(document, prefix, outcome);
 	else if (outcome->class == PL_OUTCOME_ACTION_REQUIRED)
 		outcome->next_action = pl_document_raw(document, psprintf("%snext_action", prefix));
@@ -95,7 +117,7 @@ interpret_authorization(const PlRequest *request, const PlDocument *document, co
 {
 	pl_stripe_read_authorization(document, prefix, outcome);
 	if (outcome->class == PL_OUTCOME_PENDING)
-		outcome->recheck_ms = is_text(outcome->code, REQUIRES_CONFIRMATION) && !pl_stripe_confirms(request)
+		outcome->recheck_ms = pl_is_text(outcome->code, REQUIRES_CONFIRMATION) && !pl_stripe_confirms(request)
 			? 0 : recheck_after(request);
 }
 
@@ -116,6 +138,11 @@ interpret_intent(const PlRequest *request, const PlHttpReply *reply,
 		outcome->code = "unexpected_reply";
 		return;
 	}
+	if (!is_our_intent(request, document, prefix))
+	{
+		refuse_another(outcome);
+		return;
+	}
 	switch (request->operation)
 	{
 		case PL_OP_AUTHORIZE:
@@ -123,15 +150,14 @@ interpret_intent(const PlRequest *request, const PlHttpReply *reply,
 			interpret_authorization(request, document, prefix, outcome);
 			break;
 		case PL_OP_CAPTURE:
-			if (reply->queried ? has_capture_mark(request, document, prefix)
-				: is_text(status, "succeeded") || is_text(status, "requires_capture"))
+			if (has_capture_mark(request, document, prefix))
 				outcome->class = PL_OUTCOME_SUCCEEDED;
-			else if (is_text(status, "canceled"))
+			else if (pl_is_text(status, "canceled"))
 				outcome->class = PL_OUTCOME_REFUSED;
 			break;
 		case PL_OP_CANCEL:
 			/* after a partial capture the rest is released and it succeeded */
-			if (is_text(status, "canceled") || (!reply->queried && is_text(status, "succeeded")))
+			if (pl_is_text(status, "canceled") || (!reply->queried && pl_is_text(status, "succeeded")))
 				outcome->class = PL_OUTCOME_SUCCEEDED;
 			break;
 		case PL_OP_RETRIEVE:
@@ -185,9 +211,9 @@ pl_stripe_read_transfer(const PlDocument *document, const char *prefix, PlOutcom
 	outcome->psp_reference = pl_stripe_field(document, prefix, "id");
 	if (outcome->psp_reference == NULL)
 		outcome->code = "unexpected_reply";
-	else if (reversed == NULL || is_text(reversed, "0"))
+	else if (reversed == NULL || pl_is_text(reversed, "0"))
 		outcome->class = PL_OUTCOME_SUCCEEDED;
-	else if (is_text(pl_stripe_field(document, prefix, "reversed"), "true"))
+	else if (pl_is_text(pl_stripe_field(document, prefix, "reversed"), "true"))
 	{
 		outcome->class = PL_OUTCOME_REVERSED;
 		outcome->code = "transfer_reversed";
@@ -199,9 +225,23 @@ pl_stripe_read_transfer(const PlDocument *document, const char *prefix, PlOutcom
 static void
 interpret_refund(const PlRequest *request, const PlDocument *document, const char *prefix, PlOutcome *outcome)
 {
+	if (!is_ours(document, prefix, STRIPE_REFUND_MARK, request->target))
+	{
+		refuse_another(outcome);
+		return;
+	}
 	pl_stripe_read_refund(document, prefix, outcome);
 	if (outcome->class == PL_OUTCOME_PENDING)
 		outcome->recheck_ms = recheck_after(request);
+}
+
+static void
+interpret_transfer(const PlRequest *request, const PlDocument *document, const char *prefix, PlOutcome *outcome)
+{
+	if (is_ours(document, prefix, STRIPE_PAYOUT_MARK, request->target))
+		pl_stripe_read_transfer(document, prefix, outcome);
+	else
+		refuse_another(outcome);
 }
 
 /*
@@ -212,8 +252,7 @@ static void
 interpret_list(const PlRequest *request, const PlDocument *document, PlOutcome *outcome)
 {
 	bool		pays_out = request->operation == PL_OP_PAYOUT;
-	const char *mark = pays_out ? "metadata." STRIPE_PAYOUT_MARK : "metadata." STRIPE_REFUND_MARK;
-	char	   *wanted = psprintf(INT64_FORMAT, request->target);
+	const char *mark = pays_out ? STRIPE_PAYOUT_MARK : STRIPE_REFUND_MARK;
 
 	outcome->code = "not_found_yet";
 	for (int i = 0; i < STRIPE_LISTED; i++)
@@ -222,10 +261,10 @@ interpret_list(const PlRequest *request, const PlDocument *document, PlOutcome *
 
 		if (pl_stripe_field(document, prefix, "id") == NULL)
 			break;
-		if (!is_text(pl_stripe_field(document, prefix, mark), wanted))
+		if (!is_ours(document, prefix, mark, request->target))
 			continue;
 		if (pays_out)
-			pl_stripe_read_transfer(document, prefix, outcome);
+			interpret_transfer(request, document, prefix, outcome);
 		else
 			interpret_refund(request, document, prefix, outcome);
 		break;
@@ -244,9 +283,9 @@ interpret_unexpected_state(const PlRequest *request, const PlDocument *document,
 
 	if (request->operation == PL_OP_CAPTURE && has_capture_mark(request, document, prefix))
 		outcome->class = PL_OUTCOME_SUCCEEDED;
-	else if (request->operation == PL_OP_CAPTURE && is_text(status, "succeeded"))
+	else if (request->operation == PL_OP_CAPTURE && pl_is_text(status, "succeeded"))
 		outcome->class = PL_OUTCOME_UNKNOWN;	/* captured, but not by us */
-	else if (request->operation == PL_OP_CANCEL && is_text(status, "canceled"))
+	else if (request->operation == PL_OP_CANCEL && pl_is_text(status, "canceled"))
 		outcome->class = PL_OUTCOME_SUCCEEDED;
 	else
 		return false;
@@ -268,11 +307,16 @@ interpret_error(const PlRequest *request, const PlHttpReply *reply,
 		outcome->code = psprintf("http_%d", reply->status);
 	outcome->message = pl_document_text(document, "error.message");
 	/* it will be the same each time, which an operator wants to know */
-	if (outcome->message != NULL && is_text(replayed, "true"))
+	if (outcome->message != NULL && pl_is_text(replayed, "true"))
 		outcome->message = psprintf("stored under the key: %s", outcome->message);
 	outcome->psp_reference = pl_document_text(document, "error.payment_intent.id");
+	if (outcome->psp_reference != NULL && !is_our_intent(request, document, "error.payment_intent."))
+	{
+		refuse_another(outcome);
+		return;
+	}
 
-	if (is_text(code, "payment_intent_unexpected_state") &&
+	if (pl_is_text(code, "payment_intent_unexpected_state") &&
 		interpret_unexpected_state(request, document, outcome))
 		return;
 	outcome->class = pl_classify_error(&pl_stripe_adapter, reply, type, code);
@@ -281,10 +325,10 @@ interpret_error(const PlRequest *request, const PlHttpReply *reply,
 	 * Stripe's own word on whether another attempt can help wins, but for a
 	 * refused API key: it cannot know that an operator will put in another.
 	 */
-	if (outcome->class == PL_OUTCOME_RETRY && is_text(should_retry, "false") &&
+	if (outcome->class == PL_OUTCOME_RETRY && pl_is_text(should_retry, "false") &&
 		reply->status != 401 && reply->status != 403)
 		outcome->class = PL_OUTCOME_REFUSED;
-	else if (outcome->class == PL_OUTCOME_REFUSED && is_text(should_retry, "true"))
+	else if (outcome->class == PL_OUTCOME_REFUSED && pl_is_text(should_retry, "true"))
 		outcome->class = reply->in_doubt ? PL_OUTCOME_UNKNOWN : PL_OUTCOME_RETRY;
 }
 
@@ -330,14 +374,14 @@ pl_stripe_interpret(const PlRequest *request, const PlHttpReply *reply, PlOutcom
 	{
 		const char *object = pl_document_text(document, "object");
 
-		if (is_text(object, "search_result"))
+		if (pl_is_text(object, "search_result"))
 			interpret_search(request, reply, document, outcome);
-		else if (is_text(object, "list"))
+		else if (pl_is_text(object, "list"))
 			interpret_list(request, document, outcome);
-		else if (is_text(object, "refund"))
+		else if (pl_is_text(object, "refund"))
 			interpret_refund(request, document, "", outcome);
-		else if (is_text(object, "transfer"))
-			pl_stripe_read_transfer(document, "", outcome);
+		else if (pl_is_text(object, "transfer"))
+			interpret_transfer(request, document, "", outcome);
 		else
 			interpret_intent(request, reply, document, "", outcome);
 	}

@@ -167,12 +167,6 @@ starts_with(const char *text, const char *prefix)
 	return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-static bool
-is_text(const char *a, const char *b)
-{
-	return a != NULL && strcmp(a, b) == 0;
-}
-
 /* A member that every event has; 22023 without it. */
 static const char *
 require_string(const PlDocument *document, const char *path)
@@ -339,9 +333,9 @@ read_payment_intent(const PlDocument *document, const char *type)
 	authorization = new_notification(PL_ABOUT_AUTHORIZATION);
 	authorization->payment_id = payment_id;
 	authorization->payment_reference = reference;
-	if (is_text(status, "canceled"))
+	if (pl_is_text(status, "canceled"))
 		read_canceled(document, &authorization->outcome);
-	else if (is_text(status, "requires_payment_method") && strcmp(type, "payment_intent.payment_failed") != 0)
+	else if (pl_is_text(status, "requires_payment_method") && strcmp(type, "payment_intent.payment_failed") != 0)
 		return NIL;				/* no attempt has failed yet */
 	else
 		pl_stripe_read_authorization(document, OBJECT, &authorization->outcome);
@@ -515,6 +509,6 @@ pl_stripe_read_events(const PlHttpReply *reply, bool *more)
 	texts = pl_require_elements("the list of events", reply->body, reply->body_length, "data", &list);
 	foreach(cell, texts)
 		events = lappend(events, new_event(lfirst(cell)));
-	*more = is_text(pl_document_text(list, "has_more"), "true");
+	*more = pl_is_text(pl_document_text(list, "has_more"), "true");
 	return events;
 }

@@ -115,7 +115,7 @@ check_authentic(const char *gateway, const PlAdapter *adapter, const PlWebhook *
 
 /* What names an event goes into a key and into views. */
 static void
-check_event(const char *gateway, const PlWebhookEvent *event)
+check_event(const PlWebhookEvent *event)
 {
 	pl_check_text("event id of a webhook", event->event_id, MAX_EVENT_ID);
 	pl_check_text("event type of a webhook", event->event_type, MAX_EVENT_TYPE);
@@ -156,7 +156,7 @@ pl_webhooks_store(const char *gateway, List *events, bool backfilled)
 		int			i = foreach_current_index(cell);
 		char	   *body = pstrdup(event->body);
 
-		check_event(gateway, event);
+		check_event(event);
 		pl_mask_card_data(body);
 		ids[i] = Int64GetDatum(pl_next_id());
 		types[i] = CStringGetTextDatum(event->event_type);

@@ -216,7 +216,7 @@ sub fake_intent
 {
 	my ($status, %more) = @_;
 
-	return { id => 'pi_fake', object => 'payment_intent', status => $status, %more };
+	return { id => 'pi_fake', object => 'payment_intent', status => $status, metadata => { payment_id => $id }, %more };
 }
 
 $id = pay($node, 'pm_card_visa', [300], gateway => 'fake', capture_method => 'manual');

@@ -141,6 +141,9 @@ subtest 'before its time' => sub {
 		'one about a payment that is not there is parked');
 	deliver('payment_intent.succeeded', { %{ intent_of($id) }, metadata => {} }, id => 'evt_foreign');
 	is(applied('evt_foreign'), 'IGNORED', 'one about somebody else is ignored');
+	my $attempt = webhook('evt_nowhere', 'attempt');
+	sql($node, q{UPDATE payledger.webhooks SET next_attempt_at = NULL WHERE event_id = 'evt_nowhere'; SELECT payledger.retry_webhook('stripe', 'evt_nowhere')});
+	wait_sql($node, "SELECT attempt > $attempt FROM payledger.webhooks WHERE event_id = 'evt_nowhere'", 'an operator has it tried again');
 	is(sql($node, q{SELECT payledger.ignore_webhook('stripe', 'evt_nowhere', 'of the old shop')}), 'IGNORED', 'so is one at an operator\'s word');
 	is(webhook('evt_nowhere', 'problem'), 'ignored by ' . sql($node, 'SELECT session_user') . ': of the old shop', 'with a trace');
 	sql_fails($node, q{SELECT payledger.ignore_webhook('stripe', 'evt_nowhere', 'again')}, 'PL001', qr/is IGNORED/, 'once');
@@ -214,8 +217,7 @@ subtest 'disputes' => sub {
 	like(webhook('evt_lost', 'problem'), qr/is WON and now reported LOST/, 'it says why');
 	is(sql($node, $state), 'WON|1|1450|1500', 'and changes nothing');
 	sql($node, qq{SELECT payledger.close_dispute(dispute_id, 'LOST') FROM payledger.disputes WHERE payment_id = $id});
-	sql($node, q{SELECT payledger.retry_webhook('stripe', 'evt_lost')});
-	is(applied('evt_lost'), 'APPLIED', 'an operator agreed');
+	is(applied('evt_lost'), 'APPLIED', 'until an operator agrees');
 	is(sql($node, $state), 'LOST|2|1450|1500', 'once');
 
 	# the last word first
@@ -300,6 +302,40 @@ subtest 'lost webhooks' => sub {
 	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"backfill_seconds": 0}')});
 	is(sql($node, q{SELECT backfilled_last_day >= 100 AND complete_until IS NOT NULL FROM payledger.stat_webhooks WHERE gateway = 'stripe'}), 't',
 		'stat_webhooks tells');
+};
+
+subtest 'an event that a session is storing' => sub {
+	my $id = pay($node, 'pm_card_visa', [1450]);
+	settle($node);
+	my ($newest) = @{ object('/v1/events?limit=1&type=payment_intent.succeeded')->{data} };
+	my $known = event($newest->{type}, $newest->{data}{object}, id => $newest->{id});
+	my $session = $node->background_psql('payledger', on_error_stop => 1);
+
+	$session->query_safe("BEGIN; SELECT is_new FROM payledger.receive_webhook('stripe', $known)");
+	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"backfill_seconds": 1}')});
+	wait_sql($node, q{SELECT problem ~ 'session' FROM payledger.webhook_backfills}, 'the list cannot be read to its end');
+	my $other = pay($node, 'pm_card_visa', [1450]);
+	settle($node);
+	is(states($other), 'AUTHORIZED CAPTURED CAPTURED', 'nothing else waits for it');
+	$session->query_safe('COMMIT');
+	$session->quit;
+	my $stored = sql($node, 'SELECT clock_timestamp()');
+	wait_sql($node, "SELECT complete_until > '$stored' AND problem IS NULL FROM payledger.webhook_backfills", 'then it can');
+	is(webhook($newest->{id}, 'backfilled'), 'f', 'it is the session that stored it');
+	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"backfill_seconds": 0}')});
+};
+
+subtest 'pages of events leave room for payments' => sub {
+	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"backfill_seconds": 1, "concurrency": 2}')});
+	for my $scan (1 .. 3)
+	{
+		my $now = sql($node, 'SELECT clock_timestamp()');
+		wait_sql($node, "SELECT complete_until > '$now' FROM payledger.webhook_backfills", "scan $scan is over");
+	}
+	my $id = pay($node, 'pm_card_visa', [1450]);
+	settle($node);
+	is(states($id), 'AUTHORIZED CAPTURED CAPTURED', 'each gave back what it took of the limits');
+	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"backfill_seconds": 0, "concurrency": null}')});
 };
 
 subtest 'the end of old ones' => sub {

@@ -258,6 +258,26 @@ subtest 'a PSP that hangs and comes back' => sub {
 };
 check_books($node, 'after open circuits', psp => $psp);
 
+subtest 'an error that is stored opens no circuit' => sub {
+	my $options = encode_json({ base_url => $other->url('/v71'), merchant_account => 'Shop', return_url => 'https://shop.example/back',
+		circuit_failures => 5, retry_base_ms => 20, retry_max_ms => 50, unknown_max_ms => 50 });
+
+	open(my $secrets, '>>', $node->basedir . '/secrets') or die "could not write the secrets: $!\n";
+	print $secrets "[adyen]\napi_key = " . $psp->key . "\n";
+	close($secrets);
+	$node->reload;
+	sql($node, "SELECT payledger.add_gateway('adyen', 'adyen', '$options')");
+	$other->fault(fault => 'error_500_stored', match => { operation => 'authorize' });
+	my $id = pay($node, 'authorised', [500], gateway => 'adyen');
+	my $request = "FROM payledger.psp_requests WHERE payment_id = $id";
+
+	wait_sql($node, "SELECT attempt > 12 $request", 'the same answer came again and again');
+	is(sql($node, q{SELECT circuit, circuit_since IS NULL FROM payledger.stat_gateway WHERE gateway = 'adyen'}), 'CLOSED|t', 'it never opened');
+	alter('{"retry_base_ms": 60000, "retry_max_ms": 60000}', 'adyen');
+	wait_sql($node, "SELECT status = 'UNKNOWN' AND next_attempt_at > now() + interval '10 s' $request", 'it waits for an operator');
+	sql($node, "SELECT payledger.resolve_request(psp_request_id, 'REFUSED', 'not executed') $request");
+};
+
 subtest 'a gateway that is altered is probed at once' => sub {
 	alter('{"circuit_failures": 1, "circuit_open_ms": 60000}');
 	$psp->fault(fault => 'error_503', times => 1);

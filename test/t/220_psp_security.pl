@@ -6,17 +6,20 @@
 use strict;
 use warnings FATAL => 'all';
 
+use Digest::SHA qw(hmac_sha256_hex);
 use IO::Compress::Gzip qw(gzip);
 use JSON::PP;
 use PayledgerImpostor;
 use PayledgerPsp;
 use PayledgerTest;
+use PayledgerTls;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $json = JSON::PP->new->utf8->canonical->allow_nonref;
 my $dir = PostgreSQL::Test::Utils::tempdir('security');
 my $psp = PayledgerPsp->new;
+my $tls = PayledgerTls->new;
 my $canary = PayledgerCanary->new;
 my $port = $canary->{port};
 my $node;
@@ -31,7 +34,7 @@ my $node;
 }
 sql($node, 'CREATE EXTENSION pg_stat_statements');
 my $log_start = -s $node->logfile;
-my %key = (stripe => $psp->key);
+my %key = (stripe => [ api_key => $psp->key, webhook_secret => $PayledgerTest::WEBHOOK_SECRET ]);
 add_stripe($node, $psp);
 
 # Adds a Stripe gateway with retries fast enough for a test.
@@ -162,41 +165,10 @@ subtest 'names that lead to this machine or its network' => sub {
 
 # ---- TLS ----
 
-# A certificate for these names, signed by the test's authority or, without
-# one, by itself.  At another time than now with faketime's word for it.
-sub certificate
-{
-	my ($name, %how) = @_;
-	my @clock = $how{at} ? ('faketime', $how{at}) : ();
-	my @signed = $how{self_signed} ? ('-signkey', "$dir/$name.key") : ('-CA', "$dir/ca.crt", '-CAkey', "$dir/ca.key", '-CAcreateserial');
-
-	open(my $extensions, '>', "$dir/$name.ext") or die "could not write: $!\n";
-	print $extensions "subjectAltName=$how{names}\n";
-	close $extensions;
-	system_or_bail('openssl', 'req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
-		'-subj', "/CN=$name", '-keyout', "$dir/$name.key", '-out', "$dir/$name.csr");
-	system_or_bail(@clock, 'openssl', 'x509', '-req', '-in', "$dir/$name.csr", @signed, '-days', 30,
-		'-extfile', "$dir/$name.ext", '-out', "$dir/$name.crt");
-	return ("$dir/$name.crt", "$dir/$name.key", "$dir/ca.crt");
-}
-
-# Requests that a TLS server got, asked over a connection that trusts anybody.
-sub requests_at
-{
-	my ($server) = @_;
-	my $out = '';
-
-	IPC::Run::run([ 'curl', '-sk', $server->url('/_test/stats') ], '>', \$out) or die "no answer\n";
-	return decode_json($out)->{requests};
-}
-
-system_or_bail('openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', 3650,
-	'-subj', '/CN=authority', '-keyout', "$dir/ca.key", '-out', "$dir/ca.crt");
-
 # an old server: nothing above TLS 1.1
 my $old_port = PostgreSQL::Test::Cluster::get_free_port();
 my $old_out = '';
-my ($old_cert, $old_key) = certificate('old', names => 'IP:127.0.0.1');
+my ($old_cert, $old_key) = $tls->certificate('old', names => 'IP:127.0.0.1');
 my $old = IPC::Run::start([ 'openssl', 's_server', '-accept', "127.0.0.1:$old_port", '-cert', $old_cert, '-key', $old_key,
 		'-tls1_1', '-cipher', 'ALL:@SECLEVEL=0' ], '<', \undef, '>&', \$old_out);
 END
@@ -211,11 +183,11 @@ subtest 'TLS' => sub {
 	my %bad = (
 		self_signed => [ names => 'IP:127.0.0.1', self_signed => 1 ],
 		wrong_host => [ names => 'IP:127.0.0.2,DNS:api.stripe.com' ],
-		expired => [ names => 'IP:127.0.0.1', at => '60 days ago' ],
-		not_yet_valid => [ names => 'IP:127.0.0.1', at => '30 days' ]);
-	my %server = map { $_ => PayledgerPsp->new_tls(certificate($_, @{ $bad{$_} })) } sort keys %bad;
+		expired => [ names => 'IP:127.0.0.1', from_day => -60, to_day => -30 ],
+		not_yet_valid => [ names => 'IP:127.0.0.1', from_day => 30, to_day => 60 ]);
+	my %server = map { $_ => PayledgerPsp->new_tls($tls->certificate($_, @{ $bad{$_} })) } sort keys %bad;
 	my $plain = PayledgerPsp->new;
-	my %options = (ca_file => "$dir/ca.crt");
+	my %options = (ca_file => $tls->{ca_file});
 
 	wait_for(sub { $old->pump_nb; $old_out =~ /ACCEPT/ }, 'the old server listens', $node);
 	add($_, $server{$_}->url(''), %options) for sort keys %server;
@@ -230,13 +202,13 @@ subtest 'TLS' => sub {
 
 		is(fault_of($id{$name}), "PENDING_AUTH|$fault", "$name: the payment stays pending, and its request says why");
 	}
-	is(join(' ', map { requests_at($server{$_}) } sort keys %server), '0 0 0 0', 'none of them was sent a request');
+	is(join(' ', map { $tls->requests_at($server{$_}) } sort keys %server), '0 0 0 0', 'none of them was sent a request');
 	is($plain->stats->{requests}, 0, 'nor was a server without TLS');
 	$old->pump_nb;
 	unlike($old_out, qr/POST|Bearer/, 'nor the old one');
 
 	# the same with a good certificate, so that the others fail for no other reason
-	my $good = PayledgerPsp->new_tls(certificate('good', names => 'IP:127.0.0.1'));
+	my $good = PayledgerPsp->new_tls($tls->certificate('good', names => 'IP:127.0.0.1'));
 	sql($node, "SELECT payledger.alter_gateway('$_', '{\"base_url\": \"${\$good->url('')}\"}')") for sort keys %id;
 	settle($node);
 	is(sql($node, "SELECT count(*) FROM payledger.payments WHERE payment_id IN (${\join ',', values %id}) AND status = 'CAPTURED'"),
@@ -247,22 +219,22 @@ subtest 'TLS' => sub {
 subtest 'a connection that is kept' => sub {
 	# names are looked up and addresses checked for a connection; one that was
 	# allowed must not serve who is not allowed to make it
-	my $named = PayledgerPsp->new_tls(certificate('named', names => 'DNS:psp.localhost'));
+	my $named = PayledgerPsp->new_tls($tls->certificate('named', names => 'DNS:psp.localhost'));
 	my $url = $named->url('') =~ s/127\.0\.0\.1/psp.localhost/r;
 
-	add('allowed', $url, ca_file => "$dir/ca.crt", allow_private_addresses => JSON::PP::true);
-	add('stranger', $url, ca_file => "$dir/ca.crt");
+	add('allowed', $url, ca_file => $tls->{ca_file}, allow_private_addresses => JSON::PP::true);
+	add('stranger', $url, ca_file => $tls->{ca_file});
 	my $first = pay($node, 'pm_card_visa', [500], gateway => 'allowed');
 	settle($node);
 	is(sql($node, "SELECT status FROM payledger.payments WHERE payment_id = $first"), 'CAPTURED', 'where it is allowed it is paid');
-	my $asked = requests_at($named);
+	my $asked = $tls->requests_at($named);
 
 	sql($node, q{SELECT payledger.alter_gateway('allowed', '{"allow_private_addresses": false}')});
 	my %id = map { $_ => pay($node, 'pm_card_visa', [500], gateway => $_) } qw(allowed stranger);
 	tried(3, values %id);
 	is(fault_of($id{allowed}), 'PENDING_AUTH|address_refused', 'allowed no more: refused');
 	is(fault_of($id{stranger}), 'PENDING_AUTH|address_refused', 'never allowed: refused');
-	is(requests_at($named), $asked, 'not a request more was sent');
+	is($tls->requests_at($named), $asked, 'not a request more was sent');
 	sql($node, "SELECT payledger.alter_gateway('$_', '{\"allow_private_addresses\": true}')") for keys %id;
 	settle($node);
 };
@@ -359,18 +331,29 @@ my $amex = '378282246310005';
 my @cards = ($pan, $spaced, $amex, '5555-5555-5555-4444');
 {
 	my $action = { type => 'redirect_to_url', redirect_to_url => { url => "https://bank.example/?card=$pan&key=" . $psp->key } };
-	my %intent = (id => 'pi_1', object => 'payment_intent', status => 'requires_capture');
+	# a PaymentIntent that is the asked payment's, as far as that goes
+	my $says = sub {
+		my ($status, $wrap, %more) = @_;
+
+		return sub {
+			my ($socket, $id) = @_;
+			my $intent = { id => 'pi_1', object => 'payment_intent', status => 'requires_capture', metadata => { payment_id => "$id" }, %more };
+
+			syswrite($socket, PayledgerImpostor::reply($status, $json->encode($wrap ? { error => { %$wrap, payment_intent => $intent } } : $intent)));
+			return 1;
+		};
+	};
 
 	$script{said_declined} = PayledgerImpostor::reply(402, $json->encode({ error => {
 				type => 'card_error', code => "card $pan", decline_code => $amex, param => $pan,
 				message => "Your card $spaced, number $pan, was declined, not $amex." } }));
-	$script{said_action} = PayledgerImpostor::reply(200, $json->encode({ %intent, status => 'requires_action', next_action => $action }));
-	$script{said_reference} = PayledgerImpostor::reply(200, $json->encode({ %intent, id => $pan }));
-	$script{said_status} = PayledgerImpostor::reply(200, $json->encode({ %intent, status => "requires $pan" }), "X-Card: $pan");
-	$script{said_key} = PayledgerImpostor::reply(401, $json->encode({ error => {
-				type => $psp->key, code => 'key ' . $psp->key, payment_intent => { id => $psp->key },
-				message => 'Invalid API Key provided: ' . 'x' x 265 . $psp->key . ' ' . $psp->key } }));
-	$script{said_reference_key} = PayledgerImpostor::reply(200, $json->encode({ %intent, id => 'pi_' . $psp->key }));
+	$script{said_action} = $says->(200, undef, status => 'requires_action', next_action => $action);
+	$script{said_reference} = $says->(200, undef, id => $pan);
+	$script{said_reference_key} = $says->(200, undef, id => 'pi_' . $psp->key);
+	$script{said_status} = $says->(200, undef, status => "requires $pan");
+	$script{said_key} = $says->(401, {
+			type => $psp->key, code => 'key ' . $psp->key,
+			message => 'Invalid API Key provided: ' . 'x' x 265 . $psp->key . ' ' . $psp->key }, id => $psp->key);
 }
 
 my $impostor = PayledgerImpostor->new(
@@ -379,9 +362,15 @@ my $impostor = PayledgerImpostor->new(
 		my ($id) = "$request->{path} $request->{body}" =~ s/%../ /gr =~ /(\d{15,})/;
 		my ($name) = $request->{body} =~ /payment_method=pm_(\w+)/;
 
+		if ($request->{path} =~ m{^/v1/events})
+		{
+			# a list of more events than anybody has, small ones
+			syswrite($socket, PayledgerImpostor::reply(200, '{"object": "list", "data": [' . join(',', ('{}') x 340_000) . ']}'));
+			return 1;
+		}
 		if (defined $name) { symlink $name, "$dir/script-$id" }
 		else { $name = readlink "$dir/script-$id" }
-		return $script{$name}->($socket) if ref $script{$name};
+		return $script{$name}->($socket, $id) if ref $script{$name};
 		syswrite($socket, $script{$name});
 		return 1;
 	});
@@ -401,7 +390,7 @@ subtest 'redirects' => sub {
 	my @names = sort grep { /^redirect_/ } keys %script;
 
 	add('impostor', $impostor->url);
-	my $id = ask('impostor', 3, @names);
+	my $id = ask('impostor', 1, @names);
 	for my $name (@names)
 	{
 		my ($status) = $script{$name} =~ m{^HTTP/1.1 (\d+)};
@@ -440,7 +429,7 @@ subtest 'bodies without end and bombs' => sub {
 		hundred_mb => 'reply_too_large', endless => 'reply_too_large', header_flood => 'reply_too_large',
 		interim_flood => 'reply_too_large', long_header => undef, trickle => 'timeout', gzip => 'reply_encoded',
 		transfer_gzip => undef, huge_chunk => undef, negative_length => undef, json_paths => 'unexpected_reply',
-		json_deep => 'garbage_reply', json_members => 'garbage_reply', json_escapes => 'unexpected_reply', json_number => 'unexpected_reply');
+		json_deep => 'garbage_reply', json_members => 'garbage_reply', json_escapes => 'reference_refused', json_number => 'reference_refused');
 	my $pid = worker_pid($node, 'gateway');
 
 	sql($node, "SELECT payledger.alter_gateway('impostor', '{\"base_url\": \"${\$impostor->url}\"}')");
@@ -458,6 +447,18 @@ subtest 'bodies without end and bombs' => sub {
 	is(worker_pid($node, 'gateway'), $pid, 'and lives');
 	is(scalar(grep { $_->{head} =~ /^(Accept-Encoding|TE):/mi } $impostor->requests), 0, 'nobody was asked for compressed bodies');
 	lead_to_psp('impostor');
+};
+
+subtest 'a list of events without end' => sub {
+	# a worker that starts asks every PSP for them at once
+	add('events', $impostor->url);
+	my $former = signal_worker($node, 'gateway', 'TERM');
+
+	wait_sql($node, "SELECT problem IS NOT NULL FROM payledger.webhook_backfills WHERE gateway = 'events'", 'it was asked for');
+	is(sql($node, "SELECT problem FROM payledger.webhook_backfills WHERE gateway = 'events'"),
+		'the list of events is too many members', 'it is not read');
+	isnt(worker_pid($node, 'gateway'), $former, 'by another worker');
+	cmp_ok(memory('VmHWM') - memory('VmRSS'), '<', 16 * 1024, 'which grew by less than 16 MB');
 };
 
 # ---- texts of callers ----
@@ -506,20 +507,22 @@ my %text = (
 	'operator\'s note' => "resolve_request(1, 'REFUSED', '?')",
 	'operator\'s reference' => "resolve_request(1, 'SUCCEEDED', 'seen', '?')");
 
-# Statements that payledger does not refuse so; value is as it stands in SQL.
+# Statements that payledger does not refuse so, all in one session; value is as
+# it stands in SQL.
 sub not_refused
 {
 	my ($pattern, $value, $which) = @_;
-	my @wrong;
+	my @names = sort grep { !$which || $which->($text{$_}) } keys %text;
+	my ($script, %at, %said) = ('');
 
-	for my $name (sort grep { !$which || $which->($text{$_}) } keys %text)
+	for my $name (@names)
 	{
-		my $call = $text{$name} =~ s/\?/$value/r;
-		my ($rc, $out, $err) = $node->psql('payledger', "SELECT payledger.$call", extra_params => [ '-v', 'VERBOSITY=verbose' ]);
-
-		push @wrong, "$name: " . (split /\n/, $err || "accepted: $out")[0] unless $err =~ /ERROR:  $pattern: /;
+		$script .= 'SELECT payledger.' . $text{$name} =~ s/\?/$value/r . ";\n";
+		$at{ $script =~ tr/\n// } = $name;
 	}
-	return join "\n", @wrong;
+	my ($code, $out, $err) = $node->psql('payledger', $script, on_error_stop => 0, extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+	while ($err =~ /^psql:<stdin>:(\d+): ERROR:  (.*)$/mg) { $said{ $at{$1} } = $2 }
+	return join "\n", map { "$_: " . ($said{$_} // 'accepted') } grep { ($said{$_} // '') !~ /^$pattern: / } @names;
 }
 
 subtest 'card data' => sub {
@@ -552,6 +555,38 @@ subtest 'line ends' => sub {
 	is(not_refused('22P05', 'a\u0000b', $in_json), '', 'NUL in JSON');
 	# no text of PostgreSQL holds it
 	is(not_refused('(54000|22021)', "a' || chr(0) || '", $in_text), '', 'NUL');
+};
+
+# ---- webhooks ----
+
+# Their signatures are the subject of another test.
+sub signed
+{
+	my ($body) = @_;
+	my $at = time();
+	my $signature = hmac_sha256_hex("$at.$body", $PayledgerTest::WEBHOOK_SECRET);
+	my $headers = $json->encode({ 'Stripe-Signature' => "t=$at,v1=$signature" });
+
+	return "'$headers', '" . $body =~ s/'/''/gr . "'";
+}
+
+subtest 'webhooks' => sub {
+	my $event = sub { return $json->encode({ id => $_[0], object => 'event', type => 'payment_intent.succeeded', created => time(), data => { object => $_[1] } }) };
+	my %intent = (id => 'pi_1', object => 'payment_intent', status => 'succeeded', currency => 'eur', amount_received => 500);
+	my $long = 'x' x 5000;
+
+	like(sql($node, "SELECT payledger.receive_webhook('stripe', " . signed($event->('evt_card', {
+					%intent, description => "card $pan", metadata => { payment_id => $target, note => "$spaced, $amex" } })) . ')'),
+		qr/evt_card,payment_intent.succeeded,t/, 'one with card numbers in it is taken');
+	like(sql($node, "SELECT body FROM payledger.webhooks WHERE event_id = 'evt_card'"),
+		qr/"card \*{12}4242".*"\*{4} \*{4} \*{4} 5556, \*{11}0005"/, 'and masked');
+	sql_fails($node, "SELECT payledger.receive_webhook('stripe', " . signed($event->("evt_$amex", \%intent)) . ')',
+		'PL011', 'event id', 'none is one\'s id');
+	# names that nobody asks for
+	like(sql($node, "SELECT payledger.receive_webhook('stripe', " . signed($event->('evt_long', {
+					%intent, $long => { a => 1, b => 2 }, metadata => { payment_id => $target, $long => 1, "b$long" => { c => 3 } } })) . ')'),
+		qr/evt_long/, 'long names are no trouble');
+	wait_sql($node, "SELECT bool_and(status <> 'RECEIVED') FROM payledger.webhooks WHERE gateway = 'stripe'", 'they were looked at');
 };
 
 # ---- what a PSP repeats, and who may see what ----
@@ -634,7 +669,7 @@ subtest 'secrets' => sub {
 subtest 'where they must not be' => sub {
 	# they were logged, and asked for, in every way above
 	my %sought = (
-		'API key' => $psp->key, 'webhook key' => 'payledger_test', 'card number' => $pan, 'card number in groups' => $spaced,
+		'API key' => $psp->key, 'webhook key' => $PayledgerTest::WEBHOOK_SECRET, 'card number' => $pan, 'card number in groups' => $spaced,
 		'card number of 15 digits' => $amex, 'card number with hyphens' => $cards[3]);
 	my $log = substr(slurp_file($node->logfile), $log_start);
 	my $activity = sql($node, "SELECT string_agg(query, ' ') FROM pg_stat_activity WHERE pid <> pg_backend_pid()");
@@ -654,3 +689,5 @@ subtest 'where they must not be' => sub {
 		is(scalar @lines, 0, "$what: not in the log") or diag(join "\n", @lines[ 0 .. ($#lines < 4 ? $#lines : 4) ]);
 	}
 };
+
+done_testing();

@@ -255,16 +255,42 @@ subtest 'Stripe: an authorization that fails' => sub {
 	like(tell_and_compare('stripe', 'failed', $after, @ids), qr/^DECLINED /, 'it is declined');
 };
 
-subtest 'Stripe: an authorization that expires' => sub {
+subtest 'Stripe: an authorization with 3-D Secure that expires' => sub {
 	my $after = newest_webhook();
 	lose_replies('create');
-	my @ids = pay_equal('stripe', 'pm_card_visa', most_orders());
+	my @ids = pay_equal('stripe', 'pm_card_authenticationRequired', most_orders());
 	wait_for_requests(@ids);
 	$psp->clear_faults;
 	my %truth = truth_of(@ids);
-	$psp->control('POST', "/_test/intents/$_->{id}/expire", {}) for values %truth;
+	for my $intent (values %truth)
+	{
+		$psp->control('POST', "/_test/intents/$intent->{id}/complete_action", { outcome => 'succeed' });
+		$psp->control('POST', "/_test/intents/$intent->{id}/expire", {});
+	}
 
 	like(tell_and_compare('stripe', 'expired', $after, @ids), qr/^AUTHORIZED \npayment VOIDED 0 0 5000\n/, 'it was authorized and is void');
+};
+
+subtest 'Stripe: a refund whose reply got lost, and that fails later' => sub {
+	my @ids = pay_equal('stripe', 'pm_card_visa', most_orders());
+	wait_for_requests(@ids);
+	each_order('capture(o.payment_order_id, 5000)', @ids);
+	wait_for_requests(@ids);
+	my $after = newest_webhook();
+	lose_replies('refund');
+	each_order('refund(o.payment_order_id, 500)', @ids);
+	wait_for_requests(@ids);
+	$psp->clear_faults;
+	my %truth = truth_of(@ids);
+	for my $intent (values %truth)
+	{
+		my ($refund) = @{ $psp->api('GET', "/v1/refunds?payment_intent=$intent->{id}")->{json}{data} };
+
+		$psp->control('POST', "/_test/refunds/$refund->{id}/complete", { outcome => 'fail' });
+	}
+	my $outcome = tell_and_compare('stripe', 'a refund', $after, @ids);
+	like($outcome, qr/^order SELLER-111 CAPTURED 5000 0 0 0 0 0 /m, 'nothing is refunded');
+	like($outcome, qr/^refund 500 FAILED /m, 'the refund failed');
 };
 
 subtest 'Stripe: captures and refunds whose replies got lost, a refund that fails later, a dispute' => sub {
@@ -348,7 +374,7 @@ subtest 'Adyen: an authorization after a redirect whose reply got lost, and that
 };
 
 check_ledger($node, 'in the end');
-is(sql($node, "SELECT count(*) FROM payledger.psp_requests WHERE status NOT IN ('SUCCEEDED', 'REFUSED') AND payment_id IN ("
-	  . join(',', @told) . ')'), 0, 'nothing that was told is undecided');
+is(sql($node, "SELECT gateway, operation, status, reply_code, count(*) FROM payledger.psp_requests"
+	  . " WHERE status NOT IN ('SUCCEEDED', 'REFUSED') AND payment_id IN (" . join(',', @told) . ') GROUP BY 1, 2, 3, 4'), '', 'nothing that was told is undecided');
 
 done_testing();

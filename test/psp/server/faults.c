@@ -21,6 +21,7 @@ typedef struct FaultRule
 	char	   *method;			/* NULL = any */
 	Operation	operation;
 	char	   *key;			/* NULL = any */
+	char	   *uri;			/* somewhere in path or query; NULL = any */
 	FaultShot	shot;
 	int64_t		skip;			/* matching requests still let through */
 	int64_t		remaining;		/* -1 = without end */
@@ -78,6 +79,8 @@ rule_matches(const FaultRule *rule, const Request *req)
 		return false;
 	if (rule->operation != OP_ANY && rule->operation != req->route->operation)
 		return false;
+	if (rule->uri != NULL && strstr(req->uri, rule->uri) == NULL)
+		return false;
 	return rule->key == NULL ||
 		(req->key != NULL && strcmp(rule->key, req->key) == 0);
 }
@@ -125,6 +128,7 @@ free_rule(FaultRule *rule)
 {
 	free(rule->method);
 	free(rule->key);
+	free(rule->uri);
 	free(rule);
 }
 
@@ -165,6 +169,7 @@ read_rule(json_t *root, FaultRule *rule, json_error_t *error)
 	const char *method = NULL;
 	const char *operation = "any";
 	const char *key = NULL;
+	const char *uri = NULL;
 	json_int_t	ms = -1;
 	json_int_t	bytes = -1;
 	json_int_t	retry_after = 0;
@@ -178,11 +183,11 @@ read_rule(json_t *root, FaultRule *rule, json_error_t *error)
 
 	rule->probability = 1;
 	if (json_unpack_ex(root, error, JSON_STRICT,
-					   "{s:s, s?{s?s, s?s, s?s !}, s?I, s?I, s?I, s?I, s?I,"
+					   "{s:s, s?{s?s, s?s, s?s, s?s !}, s?I, s?I, s?I, s?I, s?I,"
 					   " s?I, s?F, s?b, s?b !}",
 					   "fault", &fault, "match", "method", &method,
 					   "operation", &operation, "idempotency_key", &key,
-					   "ms", &ms, "bytes", &bytes, "retry_after",
+					   "uri", &uri, "ms", &ms, "bytes", &bytes, "retry_after",
 					   &retry_after, "times", &times, "skip", &skip, "seed",
 					   &seed, "probability", &rule->probability, "execute",
 					   &execute, "should_retry", &should_retry) != 0)
@@ -195,6 +200,7 @@ read_rule(json_t *root, FaultRule *rule, json_error_t *error)
 		return "no such operation";
 	rule->method = xstrdup(method);
 	rule->key = xstrdup(key);
+	rule->uri = xstrdup(uri);
 	rule->operation = (Operation) op;
 	rule->skip = skip;
 	rule->remaining = times;
@@ -255,6 +261,7 @@ render_rule(StrBuf *buf, const FaultRule *rule)
 	jw_string(buf, "method", rule->method);
 	jw_string(buf, "operation", operation_names[rule->operation]);
 	jw_string(buf, "idempotency_key", rule->key);
+	jw_string(buf, "uri", rule->uri);
 	jw_end_object(buf);
 	jw_int(buf, "skip", rule->skip);
 	jw_int(buf, "remaining", rule->remaining);
