@@ -26,6 +26,14 @@ INSERT INTO walk.checks VALUES
 			WHEN voided_amount = amount THEN CASE WHEN status = 'CAPTURE_FAILED' THEN 'CAPTURE_FAILED' ELSE 'CANCELLED' END
 			ELSE 'INITIATED_PENDING' END
 	$q$),
+	/* the sandbox has no webhooks */
+	('what is decided later is asked for', $q$
+	SELECT format('%s psp_request %s of %s is PENDING, and no question follows it', operation, psp_request_id, payment_id)
+	  FROM payledger.psp_requests p
+	 WHERE status = 'PENDING' AND NOT EXISTS (SELECT FROM payledger.psp_requests q
+											   WHERE q.payment_id = p.payment_id AND q.follows = p.psp_request_id
+												 AND q.status IN ('READY', 'IN_FLIGHT', 'UNKNOWN', 'PARKED'))
+	$q$),
 	('payments keep to their amounts', $q$
 	SELECT format('payment %s of %s is %s: captured %s, given back %s, refunded %s; its orders captured %s, gave back %s, refunded %s', payment_id,
 				  total_amount, status, captured_amount, voided_amount, refunded_amount, captured, voided, refunded)

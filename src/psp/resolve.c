@@ -47,6 +47,18 @@ static PlQuery resolve_row = {
 	6, {INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
 };
 
+static PlQuery lock_intent = {
+	"SELECT FROM payledger.payment_intents WHERE payment_intent_id = $1 FOR NO KEY UPDATE", 1, {INT8OID}
+};
+
+static PlQuery lock_payment = {
+	"SELECT FROM payledger.payments WHERE payment_id = $1 FOR NO KEY UPDATE", 1, {INT8OID}
+};
+
+static PlQuery lock_payout = {
+	"SELECT FROM payledger.payouts WHERE payout_id = $1 FOR NO KEY UPDATE", 1, {INT8OID}
+};
+
 static PlQuery select_row = {
 	"SELECT psp_request_id, status::text FROM payledger.psp_requests WHERE payment_id = $1 AND psp_request_id = $2",
 	2, {INT8OID, INT8OID}
@@ -172,6 +184,43 @@ require_reference(const PlRequest *request, const char *reference)
 				 errhint("Pass it as psp_reference.")));
 }
 
+/* As the gateway worker does: what a request is about is locked before the request. */
+static void
+lock_subject(const PlRequest *question)
+{
+	PlArgs		args = {0};
+
+	pl_arg_int64(&args, question->payment_id);
+	switch (question->followed)
+	{
+		case PL_OP_AUTHORIZE:
+		case PL_OP_CONFIRM:
+			pl_execute(&lock_intent, &args);
+			break;
+		case PL_OP_PAYOUT:
+			pl_execute(&lock_payout, &args);
+			break;
+		default:
+			pl_execute(&lock_payment, &args);
+	}
+}
+
+/*
+ * An operator's word on a question is one on the request that it asks about,
+ * which is decided with it: nobody would ask again.
+ */
+static void
+answer_question(PlWork *work, const PlRequest *question, const PlOutcome *outcome)
+{
+	lock_subject(question);
+	if (pl_answer_request(work, question->payment_id, question->follows, question, outcome) == PL_ANSWER_TOO_EARLY)
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_ILLEGAL_TRANSITION),
+				 errmsg("psp_request " INT64_FORMAT " asks about psp_request " INT64_FORMAT ", which is being sent again",
+						question->psp_request_id, question->follows),
+				 errhint("Wait for the PSP's answer to that one.")));
+}
+
 /*
  * resolve_request(psp_request_id, outcome, note, psp_reference)
  *		RETURNS TABLE (psp_request_id, status)
@@ -205,7 +254,10 @@ pl_sql_resolve_request(PG_FUNCTION_ARGS)
 	outcome.retry_after_ms = outcome.recheck_ms = -1;
 
 	work = pl_work_begin("resolve_request");
-	pl_apply_outcome(work, request, &outcome);
+	if (request->operation == PL_OP_RETRIEVE && request->follows != id)
+		answer_question(work, request, &outcome);
+	else
+		pl_apply_outcome(work, request, &outcome);
 	pl_history_cause(psprintf("resolve_request: %s", note));
 	store_decision(request, &outcome, work->now);
 	pl_return_rows(fcinfo);

@@ -236,4 +236,17 @@ answer(200, fake_intent('processing'));
 wait_status($id, 'AUTHORIZE', 'PENDING');
 is(sql($node, "SELECT questions FROM payledger.undecided_requests WHERE payment_id = $id AND operation = 'AUTHORIZE'"), 1, 'what is being processed is asked for later');
 
+# an operator's word on a question is one on the request that it asks about
+sql($node, "UPDATE payledger.psp_requests SET next_attempt_at = now() WHERE payment_id = $id AND operation = 'RETRIEVE'");
+answer(500, { error => { type => 'api_error' } });
+wait_sql($node, <<~"SQL", 'it is not answered, and not asked again');
+	WITH asked AS (UPDATE payledger.psp_requests SET next_attempt_at = 'infinity'
+					WHERE payment_id = $id AND operation = 'RETRIEVE' AND status = 'UNKNOWN' RETURNING 1)
+	SELECT count(*) = 1 FROM asked
+	SQL
+my $question = request_of($id, 'RETRIEVE');
+sql($node, "SELECT payledger.resolve_request($question->{id}, 'REFUSED', 'the shopper gave up')");
+is(request_of($id, 'AUTHORIZE')->{status}, 'REFUSED', 'the request asked about does not wait for ever');
+is(sql($node, "SELECT status FROM payledger.payment_intents WHERE payment_intent_id = $id"), 'DECLINED', 'nor does its intent');
+
 done_testing();
