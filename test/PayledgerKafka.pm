@@ -164,6 +164,13 @@ sub validate
 	return (JSON::PP->new->decode($counts), @lines);
 }
 
+# A line for each message of the topics with all there is to it, see test/kafka/print_bytes.c.
+sub bytes
+{
+	my ($self, @names) = @_;
+	return split /\n/, $self->_consume('bytes', @names);
+}
+
 # The ce_id of every message.
 sub ids
 {

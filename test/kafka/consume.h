@@ -25,6 +25,7 @@ typedef struct Format
 
 extern const Format format_json;
 extern const Format format_ids;
+extern const Format format_bytes;
 extern const Format format_summary;
 extern const Format format_latency;
 
