@@ -177,6 +177,18 @@ extern int	pl_shards;
 extern void pl_shards_forget(void);
 extern PlReadiness pl_shards_begin(void);
 
+/* ---- relay_messages.c: messages of events ---- */
+
+/* What pl_event_message() needs, in this order, as the first columns of a result. */
+#define PL_EVENT_COLUMNS(o) \
+	o ".seq, " o ".\"timestamp\", " o ".payload, " o ".event_key, " o ".aggregatetype, " \
+	o ".id, " o ".type, " o ".ce_source, " o ".ce_specversion, " o ".ce_time, " \
+	o ".ce_subject, " o ".version, " o ".content_type, " o ".traceparent, " o ".aggregateid"
+#define PL_NEVENT_COLUMNS 15
+
+extern int64 pl_unix_ms(Timestamp at);
+extern void pl_event_message(PlMessage *message, int row);
+
 /* ---- relay_window.c: which events come next ---- */
 
 /* What a chunk is; only the first kind moves the cursor, all of them count. */
@@ -213,15 +225,6 @@ typedef enum PlRead
 	PL_READ_AGAIN
 } PlRead;
 
-/* What pl_event_message() needs, in this order, as the first columns of a result. */
-#define PL_EVENT_COLUMNS(o) \
-	o ".seq, " o ".\"timestamp\", " o ".payload, " o ".event_key, " o ".aggregatetype, " \
-	o ".id, " o ".type, " o ".ce_source, " o ".ce_specversion, " o ".ce_time, " \
-	o ".ce_subject, " o ".version, " o ".content_type, " o ".traceparent, " o ".aggregateid"
-#define PL_NEVENT_COLUMNS 15
-
-extern int64 pl_unix_ms(Timestamp at);
-extern void pl_event_message(PlMessage *message, int row);
 extern int	pl_chunk_events(const PlChunk *chunk);
 extern void pl_window_forget(void);
 extern void pl_window_load(void);
