@@ -113,11 +113,18 @@ sub fence
 }
 
 # Reads all topics, or those named, from the beginning to the end.
+sub _consume_command
+{
+	my ($self, $format, @names) = @_;
+
+	return ("$home/consume", '--brokers', $self->{address}, '--topics', join(',', @names ? @names : @topics),
+		'--from-beginning', '--to-end', '--timeout', 600, '--format', $format);
+}
+
 sub _consume
 {
 	my ($self, $format, @names) = @_;
-	my ($code, $out, $err) = _run("$home/consume", '--brokers', $self->{address}, '--topics', join(',', @names ? @names : @topics),
-		'--from-beginning', '--to-end', '--timeout', 60, '--format', $format);
+	my ($code, $out, $err) = _run($self->_consume_command($format, @names));
 
 	die "could not read from Kafka: $err\n" if $code > 1;
 	return $out;
@@ -164,11 +171,25 @@ sub ids
 	return split /\n/, $self->_consume('ids');
 }
 
-# The records of the relay's cursor; their values are not decoded.
-sub cursor
+# A shell command that writes them, for when they are millions.
+sub ids_command
 {
 	my ($self) = @_;
-	return map { JSON::PP->new->decode($_) } split /\n/, $self->_consume('json', 'payledger.cursor');
+	return join ' ', $self->_consume_command('ids');
+}
+
+# Calls back for each record of the relay's cursor; their values are not decoded.
+sub each_cursor
+{
+	my ($self, $take) = @_;
+
+	open(my $records, '-|', $self->_consume_command('json', 'payledger.cursor')) or die "could not read the cursor: $!\n";
+	while (my $line = <$records>)
+	{
+		$take->(JSON::PP->new->decode($line));
+	}
+	close($records) or die "could not read the cursor\n";
+	return;
 }
 
 # A broker has a session of its own and would outlive the test.

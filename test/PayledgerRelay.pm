@@ -11,14 +11,22 @@ use Encode qw(encode_utf8);
 use Exporter qw(import);
 use File::Basename qw(dirname);
 use JSON::PP;
+use List::Util qw(max);
 use PayledgerTest;
 use POSIX ();
 use PostgreSQL::Test::Utils ();
 use Test::More;
 use Time::HiRes qw(time sleep);
 
-our @EXPORT = qw(prepare_load start_events stop_events with_stop_points stop_at stop_point_reached
+our @EXPORT = qw(%relay_settings prepare_load start_events stop_events load_rate with_stop_points stop_at stop_point_reached
   check_exactly_once check_cursor_chain published);
+
+# What a server under this load needs.
+our %relay_settings = (
+	'fsync' => 'on',
+	'recovery_init_sync_method' => 'syncfs',
+	'max_prepared_transactions' => 100,
+	'log_line_prefix' => '%m [%p] ');
 
 my $home = dirname(abs_path(__FILE__));
 my ($dir, $point_file);
@@ -109,11 +117,26 @@ my %scripts = (
 my %weights = (plain => 20, unflushed => 8, slow => 1, aborted => 2, prepared => 6, intent => 8);
 
 my %loads;
+my (%started, %ended, %log_size);
 
-# Clients that go on, whatever happens to the server, until stop_events().
+# Ends what a crash, or a client that was ended, has left prepared: it holds
+# the locks of its rows.
+sub _end_prepared
+{
+	my ($node) = @_;
+	my $gids = try_sql($node, q{SELECT string_agg(gid, ' ') FROM pg_prepared_xacts WHERE gid LIKE 'load%'}) // '';
+
+	try_sql($node, "COMMIT PREPARED '$_'") for split / /, $gids;
+	return;
+}
+
+# Clients that go on, whatever happens to the server, until stop_events(), with
+# that many transactions a second while the server is up.
 sub start_events
 {
-	my ($node, $tps, $clients) = @_;
+	my ($node, $tps) = @_;
+	# some of them sleep in a transaction
+	my $clients = max(4, int($tps / 40));
 	my @arguments;
 
 	for my $name (sort keys %scripts)
@@ -123,6 +146,8 @@ sub start_events
 	}
 	my $stop = "$dir/stop-" . $node->name;
 	unlink $stop;
+	$started{ $node->name } = time();
+	$log_size{ $node->name } = -s $node->logfile;
 	my $pid = fork() // die "could not fork: $!\n";
 	if ($pid)
 	{
@@ -134,9 +159,10 @@ sub start_events
 	open(STDERR, '>&', \*STDOUT);
 	until (-e $stop)
 	{
-		system('timeout', 20, 'pgbench', '-n', '-h', $node->host, '-p', $node->port, '-c', $clients // 4, '-T', 3600, '-R', $tps,
-			@arguments, 'payledger');
-		sleep(0.1);
+		_end_prepared($node);
+		system('timeout', 20, 'pgbench', '-n', '-h', $node->host, '-p', $node->port, '-c', $clients, '-T', 3600,
+			'-R', $tps, @arguments, 'payledger');
+		sleep(0.05);
 	}
 	POSIX::_exit(0);
 }
@@ -155,12 +181,33 @@ sub stop_events
 			return waitpid($pid, POSIX::WNOHANG()) == $pid;
 		},
 		'the load has ended');
-	return if $options{cut_off};
-	for my $gid (split /\n/, sql($node, 'SELECT gid FROM pg_prepared_xacts'))
-	{
-		sql($node, "COMMIT PREPARED '$gid'");
-	}
+	$ended{ $node->name } = time();
+	_end_prepared($node) unless $options{cut_off};
 	return;
+}
+
+# How many transactions with events a server has committed, in how many seconds
+# from start_events() to stop_events(), and for how many of these it was down.
+sub load_rate
+{
+	my ($node) = @_;
+	my $s = $ended{ $node->name } - $started{ $node->name };
+	my $transactions = sql($node, 'SELECT count(DISTINCT transaction_no) FROM payledger.outbox_events');
+	my ($down_s, $down_since) = (0);
+
+	open(my $log, '<', $node->logfile) or die "could not read the log: $!\n";
+	seek($log, $log_size{ $node->name }, 0);
+	while (<$log>)
+	{
+		my ($h, $m, $second) = /^\S+ (\d+):(\d+):([\d.]+) / or next;
+		my $now = $h * 3600 + $m * 60 + $second;
+
+		$down_since //= $now if /was terminated by signal 9|received immediate shutdown request/;
+		next unless defined $down_since && /database system is ready to accept connections/;
+		$down_s += $now - $down_since + ($now < $down_since ? 86400 : 0);
+		$down_since = undef;
+	}
+	return ($transactions, $s, $down_s);
 }
 
 END
@@ -188,29 +235,41 @@ sub with_stop_points
 	return $code->();
 }
 
-# The next time, or the Nth, that a relay comes to the point it is killed, or
-# stopped; see test/kafka/stop_point.c.
+# The Nth time that a relay comes to the point it is killed, or stopped; then
+# the next one at the next point.  Each is [ action, when, point, N ]; see
+# test/kafka/stop_point.c.
 sub stop_at
 {
-	my ($action, $when, $point, $n) = @_;
+	my (@points) = @_;
 
-	PostgreSQL::Test::Utils::append_to_file("$point_file.new", join(' ', $action, $when, $point, $n // 1) . "\n");
+	PostgreSQL::Test::Utils::append_to_file("$point_file.new", join('', map { "@$_\n" } @points));
 	rename "$point_file.new", $point_file or die "could not rename: $!\n";
 	return;
 }
 
 sub stop_point_reached
- {
+{
 	return !-e $point_file;
 }
 
 # ---- what must hold ----
 
-# Lines of a query's result, as a hash.
-sub _set
+# The lines that a shell command writes, sorted into a file.
+sub _sorted
 {
-	my ($node, $query) = @_;
-	return map { $_ => 1 } split /\n/, sql($node, $query);
+	my ($name, $command) = @_;
+
+	system('bash', '-c', "set -o pipefail; $command | LC_ALL=C sort >'$dir/$name'") == 0 or die "could not run $command\n";
+	return "$dir/$name";
+}
+
+sub _count
+{
+	my ($command) = @_;
+	my $out = qx{$command};
+
+	$? == 0 or die "could not run $command\n";
+	return $out + 0;
 }
 
 # Everything is published.
@@ -230,15 +289,17 @@ sub check_exactly_once
 
 	published($node, $name);
 	my $summary = $kafka->summary;
-	my %committed = _set($node, 'SELECT id FROM payledger.outbox_events');
-	my @phantoms = grep { !$committed{$_} } $kafka->ids;
+	my $committed = _sorted('committed', "psql -XAtq -d '" . $node->connstr('payledger') . "' -c 'COPY (SELECT id FROM payledger.outbox_events) TO STDOUT'");
+	my $on_kafka = _sorted('on_kafka', $kafka->ids_command);
+	my ($lost, $phantoms, $n) = map { _count($_) } "LC_ALL=C comm -23 '$committed' '$on_kafka' | wc -l",
+	  "LC_ALL=C comm -13 '$committed' '$on_kafka' | wc -l", "wc -l <'$committed'";
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	is(join(' ', map { "$_ $summary->{$_}" } qw(duplicates missing gaps reorders conflicts moves incomplete)),
 		'duplicates 0 missing 0 gaps 0 reorders 0 conflicts 0 moves 0 incomplete 0',
 		"$name: once, and in order") or diag(JSON::PP->new->encode($summary->{first}));
-	is($summary->{messages} . ' messages', keys(%committed) . ' messages', "$name: as many as committed");
-	is(scalar(@phantoms), 0, "$name: none that was not committed");
+	is("$summary->{messages} messages, $lost lost", "$n messages, 0 lost", "$name: as many as committed");
+	is($phantoms, 0, "$name: none that was not committed");
 	note("$summary->{messages} events of $summary->{aggregates} aggregates");
 	return $summary->{messages};
 }
@@ -251,20 +312,21 @@ sub check_cursor_chain
 	my ($previous, $epoch, $batch, $records) = (undef, 0, 0, 0);
 	my @wrong;
 
-	for my $message ($kafka->cursor)
-	{
-		my $record = JSON::PP->new->decode($message->{value});
+	$kafka->each_cursor(
+		sub {
+			my ($message) = @_;
+			my $record = JSON::PP->new->decode($message->{value});
 
-		push @wrong, "offset $message->{offset}: epoch $record->{epoch} after $epoch" if $record->{epoch} < $epoch;
-		$epoch = $record->{epoch};
-		next if $message->{key} =~ m{/claim/};
-		push @wrong, "offset $message->{offset}: not the successor"
-		  if ($record->{previous} // '') ne ($previous // '');
-		push @wrong, "offset $message->{offset}: batch $record->{batch} after $batch" if $record->{batch} <= $batch;
-		$previous = sha256_hex(encode_utf8($message->{value}));
-		$batch = $record->{batch};
-		$records++;
-	}
+			push @wrong, "offset $message->{offset}: epoch $record->{epoch} after $epoch" if $record->{epoch} < $epoch;
+			$epoch = $record->{epoch};
+			return if $message->{key} =~ m{/claim/};
+			push @wrong, "offset $message->{offset}: not the successor"
+			  if ($record->{previous} // '') ne ($previous // '');
+			push @wrong, "offset $message->{offset}: batch $record->{batch} after $batch" if $record->{batch} <= $batch;
+			$previous = sha256_hex(encode_utf8($message->{value}));
+			$batch = $record->{batch};
+			$records++;
+		});
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	cmp_ok($records, '>', 0, "$name: the cursor is on Kafka");
 	is(join("\n", @wrong), '', "$name: its records are a chain, by one relay after the other");

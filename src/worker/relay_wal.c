@@ -83,7 +83,10 @@ pl_timeline(void)
 	return (int) GetWALInsertionTimeLine();
 }
 
-/* Is that position of that timeline a part of this server's history? */
+/*
+ * Is all the WAL that ends at that position of that timeline a part of this
+ * server's history?  A timeline that begins just there has it.
+ */
 bool
 pl_history_contains(int timeline, XLogRecPtr lsn)
 {
@@ -93,5 +96,5 @@ pl_history_contains(int timeline, XLogRecPtr lsn)
 		return lsn <= GetXLogInsertRecPtr();
 	if ((TimeLineID) timeline > present)
 		return false;
-	return tliOfPointInHistory(lsn, readTimeLineHistory(present)) == (TimeLineID) timeline;
+	return lsn > 0 && tliOfPointInHistory(lsn - 1, readTimeLineHistory(present)) == (TimeLineID) timeline;
 }

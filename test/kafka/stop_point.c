@@ -3,15 +3,17 @@
  *		A library to preload that kills or stops a Kafka producer at a named
  *		point of its work.
  *
- * The file named by PAYLEDGER_STOP_POINT, while it exists, has one line:
+ * The file named by PAYLEDGER_STOP_POINT, while it exists, has lines:
  *
  *		kill|stop before|after POINT N
  *
  * POINT is begin, commit or init (a call of the transactional API that
  * succeeds) or the number of a Kafka request, as it is given to the socket: 0
  * Produce, 22 InitProducerId, 24 AddPartitionsToTxn, 26 EndTxn.  At the Nth
- * time that the process gets there the file is removed and the process gets
- * SIGKILL or SIGSTOP.  Processes that make no producer are left alone.
+ * time that the process gets to the first line's point that line is taken
+ * away, with the last one the file, and the process gets SIGKILL or SIGSTOP;
+ * the next line is for whoever comes then.  Processes that make no producer
+ * are left alone.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -34,11 +36,29 @@ static ino_t counted_file;
 static struct timespec counted_time;
 static long times;
 
+#define MAX_REST 1024			/* bytes of lines behind the first */
+
 /* The real function behind one of ours. */
 static void *
 real(const char *name)
 {
 	return dlsym(RTLD_NEXT, name);
+}
+
+/* Takes the first line away: leaves the rest, or no file. */
+static bool
+take_line(const char *path, const char *rest)
+{
+	char		new_path[4096];
+	FILE	   *file;
+
+	if (rest[0] == '\0')
+		return unlink(path) == 0;
+	snprintf(new_path, sizeof(new_path), "%s.rest", path);
+	if ((file = fopen(new_path, "w")) == NULL)
+		return false;
+	fputs(rest, file);
+	return fclose(file) == 0 && rename(new_path, path) == 0;
 }
 
 /* Counts the arrival at a point, and ends or stops here if it is the one. */
@@ -50,6 +70,8 @@ arrive(const char *when, const char *point)
 	char		action[8];
 	char		wanted_when[8];
 	char		wanted_point[16];
+	char		rest[MAX_REST + 1];
+	size_t		length;
 	long		n;
 	FILE	   *file;
 	bool		now;
@@ -57,11 +79,13 @@ arrive(const char *when, const char *point)
 	if (path == NULL || !is_producer || (file = fopen(path, "r")) == NULL)
 		return;
 	if (fstat(fileno(file), &status) != 0 ||
-		fscanf(file, "%7s %7s %15s %ld", action, wanted_when, wanted_point, &n) != 4)
+		fscanf(file, "%7s %7s %15s %ld\n", action, wanted_when, wanted_point, &n) != 4)
 	{
 		fclose(file);
 		return;
 	}
+	length = fread(rest, 1, MAX_REST, file);
+	rest[length] = '\0';
 	fclose(file);
 	if (strcmp(when, wanted_when) != 0 || strcmp(point, wanted_point) != 0)
 		return;
@@ -73,7 +97,7 @@ arrive(const char *when, const char *point)
 		counted_time = status.st_mtim;
 		times = 0;
 	}
-	now = ++times == n && unlink(path) == 0;
+	now = ++times == n && take_line(path, rest);
 	pthread_mutex_unlock(&lock);
 	if (now)
 		kill(getpid(), strcmp(action, "stop") == 0 ? SIGSTOP : SIGKILL);

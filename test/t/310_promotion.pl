@@ -13,34 +13,65 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $kafka = PayledgerKafka->new;
-my $old = new_node(
-	'old',
-	'wal_level' => 'replica',
-	'max_wal_senders' => 5,
-	'hot_standby' => 'on',
-	'fsync' => 'on',
-	'payledger.kafka_brokers' => $kafka->address,
-	'payledger.delivery' => 'exactly_once',
-	'payledger.relay_batch' => 100);
+my $old = with_stop_points(
+	sub {
+		new_node(
+			'old',
+			'wal_level' => 'replica',
+			'max_wal_senders' => 5,
+			'hot_standby' => 'on',
+			%relay_settings,
+			'payledger.kafka_brokers' => $kafka->address,
+			'payledger.delivery' => 'exactly_once',
+			'payledger.relay_batch' => 100);
+	});
 
 prepare_load($old);
+wait_sql($old, "SELECT state = 'idle' FROM payledger.stat_worker WHERE role = 'relay'", 'the relay has begun');
+
+# A synchronous standby of the server, running.
+sub standby_of
+{
+	my ($primary, $name) = @_;
+	my $standby = PostgreSQL::Test::Cluster->new($name);
+
+	$primary->backup("backup_$name");
+	$standby->init_from_backup($primary, "backup_$name", has_streaming => 1);
+	$standby->append_conf('postgresql.conf', "synchronous_standby_names = ''");
+	$standby->start;
+	$primary->append_conf('postgresql.conf', "synchronous_standby_names = '*'");
+	$primary->reload;
+	wait_sql($primary, "SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'", 'there is a synchronous standby');
+	return $standby;
+}
+
+# ---- the last thing that the standby has is the last that was published ----
+
+{
+	my $new = standby_of($old, 'last');
+
+	stop_at([ 'stop', 'after', 'commit', 1 ]);
+	sql($old, 'SELECT public.append_events(1, 2)');
+	wait_for(\&stop_point_reached, 'the events are published, the row of the cursor is not moved', $old);
+	$new->promote;
+	wait_sql($new, "SELECT state = 'idle' AND last_error IS NULL FROM payledger.stat_worker WHERE role = 'relay'",
+		"the standby's relay has begun");
+	sql($new, 'SELECT public.append_events(1, 2)');
+	kill('CONT', worker_pid($old, 'relay'));
+	$old->stop('immediate');
+	is(check_exactly_once($new, $kafka, 'at the end of the timeline'), 4, 'all of them');
+	$old = $new;
+}
 
 my $tps = $ENV{TORTURE_TPS} // 250;
 my $rounds = $ENV{TORTURE_PROMOTIONS} // 1;
 for my $round (1 .. $rounds)
 {
-	my $new = PostgreSQL::Test::Cluster->new("new$round");
-
-	$old->backup("backup$round");
-	$new->init_from_backup($old, "backup$round", has_streaming => 1);
-	$new->append_conf('postgresql.conf', "synchronous_standby_names = ''");
-	$new->start;
-	$old->append_conf('postgresql.conf', "synchronous_standby_names = '*'");
-	$old->reload;
-	wait_sql($old, "SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'", 'there is a synchronous standby');
+	my $new = standby_of($old, "new$round");
 
 	start_events($old, $tps);
-	wait_sql($old, 'SELECT published_events > 500 * ' . $round . ' FROM payledger.stat_outbox', 'events are published');
+	my $published = sql($old, 'SELECT published_events FROM payledger.stat_outbox');
+	wait_sql($old, "SELECT published_events > $published + 500 FROM payledger.stat_outbox", 'events are published');
 	$new->promote;
 	wait_sql($new, "SELECT state IN ('idle', 'publishing') FROM payledger.stat_worker WHERE role = 'relay'",
 		"the standby's relay has begun");
