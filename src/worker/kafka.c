@@ -39,7 +39,7 @@ static WaitEventSet *wait_set = NULL;
 static rd_kafka_topic_t *topics[MAX_TOPICS];
 static int	ntopics = 0;
 
-/* what the producer was made from */
+/* what the last client was made from */
 static char *used_brokers = NULL;
 static char *used_properties = NULL;
 static bool transactional = false;
@@ -300,7 +300,22 @@ remember(char **place, const char *text)
 	*place = MemoryContextStrdup(TopMemoryContext, text);
 }
 
-/* After a reload: are brokers or properties other than the producer's? */
+/*
+ * The properties to make a client from, palloc'd; from now on a reload is
+ * compared with them and with the brokers of now.
+ */
+char *
+pl_kafka_take_settings(void)
+{
+	char	   *properties = pl_kafka_properties();
+
+	remember(&used_brokers, pl_kafka_brokers);
+	remember(&used_properties, properties);
+	seen_reloads = pl_worker_reloads;
+	return properties;
+}
+
+/* After a reload: are brokers or properties other than the last client's? */
 bool
 pl_kafka_settings_changed(void)
 {
@@ -361,11 +376,8 @@ pl_kafka_open(const char *transactional_id)
 
 	pl_kafka_close();
 	prepare_wait();
-	properties = pl_kafka_properties();
-	remember(&used_brokers, pl_kafka_brokers);
-	remember(&used_properties, properties);
+	properties = pl_kafka_take_settings();
 	transactional = transactional_id != NULL;
-	seen_reloads = pl_worker_reloads;
 	conf = pl_kafka_producer_conf(pl_kafka_brokers, properties, transactional_id);
 	pfree(properties);
 

@@ -13,6 +13,7 @@
 
 extern rd_kafka_t *pl_kafka_producer(void);
 extern int	pl_kafka_event_fd(void);
+extern char *pl_kafka_take_settings(void);
 extern bool pl_kafka_settings_changed(void);
 extern void pl_kafka_serve(void);
 extern void pl_kafka_give_up(const char *text);

@@ -77,7 +77,7 @@ static bool
 start_reading(const char *topic, int32 partition, int64 from)
 {
 	static const uint64 one = 1;
-	char	   *properties = pl_kafka_properties();
+	char	   *properties = pl_kafka_take_settings();
 	rd_kafka_conf_t *conf = pl_kafka_consumer_conf(pl_kafka_brokers, properties);
 	char		problem[512];
 
