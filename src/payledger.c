@@ -31,6 +31,7 @@ char	   *pl_kafka_config_file;
 char	   *pl_topic_prefix;
 int			pl_delivery;
 int			pl_relay_batch;
+int			pl_relay_shards;
 int			pl_after_dead_letter;
 char	   *pl_gateway_secrets_file;
 int			pl_gateway_concurrency;
@@ -118,6 +119,11 @@ define_worker_settings(void)
 							"Events that the relay reads and sends at once.",
 							NULL,
 							&pl_relay_batch, 2000, 1, 100000, PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("payledger.relay_shards",
+							"Relay workers of each database, which share the events by key.",
+							"Exactly once, the cursor's topic needs as many partitions.",
+							&pl_relay_shards, 1, 1, PL_MAX_RELAY_SHARDS, PGC_POSTMASTER, 0,
 							NULL, NULL, NULL);
 	DefineCustomEnumVariable("payledger.after_dead_letter",
 							 "What becomes of later events with the key of an event that Kafka refused.",

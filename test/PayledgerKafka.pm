@@ -46,7 +46,7 @@ sub new
 	_slurp("$self->{dir}/bootstrap") =~ /^(127\.0\.0\.1:\d+)$/m or BAIL_OUT('the Kafka broker says no address');
 	$self->{address} = $1;
 	$self->_broker('topic', $_, $options{partitions} // 4, @{ $options{settings} // [] }) for @topics;
-	$self->_broker('topic', 'payledger.cursor', 1, 'cleanup.policy=compact') unless $options{without_cursor};
+	$self->_broker('topic', 'payledger.cursor', $options{cursor_partitions} // 1, 'cleanup.policy=compact') unless $options{without_cursor};
 	return $self;
 }
 

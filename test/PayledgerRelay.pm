@@ -117,14 +117,14 @@ my %scripts = (
 my %weights = (plain => 20, unflushed => 8, slow => 1, aborted => 2, prepared => 6, intent => 8);
 
 my %loads;
-my (%started, %ended);
+my (%started, %ended, %log_size);
 
 # Ends what a crash, or a client that was ended, has left prepared: it holds
 # the locks of its rows.
 sub _end_prepared
 {
 	my ($node) = @_;
-	my $gids = try_sql($node, q{SELECT string_agg(gid, ' ') FROM pg_prepared_xacts WHERE gid LIKE 'load:%'}) // '';
+	my $gids = try_sql($node, q{SELECT string_agg(gid, ' ') FROM pg_prepared_xacts WHERE gid LIKE 'load%'}) // '';
 
 	try_sql($node, "COMMIT PREPARED '$_'") for split / /, $gids;
 	return;
@@ -147,6 +147,7 @@ sub start_events
 	my $stop = "$dir/stop-" . $node->name;
 	unlink $stop;
 	$started{ $node->name } = time();
+	$log_size{ $node->name } = -s $node->logfile;
 	my $pid = fork() // die "could not fork: $!\n";
 	if ($pid)
 	{
@@ -159,7 +160,7 @@ sub start_events
 	until (-e $stop)
 	{
 		_end_prepared($node);
-		system('timeout', 20, 'pgbench', '-n', '-M', 'prepared', '-h', $node->host, '-p', $node->port, '-c', $clients, '-T', 3600,
+		system('timeout', 20, 'pgbench', '-n', '-h', $node->host, '-p', $node->port, '-c', $clients, '-T', 3600,
 			'-R', $tps, @arguments, 'payledger');
 		sleep(0.05);
 	}
@@ -185,8 +186,8 @@ sub stop_events
 	return;
 }
 
-# How many transactions with events a server has committed in a second, of all
-# the time from start_events() to stop_events(), and of that when it was up.
+# How many transactions with events a server has committed, in how many seconds
+# from start_events() to stop_events(), and for how many of these it was down.
 sub load_rate
 {
 	my ($node) = @_;
@@ -195,6 +196,7 @@ sub load_rate
 	my ($down_s, $down_since) = (0);
 
 	open(my $log, '<', $node->logfile) or die "could not read the log: $!\n";
+	seek($log, $log_size{ $node->name }, 0);
 	while (<$log>)
 	{
 		my ($h, $m, $second) = /^\S+ (\d+):(\d+):([\d.]+) / or next;

@@ -14,7 +14,7 @@
 /* waiters hash their topic onto these; a false wake-up only costs a look */
 #define PL_TOPIC_CVS 1024
 
-/* databases x roles that may run workers */
+/* workers that may run, of all databases */
 #define PL_WORKER_SLOTS 64
 
 /* Where to find the latch of a running worker. */
@@ -22,6 +22,7 @@ typedef struct PlWorkerSlot
 {
 	Oid			database;		/* InvalidOid: free */
 	int			role;
+	int			shard;			/* of a relay, else 0 */
 	Latch	   *latch;			/* of a PGPROC, so in shared memory */
 } PlWorkerSlot;
 

@@ -24,29 +24,27 @@ static bool wake_flags[PL_ROLE_COUNT];
 static PlWorkerSlot *my_slot = NULL;
 
 /*
- * Set the latch of the worker with that role in this database, if it runs.
+ * Set the latches of the workers with that role in this database that run.
  */
 void
 pl_wake_worker(PlRole role)
 {
-	Latch	   *latch = NULL;
+	Latch	   *latches[PL_MAX_RELAY_SHARDS];
+	int			n = 0;
 
 	SpinLockAcquire(&pl_core_shared->slot_lock);
-	for (int i = 0; i < PL_WORKER_SLOTS; i++)
+	for (int i = 0; i < PL_WORKER_SLOTS && n < PL_MAX_RELAY_SHARDS; i++)
 	{
 		PlWorkerSlot *slot = &pl_core_shared->slots[i];
 
 		if (slot->database == MyDatabaseId && slot->role == (int) role)
-		{
-			latch = slot->latch;
-			break;
-		}
+			latches[n++] = slot->latch;
 	}
 	SpinLockRelease(&pl_core_shared->slot_lock);
 
-	/* if the worker has just gone, another process wakes once for nothing */
-	if (latch != NULL)
-		SetLatch(latch);
+	/* if a worker has just gone, another process wakes once for nothing */
+	for (int i = 0; i < n; i++)
+		SetLatch(latches[i]);
 }
 
 /* May not raise an error: the transaction has committed. */
@@ -90,11 +88,11 @@ detach_worker(int code, Datum arg)
 }
 
 /*
- * Register this process as the worker of its database with that role, until
- * it exits.  Raises 53400 when all slots are taken.
+ * Register this process as the worker of its database with that role and
+ * shard, until it exits.  Raises 53400 when all slots are taken.
  */
 void
-pl_attach_worker(PlRole role)
+pl_attach_worker(PlRole role, int shard)
 {
 	PlWorkerSlot *chosen = NULL;
 
@@ -103,7 +101,7 @@ pl_attach_worker(PlRole role)
 	{
 		PlWorkerSlot *slot = &pl_core_shared->slots[i];
 
-		if (slot->database == MyDatabaseId && slot->role == (int) role)
+		if (slot->database == MyDatabaseId && slot->role == (int) role && slot->shard == shard)
 		{
 			chosen = slot;
 			break;
@@ -115,6 +113,7 @@ pl_attach_worker(PlRole role)
 	{
 		chosen->database = MyDatabaseId;
 		chosen->role = role;
+		chosen->shard = shard;
 		chosen->latch = MyLatch;
 	}
 	SpinLockRelease(&pl_core_shared->slot_lock);

@@ -6,6 +6,12 @@ CREATE FUNCTION event_catalogue() RETURNS TABLE (event_type text, aggregatetype 
 COMMENT ON FUNCTION event_catalogue() IS
 'The types of event that may be appended to the outbox, the aggregate each is about, and the members of its data: name:kind, the name with ? if it may be absent, the kind with ? if it may be null. payledger.event_types shows where they go, payledger.event_schema() the JSON Schema. Example: SELECT * FROM payledger.event_catalogue();';
 
+CREATE FUNCTION event_shard(event_key text, shards int) RETURNS int
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN ((pg_catalog.hashtextextended(event_key, 0) & 2147483647) % shards)::int;
+COMMENT ON FUNCTION event_shard(text, int) IS
+'Which of so many relays publishes the events with that key; from 0. Errors: 22012 for no shards. Example: SELECT payledger.event_shard(''42'', 4);';
+
 CREATE FUNCTION maintain_outbox_partitions() RETURNS int
 	AS 'MODULE_PATHNAME', 'pl_sql_maintain_outbox_partitions'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE;

@@ -20,15 +20,15 @@
 
 /* By seqs, so what aborted transactions drew counts as well. */
 static PlQuery count_waiting = {
-	"SELECT s.last_value - greatest(c.window_start, c.published_seq)"
-	" FROM payledger.outbox_seq s, payledger.relay_cursors c WHERE c.shard = 0", 0
+	"SELECT s.last_value - (SELECT pg_catalog.min(greatest(window_start, published_seq)) FROM payledger.relay_cursors)"
+	" FROM payledger.outbox_seq s", 0
 };
 
 static int64
 waiting_events(void)
 {
-	if (pl_execute(&count_waiting, NULL) != 1)
-		elog(ERROR, "payledger.relay_cursors has no row for shard 0");
+	if (pl_execute(&count_waiting, NULL) != 1 || pl_isnull(0, 1))
+		elog(ERROR, "payledger.relay_cursors has no row");
 	return pl_get_int64(0, 1);
 }
 

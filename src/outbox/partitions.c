@@ -61,22 +61,21 @@ static PlQuery oldest_partition = {
 
 /*
  * May what a table holds between two seqs go: is it all visible in the
- * snapshot up to which everything is published, and the newest older than $3
+ * snapshots up to which everything is published, and the newest older than $3
  * seconds?  Null if there is nothing.  Index look-ups only.
  */
 #define EXPENDABLE(table) \
-	"SELECT e.newest_no < c.snapshot_xmax" \
+	"SELECT pg_catalog.bool_and(e.newest_no < c.snapshot_xmax" \
 	"       AND NOT EXISTS (SELECT FROM " table " o WHERE o.seq >= $1 AND o.seq < $2" \
 	"                         AND o.transaction_no = ANY (c.snapshot_xip))" \
 	"       AND e.newest_at < pg_catalog.clock_timestamp() AT TIME ZONE 'UTC'" \
-	"                         - pg_catalog.make_interval(secs => $3)" \
+	"                         - pg_catalog.make_interval(secs => $3))" \
 	" FROM payledger.relay_cursors c," \
 	"  (SELECT (SELECT o.transaction_no FROM " table " o WHERE o.seq >= $1 AND o.seq < $2" \
 	"            ORDER BY o.transaction_no DESC LIMIT 1)," \
 	"          (SELECT pg_catalog.max(n.\"timestamp\") FROM" \
 	"            (SELECT o.\"timestamp\" FROM " table " o WHERE o.seq >= $1 AND o.seq < $2" \
-	"              ORDER BY o.seq DESC LIMIT 1000) n)) AS e(newest_no, newest_at)" \
-	" WHERE c.shard = 0"
+	"              ORDER BY o.seq DESC LIMIT 1000) n)) AS e(newest_no, newest_at)"
 
 static PlQuery partition_expendable = {
 	EXPENDABLE("payledger.outbox_events"), 3, {INT8OID, INT8OID, FLOAT8OID}
@@ -176,7 +175,7 @@ expendable(PlQuery *query, int64 start, int64 end, bool *empty)
 	pl_arg_int64(&args, end);
 	pl_arg(&args, Float8GetDatum(pl_outbox_retention));
 	if (pl_execute(query, &args) != 1)
-		elog(ERROR, "payledger.relay_cursors has no row for shard 0");
+		elog(ERROR, "payledger.relay_cursors has no row");
 	*empty = pl_isnull(0, 1);
 	return *empty || pl_get_bool(0, 1);
 }

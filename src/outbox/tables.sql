@@ -42,6 +42,7 @@ COMMENT ON TABLE payledger.outbox_events_default IS 'Events written while the ke
 /* src/worker/relay_window.c explains the algorithm. */
 CREATE TABLE payledger.relay_cursors (
 	shard			int PRIMARY KEY,
+	shards			int NOT NULL DEFAULT 1,
 	snapshot_xmax	bigint NOT NULL,
 	window_start	bigint NOT NULL,
 	snapshot_xip	bigint[] NOT NULL,
@@ -61,12 +62,14 @@ CREATE TABLE payledger.relay_cursors (
 	record_key		text,
 	record_offset	bigint,
 	record_hash		text,
+	CHECK (shard BETWEEN 0 AND shards - 1),
 	CHECK (cardinality(snapshot_xip) = cardinality(snapshot_xip_start)),
 	CHECK (cardinality(next_xip) = cardinality(next_xip_start)),
 	CHECK (num_nulls(next_xmax, next_window_start, next_xip, next_xip_start) IN (0, 4))
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE payledger.relay_cursors IS
-'How far the relay has published: every event visible in the snapshot (snapshot_xmax, snapshot_xip), and of the window between that and the snapshot (next_xmax, next_xip), if one is open, those up to published_seq.';
+'How far each relay has published of the events that are its (event_shard(event_key, shards) = shard): every event visible in the snapshot (snapshot_xmax, snapshot_xip), and of the window between that and the snapshot (next_xmax, next_xip), if one is open, those up to published_seq.';
+COMMENT ON COLUMN payledger.relay_cursors.shards IS 'how many rows there are; relay 0 follows payledger.relay_shards, see src/worker/relay_shards.c';
 COMMENT ON COLUMN payledger.relay_cursors.window_start IS 'every event of a transaction with a number of snapshot_xmax or above has a higher seq';
 COMMENT ON COLUMN payledger.relay_cursors.snapshot_xip_start IS 'every event of the transaction at the same place of snapshot_xip has a higher seq';
 COMMENT ON COLUMN payledger.relay_cursors.published_seq IS 'position in the open window; 0 if none is open';
@@ -77,7 +80,7 @@ COMMENT ON COLUMN payledger.relay_cursors.cursor_id IS 'part of the key of these
 COMMENT ON COLUMN payledger.relay_cursors.epoch IS 'counts the sessions of exactly-once delivery';
 COMMENT ON COLUMN payledger.relay_cursors.batch IS 'chunks published since setup, in either mode';
 COMMENT ON COLUMN payledger.relay_cursors.record_key IS 'key of the records, by cluster and database: in a copy of the database it is another, and this row is authoritative';
-COMMENT ON COLUMN payledger.relay_cursors.record_offset IS 'place of the record in its topic, partition 0: where a new session begins to read';
+COMMENT ON COLUMN payledger.relay_cursors.record_offset IS 'place of the record in its topic, whose partition is the shard: where a new session begins to read';
 COMMENT ON COLUMN payledger.relay_cursors.record_hash IS 'SHA-256 of the record''s value, which the next one names as "previous"';
 COMMENT ON COLUMN payledger.relay_cursors.updated_at IS 'when events were last published';
 

@@ -437,7 +437,7 @@ produce(int index)
 	vus[n].u.mem.ptr = unconstify(char *, message->value);
 	vus[n++].u.mem.size = message->value ? strlen(message->value) : 0;
 	vus[n].vtype = RD_KAFKA_VTYPE_PARTITION;
-	vus[n++].u.i32 = message == batch_last ? PL_CURSOR_PARTITION : RD_KAFKA_PARTITION_UA;
+	vus[n++].u.i32 = message == batch_last ? pl_shard : RD_KAFKA_PARTITION_UA;
 	vus[n].vtype = RD_KAFKA_VTYPE_HEADERS;
 	vus[n++].u.headers = headers;
 	vus[n].vtype = RD_KAFKA_VTYPE_MSGFLAGS;

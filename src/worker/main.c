@@ -2,7 +2,8 @@
  * src/worker/main.c
  *		Registration and start of the workers.
  *
- * Static workers, one for each role and database: the postmaster restarts
+ * Static workers, one for each role and database, relays as many as
+ * payledger.relay_shards says: the postmaster restarts
  * them, and there is no launcher that could lose one.  A worker whose database
  * does not exist ends with FATAL at every start.
  */
@@ -55,6 +56,28 @@ pl_worker_databases(void)
 	return distinct;
 }
 
+static void
+register_worker(PlRole role, int shard, const char *database, int slot)
+{
+	BackgroundWorker worker;
+	const char *name = pl_role_name(role);
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = RESTART_SECONDS;
+	snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name), "payledger");
+	snprintf(worker.bgw_function_name, sizeof(worker.bgw_function_name), "payledger_%s_main", name);
+	snprintf(worker.bgw_type, sizeof(worker.bgw_type), "payledger %s", name);
+	if (pl_role_shards(role) > 1)
+		snprintf(worker.bgw_name, sizeof(worker.bgw_name), "payledger %s %d of database %s", name, shard, database);
+	else
+		snprintf(worker.bgw_name, sizeof(worker.bgw_name), "payledger %s of database %s", name, database);
+	worker.bgw_main_arg = Int32GetDatum(slot);
+	strlcpy(worker.bgw_extra, database, BGW_EXTRALEN);
+	RegisterBackgroundWorker(&worker);
+}
+
 /*
  * Ask the postmaster for the workers of every database in payledger.databases.
  * Only while shared_preload_libraries is processed.
@@ -72,23 +95,8 @@ pl_register_workers(void)
 	foreach(cell, pl_worker_databases())
 	{
 		for (int role = 0; role < PL_ROLE_COUNT; role++)
-		{
-			BackgroundWorker worker;
-			const char *name = pl_role_name(role);
-
-			memset(&worker, 0, sizeof(worker));
-			worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-			worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-			worker.bgw_restart_time = RESTART_SECONDS;
-			snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name), "payledger");
-			snprintf(worker.bgw_function_name, sizeof(worker.bgw_function_name), "payledger_%s_main", name);
-			snprintf(worker.bgw_type, sizeof(worker.bgw_type), "payledger %s", name);
-			snprintf(worker.bgw_name, sizeof(worker.bgw_name), "payledger %s of database %s",
-					 name, (char *) lfirst(cell));
-			worker.bgw_main_arg = Int32GetDatum(slot++);
-			strlcpy(worker.bgw_extra, lfirst(cell), BGW_EXTRALEN);
-			RegisterBackgroundWorker(&worker);
-		}
+			for (int shard = 0; shard < pl_role_shards(role); shard++)
+				register_worker(role, shard, lfirst(cell), slot++);
 	}
 }
 
@@ -132,7 +140,7 @@ start_worker(PlRole role, Datum slot, void (*role_main) (void))
 	pin_settings(name);
 
 	pl_worker_started(DatumGetInt32(slot));
-	pl_attach_worker(role);
+	pl_attach_worker(role, pl_worker_shard());
 	pl_worker_run(role_main);
 }
 

@@ -9,9 +9,7 @@
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
 #include "miscadmin.h"
-#include "storage/lock.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "worker/worker.h"
@@ -20,6 +18,8 @@
 #define LOOK_MS			1000
 /* how long to leave alone what is not there or not wanted */
 #define REST_MS			2000
+/* how long until another look at who serves which shard */
+#define SHARDS_MS		200
 
 /*
  * A window for every commit would cost each a flush, a round trip to Kafka and
@@ -30,29 +30,8 @@
 /* more than any chunk has */
 #define LARGEST_PART	(1 << 20)
 
-static bool have_lock = false;
-
 /* events sent at once: fewer after Kafka refused some, then growing again */
 static int	part_size = LARGEST_PART;
-
-/*
- * One relay a database: a second, for whatever reason it runs, would break the
- * order.  The lock lasts until the process ends.
- */
-static bool
-lock_relay(void)
-{
-	if (!have_lock)
-	{
-		static const char name[] = "payledger.relay";
-		uint64		key = hash_bytes_extended((const unsigned char *) name, strlen(name), 0);
-		LOCKTAG		tag;
-
-		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (key >> 32), (uint32) key, 1);
-		have_lock = LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
-	}
-	return have_lock;
-}
 
 /* Move the cursor behind the chunk, in a turn of its own. */
 static bool
@@ -213,6 +192,7 @@ relay_once(MemoryContext context, long *rest_ms)
 	{
 		/* whatever comes back may have another cursor */
 		pl_delivery_forget();
+		pl_shards_forget();
 		return false;
 	}
 	read = read_chunk(&chunk, context, &holds_some);
@@ -246,6 +226,30 @@ relay_once(MemoryContext context, long *rest_ms)
 	return true;
 }
 
+/* Publish a chunk of this relay's shard, or wait for one. */
+static void
+serve(MemoryContext context)
+{
+	long		rest_ms = REST_MS;
+	bool		is_new;
+
+	MemoryContextReset(context);
+	switch (pl_delivery_begin(&is_new))
+	{
+		case PL_READY:
+			if (!relay_once(context, &rest_ms) && !pl_window_at_target())
+				(void) pl_kafka_wait(rest_ms);
+			break;
+		case PL_NOT_READY:
+			pl_worker_back_off();
+			break;
+		case PL_NO_DATABASE:
+			pl_shards_forget();
+			pl_worker_wait(NULL, rest_ms);
+			break;
+	}
+}
+
 /*
  * The relay's life.
  */
@@ -269,42 +273,30 @@ pl_relay_main(void)
 
 	pl_kafka_close();
 	pl_delivery_forget();
+	pl_shards_forget();
 
 	for (;;)
 	{
-		long		rest_ms = REST_MS;
-
 		pl_worker_interrupts();
-		if (!lock_relay())
-		{
-			pl_worker_state("waiting for another relay of this database");
-			pl_worker_sleep(1000);
-		}
-		else if (!pl_kafka_configured())
+		if (!pl_kafka_configured())
 		{
 			pl_worker_state("no brokers in payledger.kafka_brokers");
 			pl_kafka_close();
 			pl_delivery_forget();
-			pl_worker_wait(NULL, rest_ms);
+			pl_worker_wait(NULL, REST_MS);
+			continue;
 		}
-		else
+		switch (pl_shards_begin())
 		{
-			bool		is_new;
-
-			MemoryContextReset(context);
-			switch (pl_delivery_begin(&is_new))
-			{
-				case PL_READY:
-					if (!relay_once(context, &rest_ms))
-						(void) pl_kafka_wait(rest_ms);
-					break;
-				case PL_NOT_READY:
-					pl_worker_back_off();
-					break;
-				case PL_NO_DATABASE:
-					pl_worker_wait(NULL, rest_ms);
-					break;
-			}
+			case PL_READY:
+				serve(context);
+				break;
+			case PL_NOT_READY:
+				pl_worker_sleep(SHARDS_MS);
+				break;
+			case PL_NO_DATABASE:
+				pl_worker_wait(NULL, REST_MS);
+				break;
 		}
 	}
 }

@@ -66,7 +66,8 @@ static PlQuery read_due = {
 	" WHERE d.status IN ('HELD', 'READY') AND NOT EXISTS (SELECT FROM payledger.dead_letters p"
 	"  WHERE p.status = 'PARKED' AND p.aggregatetype = d.aggregatetype AND p.event_key = d.event_key"
 	"    AND p.dead_letter_id < d.dead_letter_id)"
-	" ORDER BY d.dead_letter_id LIMIT $1", 1, {INT8OID}
+	"  AND " PL_IN_SHARD("d.event_key", "$2", "$3")
+	" ORDER BY d.dead_letter_id LIMIT $1", 3, {INT8OID, INT4OID, INT4OID}
 };
 
 /* An operator may skip one that is being sent: what Kafka has was published. */
@@ -211,6 +212,8 @@ pl_dead_letters_read(PlChunk *chunk, MemoryContext context)
 	if (!pl_get_bool(0, 1))
 		return false;
 	pl_arg_int64(&args, pl_relay_batch);
+	pl_arg_int32(&args, pl_shards);
+	pl_arg_int32(&args, pl_shard);
 	n = (int) pl_select(&read_due, &args);
 	if (n == 0)
 		return false;

@@ -50,17 +50,17 @@ static XLogRecPtr safe_lsn = InvalidXLogRecPtr;
 
 static PlQuery load_row = {
 	"SELECT delivery, batch, coalesce(record_offset, -1), coalesce(record_hash, ''), cursor_id::text, record_key"
-	" FROM payledger.relay_cursors WHERE shard = 0", 0
+	" FROM payledger.relay_cursors WHERE shard = $1 AND shards = $2", 2, {INT4OID, INT4OID}
 };
 
 static PlQuery next_epoch = {
-	"UPDATE payledger.relay_cursors SET epoch = epoch + 1 WHERE shard = 0 RETURNING epoch", 0
+	"UPDATE payledger.relay_cursors SET epoch = epoch + 1 WHERE shard = $1 RETURNING epoch", 1, {INT4OID}
 };
 
 static PlQuery store_mode = {
 	"UPDATE payledger.relay_cursors"
 	" SET delivery = $1, batch = $2, record_offset = nullif($3, -1), record_hash = nullif($4, ''), record_key = $5"
-	" WHERE shard = 0", 5, {TEXTOID, INT8OID, INT8OID, TEXTOID, TEXTOID}
+	" WHERE shard = $6", 6, {TEXTOID, INT8OID, INT8OID, TEXTOID, TEXTOID, INT4OID}
 };
 
 static PlQuery read_record = {
@@ -83,7 +83,7 @@ static PlQuery adopt_record = {
 	"  snapshot_xip bigint[], snapshot_xip_start bigint[], next_xmax bigint, next_window_start bigint,"
 	"  next_xip bigint[], next_xip_start bigint[], published_seq bigint, published bigint, batch bigint,"
 	"  last_event_id uuid)"
-	" WHERE c.shard = 0", 3, {TEXTOID, INT8OID, TEXTOID}
+	" WHERE c.shard = $4", 4, {TEXTOID, INT8OID, TEXTOID, INT4OID}
 };
 
 static PlQuery adopt_dead_letters = {
@@ -130,18 +130,22 @@ hash_text(const char *text, char *hash)
 static bool
 load(void)
 {
+	PlArgs		args = {0};
+
 	if (!pl_worker_begin())
 		return false;
-	if (pl_select(&load_row, NULL) != 1)
-		elog(ERROR, "payledger.relay_cursors has no row for shard 0");
+	pl_arg_int32(&args, pl_shard);
+	pl_arg_int32(&args, pl_shards);
+	if (pl_select(&load_row, &args) != 1)
+		elog(ERROR, "payledger.relay_cursors has no row for shard %d of %d", pl_shard, pl_shards);
 	batch = pl_get_int64(0, 2);
 	record_offset = pl_get_int64(0, 3);
 	strlcpy(record_hash, pl_get_text(0, 4), sizeof(record_hash));
 	snprintf(transactional_id, sizeof(transactional_id), "payledger." UINT64_FORMAT ".%u.%d",
-			 GetSystemIdentifier(), MyDatabaseId, PL_CURSOR_PARTITION);
+			 GetSystemIdentifier(), MyDatabaseId, pl_shard);
 	/* data that was set up anew in the same database is not the old one's heir */
 	snprintf(record_key, sizeof(record_key), UINT64_FORMAT ".%u.%d.%s",
-			 GetSystemIdentifier(), MyDatabaseId, PL_CURSOR_PARTITION, pl_get_text(0, 5));
+			 GetSystemIdentifier(), MyDatabaseId, pl_shard, pl_get_text(0, 5));
 
 	/* a copy of a database, restored from a dump, has only the row to go by */
 	stored_mode = strcmp(pl_get_text(0, 1), "exactly_once") == 0 &&
@@ -290,8 +294,9 @@ take_cursor(const Found *found)
 	{
 		pl_arg_int64(&args, record_offset);
 		pl_arg_text(&args, record_hash);
+		pl_arg_int32(&args, pl_shard);
 		if (pl_execute(&adopt_record, &args) != 1)
-			elog(ERROR, "payledger.relay_cursors has no row for shard 0");
+			elog(ERROR, "payledger.relay_cursors has no row for shard %d", pl_shard);
 		args.n = 1;
 		pl_execute(&adopt_dead_letters, &args);
 		pl_execute(&adopt_replay, &args);
@@ -316,6 +321,7 @@ static bool
 recover(void)
 {
 	Found		found = {0};
+	PlArgs		args = {0};
 	int64		claimed_at = -1;
 	const char *topic = cursor_topic();
 	bool		result;
@@ -325,13 +331,14 @@ recover(void)
 		pl_worker_set_error("another relay with the same identity took over");
 
 	/* before fencing anybody, who may well be our heir */
-	if (!pl_kafka_read(topic, PL_CURSOR_PARTITION, record_offset, -1, take_record, &found) ||
+	if (!pl_kafka_read(topic, pl_shard, record_offset, -1, take_record, &found) ||
 		is_demoted(found.timeline))
 		return false;
 
 	if (!pl_worker_begin())
 		return false;
-	pl_execute(&next_epoch, NULL);
+	pl_arg_int32(&args, pl_shard);
+	pl_execute(&next_epoch, &args);
 	epoch = pl_get_int32(0, 1);
 	pl_worker_commit();
 	(void) pl_make_durable();
@@ -340,14 +347,14 @@ recover(void)
 	pl_kafka_expect_topic(topic);
 	if (!pl_kafka_init_transactions() || !claim(&claimed_at))
 		return false;
-	if (!pl_kafka_read(topic, PL_CURSOR_PARTITION, found.next_offset > claimed_at ? -1 : found.next_offset,
+	if (!pl_kafka_read(topic, pl_shard, found.next_offset > claimed_at ? -1 : found.next_offset,
 					   claimed_at, take_record, &found) ||
 		is_demoted(found.timeline))
 		return false;
 
 	/* the row said where to begin, and there was nothing */
 	if (found.value == NULL && record_offset > 0 &&
-		!pl_kafka_read(topic, PL_CURSOR_PARTITION, -1, claimed_at, take_record, &found))
+		!pl_kafka_read(topic, pl_shard, -1, claimed_at, take_record, &found))
 		return false;
 	result = take_cursor(&found);
 	if (found.value != NULL)
@@ -384,8 +391,9 @@ change_mode(PlDelivery wanted)
 	pl_arg_int64(&args, record_offset);
 	pl_arg_text(&args, record_hash);
 	pl_arg_text(&args, record_key);
+	pl_arg_int32(&args, pl_shard);
 	if (pl_execute(&store_mode, &args) != 1)
-		elog(ERROR, "payledger.relay_cursors has no row for shard 0");
+		elog(ERROR, "payledger.relay_cursors has no row for shard %d", pl_shard);
 	pl_worker_commit();
 	(void) pl_make_durable();
 	stored_mode = wanted;

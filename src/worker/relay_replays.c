@@ -3,7 +3,7 @@
  *		Publishing events again that somebody asked for: payledger.replays.
  *
  * By seq, which for the events of one aggregate is their order, and only what
- * the cursor has passed.  Each chunk is one of its own: it moves the cursor
+ * the cursor of their shard has passed; all of it by the relay of shard 0.  Each chunk is one of its own: it moves the cursor
  * nowhere but counts; exactly once, the cursor's record says how far the
  * replay is, so that after a crash the next session knows.
  */
@@ -24,7 +24,7 @@ static PlQuery running = {
 /* What comes after $2 and not after $3, and is published. */
 static PlQuery read_events = {
 	"SELECT " PL_EVENT_COLUMNS("o") " FROM payledger.replays r, payledger.relay_cursors c, payledger.outbox_events o"
-	" WHERE r.replay_id = $1 AND c.shard = 0 AND o.seq > $2 AND o.seq <= $3"
+	" WHERE r.replay_id = $1 AND o.seq > $2 AND o.seq <= $3 AND " PL_IN_SHARD("o.event_key", "c.shards", "c.shard")
 	"   AND o.transaction_no + 0 < c.snapshot_xmax AND o.transaction_no + 0 <> ALL (c.snapshot_xip)"
 	"   AND (r.from_time IS NULL OR o.\"timestamp\" >= r.from_time AT TIME ZONE 'UTC')"
 	"   AND (r.to_time IS NULL OR o.\"timestamp\" < r.to_time AT TIME ZONE 'UTC')"
@@ -78,7 +78,7 @@ pl_replays_read(PlChunk *chunk, MemoryContext context)
 	char	   *topic;
 	int			n;
 
-	if (pl_select(&running, NULL) == 0)
+	if (pl_shard != 0 || pl_select(&running, NULL) == 0)
 		return PL_READ_NOTHING;
 	replay_id = pl_get_int64(0, 1);
 	to_seq = pl_get_int64(0, 3);

@@ -38,7 +38,6 @@
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "worker/worker.h"
@@ -82,7 +81,7 @@ static PlQuery load_cursor = {
 	"SELECT snapshot_xmax, window_start, snapshot_xip, snapshot_xip_start,"
 	"       next_xmax, next_window_start, next_xip, next_xip_start, published_seq, ctid,"
 	"       published, last_event_id::text"
-	" FROM payledger.relay_cursors WHERE shard = 0", 0
+	" FROM payledger.relay_cursors WHERE shard = $1", 1, {INT4OID}
 };
 
 static PlQuery sequence_value = {
@@ -97,26 +96,26 @@ static PlQuery sequence_value = {
 	"published = published + $1, batch = greatest(batch, $2), last_event_id = $3," \
 	" record_offset = coalesce($4, record_offset), record_hash = coalesce($5, record_hash)," \
 	" updated_at = CASE WHEN $1 > 0 THEN pg_catalog.clock_timestamp() ELSE updated_at END" \
-	" WHERE ctid = $6 AND shard = 0 RETURNING ctid"
-#define MOVED_ARGS INT8OID, INT8OID, UUIDOID, INT8OID, TEXTOID, TIDOID
+	" WHERE ctid = $6 AND shard = $7 RETURNING ctid"
+#define MOVED_ARGS INT8OID, INT8OID, UUIDOID, INT8OID, TEXTOID, TIDOID, INT4OID
 
 static PlQuery end_window = {
 	"UPDATE payledger.relay_cursors"
-	" SET snapshot_xmax = $7, window_start = $8, snapshot_xip = $9, snapshot_xip_start = $10,"
+	" SET snapshot_xmax = $8, window_start = $9, snapshot_xip = $10, snapshot_xip_start = $11,"
 	"     next_xmax = NULL, next_window_start = NULL, next_xip = NULL, next_xip_start = NULL,"
 	"     published_seq = 0, " MOVED,
-	10, {MOVED_ARGS, INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID}
+	11, {MOVED_ARGS, INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID}
 };
 
 static PlQuery move_in_window = {
 	"UPDATE payledger.relay_cursors"
-	" SET next_xmax = $7, next_window_start = $8, next_xip = $9, next_xip_start = $10,"
-	"     published_seq = $11, " MOVED,
-	11, {MOVED_ARGS, INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID}
+	" SET next_xmax = $8, next_window_start = $9, next_xip = $10, next_xip_start = $11,"
+	"     published_seq = $12, " MOVED,
+	12, {MOVED_ARGS, INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID}
 };
 
 static PlQuery stay = {
-	"UPDATE payledger.relay_cursors SET " MOVED, 6, {MOVED_ARGS}
+	"UPDATE payledger.relay_cursors SET " MOVED, 7, {MOVED_ARGS}
 };
 
 /*
@@ -127,22 +126,31 @@ static PlQuery stay = {
  * would have to sort the whole backlog for each chunk.
  *
  * $1 position, $2 end of the slice, $3 position or S1's bound, $4 S1.xmax,
- * $5 S2.xmax, $6 S2.xip, $7 finished, $8 rows
+ * $5 S2.xmax, $6 S2.xip, $7 finished, $8 rows, $9 shards, $10 shard
  */
 static PlQuery read_events = {
 	"SELECT " PL_EVENT_COLUMNS("w") " FROM ("
 	" (SELECT " PL_EVENT_COLUMNS("o") " FROM payledger.outbox_events o"
 	"   WHERE o.seq > $3 AND o.seq <= $2 AND o.transaction_no + 0 >= $4"
 	"     AND o.transaction_no + 0 < $5 AND o.transaction_no + 0 <> ALL ($6)"
+	"     AND " PL_IN_SHARD("o.event_key", "$9", "$10")
 	"   ORDER BY o.seq LIMIT $8)"
 	" UNION ALL"
 	" (SELECT " PL_EVENT_COLUMNS("b") " FROM pg_catalog.unnest($7) AS f(transaction_no)"
 	"  CROSS JOIN LATERAL (SELECT " PL_EVENT_COLUMNS("o") " FROM payledger.outbox_events o"
 	"   WHERE o.transaction_no = f.transaction_no AND o.seq > $1 AND o.seq <= $2"
+	"     AND " PL_IN_SHARD("o.event_key", "$9", "$10")
 	"   ORDER BY o.seq LIMIT $8) b)"
 	") w ORDER BY w.seq LIMIT $8",
-	8, {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID}
+	10, {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID, INT4OID, INT4OID}
 };
+
+/*
+ * Where the number of shards is changed: the snapshot at which a window has to
+ * end; no window begins after it.  Its bounds hold for every shard that came
+ * to it.  In memory of its own, NULL: none.
+ */
+static Mark *target;
 
 static int64
 read_sequence(void)
@@ -152,15 +160,15 @@ read_sequence(void)
 }
 
 static Mark *
-new_mark(int64 xmax, int64 bound, int nxip)
+new_mark(MemoryContext context, int64 xmax, int64 bound, int nxip)
 {
-	Mark	   *mark = MemoryContextAlloc(window_context, sizeof(Mark));
+	Mark	   *mark = MemoryContextAlloc(context, sizeof(Mark));
 
 	mark->xmax = xmax;
 	mark->bound = bound;
 	mark->nxip = nxip;
-	mark->xip = MemoryContextAlloc(window_context, sizeof(int64) * Max(nxip, 1));
-	mark->xip_bound = MemoryContextAlloc(window_context, sizeof(int64) * Max(nxip, 1));
+	mark->xip = MemoryContextAlloc(context, sizeof(int64) * Max(nxip, 1));
+	mark->xip_bound = MemoryContextAlloc(context, sizeof(int64) * Max(nxip, 1));
 	return mark;
 }
 
@@ -194,7 +202,7 @@ load_mark(int column)
 	int			nbounds;
 	int64	   *xip = array_column(column + 2, &nxip);
 	int64	   *bounds = array_column(column + 3, &nbounds);
-	Mark	   *mark = new_mark(pl_get_int64(0, column), pl_get_int64(0, column + 1), nxip);
+	Mark	   *mark = new_mark(window_context, pl_get_int64(0, column), pl_get_int64(0, column + 1), nxip);
 
 	if (nxip != nbounds)
 		elog(ERROR, "relay cursor has %d bounds for %d transactions", nbounds, nxip);
@@ -221,20 +229,30 @@ find_xip(const Mark *mark, int64 transaction_no)
 	return low < mark->nxip && mark->xip[low] == transaction_no ? &mark->xip[low] : NULL;
 }
 
-/* The present snapshot as a mark. */
+/* A bound for a transaction that a snapshot after S1 does not see. */
+static int64
+bound_of(int64 transaction_no)
+{
+	int64	   *running = find_xip(done, transaction_no);
+
+	/* running in S1 already, or not begun then */
+	return running ? done->xip_bound[running - done->xip] : done->bound;
+}
+
+/* The present snapshot as a mark, or the target. */
 static Mark *
 take_mark(void)
 {
 	PlSnapshot *snapshot = pl_current_snapshot();
-	Mark	   *mark = new_mark(snapshot->xmax, next_bound, snapshot->nxip);
+	Mark	   *mark = target ? new_mark(window_context, target->xmax, target->bound, target->nxip) :
+		new_mark(window_context, snapshot->xmax, next_bound, snapshot->nxip);
 
-	for (int i = 0; i < snapshot->nxip; i++)
+	memcpy(mark->xip, target ? target->xip : snapshot->xip, sizeof(int64) * mark->nxip);
+	for (int i = 0; i < mark->nxip; i++)
 	{
-		int64	   *running = find_xip(done, snapshot->xip[i]);
-
-		mark->xip[i] = snapshot->xip[i];
-		/* running in S1 already, or not begun then */
-		mark->xip_bound[i] = running ? done->xip_bound[running - done->xip] : done->bound;
+		mark->xip_bound[i] = bound_of(mark->xip[i]);
+		if (target != NULL)
+			target->xip_bound[i] = Min(target->xip_bound[i], mark->xip_bound[i]);
 	}
 	return mark;
 }
@@ -321,13 +339,15 @@ remember_tid(int column)
 void
 pl_window_load(void)
 {
+	PlArgs		args = {0};
 	int64		published_seq;
 	char	   *last_id;
 
 	if (loaded)
 		return;
-	if (pl_select(&load_cursor, NULL) != 1)
-		elog(ERROR, "payledger.relay_cursors has no row for shard 0");
+	pl_arg_int32(&args, pl_shard);
+	if (pl_select(&load_cursor, &args) != 1)
+		elog(ERROR, "payledger.relay_cursors has no row for shard %d", pl_shard);
 	done = load_mark(1);
 	published_seq = pl_get_int64(0, 9);
 	remember_tid(10);
@@ -345,61 +365,6 @@ pl_window_load(void)
 	loaded = true;
 }
 
-/* A text column of the last result, palloc'd. */
-static char *
-text_column(int row, int column)
-{
-	bool		isnull;
-	Datum		value = pl_get_datum(row, column, &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(value);
-}
-
-static void
-add_header(PlMessage *message, const char *name, const char *value)
-{
-	Assert(message->nheaders < PL_MAX_HEADERS);
-	message->headers[message->nheaders].name = name;
-	message->headers[message->nheaders++].value = value;
-}
-
-/* Milliseconds since 1970, in UTC. */
-int64
-pl_unix_ms(Timestamp at)
-{
-	return at / 1000 + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000);
-}
-
-/*
- * Make the message of an event, as CloudEvents' Kafka binding wants it, in
- * binary mode, from a row of the last result whose first columns are
- * PL_EVENT_COLUMNS; in the current memory context.
- */
-void
-pl_event_message(PlMessage *message, int row)
-{
-	bool		isnull;
-	char	   *traceparent = text_column(row, 14);
-
-	memset(message, 0, sizeof(PlMessage));
-	message->seq = pl_get_int64(row, 1);
-	message->time_ms = pl_unix_ms(DatumGetTimestamp(pl_get_datum(row, 2, &isnull)));
-	message->value = text_column(row, 3);
-	message->event_key = text_column(row, 4);
-	message->aggregatetype = text_column(row, 5);
-	pl_route(message, text_column(row, 7), text_column(row, 15));
-	add_header(message, "ce_id", pl_get_text(row, 6));
-	add_header(message, "ce_type", text_column(row, 7));
-	add_header(message, "ce_source", text_column(row, 8));
-	add_header(message, "ce_specversion", text_column(row, 9));
-	add_header(message, "ce_time", text_column(row, 10));
-	add_header(message, "ce_subject", text_column(row, 11));
-	add_header(message, "ce_sequence", psprintf(INT64_FORMAT, pl_get_int64(row, 12)));
-	add_header(message, "content-type", text_column(row, 13));
-	if (traceparent != NULL)
-		add_header(message, "traceparent", traceparent);
-}
-
 /* Run the query for what comes after position and not after end. */
 static uint64
 read_slice(int64 end)
@@ -414,6 +379,8 @@ read_slice(int64 end)
 	pl_arg(&args, int64_array(open_mark->xip, open_mark->nxip));
 	pl_arg(&args, finished);
 	pl_arg_int64(&args, pl_relay_batch);
+	pl_arg_int32(&args, pl_shards);
+	pl_arg_int32(&args, pl_shard);
 	return pl_select(&read_events, &args);
 }
 
@@ -449,6 +416,8 @@ pl_window_read(PlChunk *chunk, MemoryContext context)
 	{
 		int64		sequence = read_sequence();
 
+		if (pl_window_at_target())
+			return PL_READ_NOTHING;
 		if (sequence - next_bound > STALE_BOUND)
 		{
 			renew_bound(sequence);
@@ -595,6 +564,7 @@ pl_window_advance(const PlChunk *chunk)
 		pl_arg_null(&args);
 	}
 	pl_arg(&args, PointerGetDatum(&cursor_tid));
+	pl_arg_int32(&args, pl_shard);
 	if (query != &stay)
 		add_mark(&args, open_mark);
 	if (query == &move_in_window)
@@ -602,7 +572,7 @@ pl_window_advance(const PlChunk *chunk)
 	if (pl_execute(query, &args) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the row of shard 0 in payledger.relay_cursors was changed by another session")));
+				 errmsg("the row of shard %d in payledger.relay_cursors was changed by another session", pl_shard)));
 	remember_tid(1);
 
 	published += events;
@@ -611,4 +581,53 @@ pl_window_advance(const PlChunk *chunk)
 		finish_window();
 	else if (query == &move_in_window)
 		position = chunk->last_seq;
+}
+
+/* ---- a change of the number of shards ---- */
+
+/* Before pl_window_set_target(), in a turn of its own. */
+void
+pl_window_renew_bound(void)
+{
+	pl_window_load();
+	renew_bound(read_sequence());
+}
+
+/* From now on windows end at the present snapshot, for every shard.  Needs a turn. */
+void
+pl_window_set_target(void)
+{
+	PlSnapshot *snapshot = pl_current_snapshot();
+
+	pl_window_load();
+	pl_window_forget_target();
+	target = new_mark(TopMemoryContext, snapshot->xmax, next_bound, snapshot->nxip);
+	for (int i = 0; i < target->nxip; i++)
+	{
+		target->xip[i] = snapshot->xip[i];
+		target->xip_bound[i] = PG_INT64_MAX;
+	}
+}
+
+void
+pl_window_forget_target(void)
+{
+	if (target != NULL)
+		free_mark(target);
+	target = NULL;
+}
+
+/* Is everything that the target sees published, by this shard? */
+bool
+pl_window_at_target(void)
+{
+	return target != NULL && loaded && open_mark == NULL && done->xmax == target->xmax && done->nxip == target->nxip &&
+		memcmp(done->xip, target->xip, sizeof(int64) * done->nxip) == 0;
+}
+
+/* The target as four parameters: snapshot_xmax, window_start, snapshot_xip, snapshot_xip_start. */
+void
+pl_window_target_columns(PlArgs *args)
+{
+	add_mark(args, target);
 }

@@ -20,6 +20,9 @@
 #define STATE_LENGTH	64
 #define ERROR_LENGTH	512
 
+/* over so many seconds before the present one a rate is taken */
+#define RATE_SECONDS	10
+
 /* the same message is not logged again within this time */
 #define LOG_AGAIN_MS	(10 * 60 * 1000)
 
@@ -28,11 +31,17 @@ typedef struct StatusSlot
 {
 	char		database[NAMEDATALEN];
 	PlRole		role;
+	int			shard;			/* of a relay, else 0 */
 	int			pid;			/* 0: not running */
 	TimestampTz started_at;
 	TimestampTz last_activity;
 	int64		processed;
+	int64		batches;		/* in which they were */
+	int64		last_batch;
+	int64		seconds[RATE_SECONDS];	/* processed lately, by the second ... */
+	int64		second[RATE_SECONDS];	/* ... it was, modulo their number */
 	bool		failing;		/* nothing has succeeded since last_error */
+	int64		errors;			/* since the server started */
 	TimestampTz last_error_at;	/* 0: never */
 	char		state[STATE_LENGTH];
 	char		last_error[ERROR_LENGTH];
@@ -76,6 +85,23 @@ pl_role_name(PlRole role)
 	elog(ERROR, "unknown worker role %d", (int) role);
 }
 
+/* How many workers with that role a database has. */
+int
+pl_role_shards(PlRole role)
+{
+	return role == PL_ROLE_RELAY ? pl_relay_shards : 1;
+}
+
+static int
+slots_of_database(void)
+{
+	int			n = 0;
+
+	for (int role = 0; role < PL_ROLE_COUNT; role++)
+		n += pl_role_shards(role);
+	return n;
+}
+
 /*
  * Bytes of shared memory for the workers of payledger.databases.
  */
@@ -83,7 +109,7 @@ Size
 pl_worker_shmem_size(void)
 {
 	return add_size(offsetof(StatusShared, slots),
-					mul_size(sizeof(StatusSlot), list_length(pl_worker_databases()) * PL_ROLE_COUNT));
+					mul_size(sizeof(StatusSlot), list_length(pl_worker_databases()) * slots_of_database()));
 }
 
 /*
@@ -105,12 +131,14 @@ pl_worker_shmem_init(void)
 	foreach(cell, pl_worker_databases())
 	{
 		for (int role = 0; role < PL_ROLE_COUNT; role++)
-		{
-			StatusSlot *slot = &status_shared->slots[status_shared->nslots++];
+			for (int shard = 0; shard < pl_role_shards(role); shard++)
+			{
+				StatusSlot *slot = &status_shared->slots[status_shared->nslots++];
 
-			strlcpy(slot->database, lfirst(cell), NAMEDATALEN);
-			slot->role = role;
-		}
+				strlcpy(slot->database, lfirst(cell), NAMEDATALEN);
+				slot->role = role;
+				slot->shard = shard;
+			}
 	}
 }
 
@@ -138,10 +166,18 @@ pl_worker_started(int slot)
 	SpinLockAcquire(&status_shared->lock);
 	my_status->pid = MyProcPid;
 	my_status->started_at = my_status->last_activity = GetCurrentTimestamp();
-	my_status->processed = 0;
+	my_status->processed = my_status->batches = my_status->last_batch = 0;
+	memset(my_status->second, 0, sizeof(my_status->second));
 	strlcpy(my_status->state, "starting", STATE_LENGTH);
 	SpinLockRelease(&status_shared->lock);
 	before_shmem_exit(stopped, (Datum) 0);
+}
+
+/* Which of the relays of its database this worker is; 0 for other roles. */
+int
+pl_worker_shard(void)
+{
+	return my_status->shard;
 }
 
 /* Show what the worker is doing, in a few words. */
@@ -164,13 +200,45 @@ pl_worker_turn(void)
 	SpinLockRelease(&status_shared->lock);
 }
 
-/* Count n more things (requests, events) as processed. */
+static int64
+in_seconds(TimestampTz at)
+{
+	return at / USECS_PER_SEC;
+}
+
+/* Count n more things (requests, events) as processed, in one batch. */
 void
 pl_worker_count(int64 n)
 {
+	int64		now = in_seconds(GetCurrentTimestamp());
+	int			i = now % RATE_SECONDS;
+
+	if (n == 0)
+		return;
 	SpinLockAcquire(&status_shared->lock);
 	my_status->processed += n;
+	my_status->batches++;
+	my_status->last_batch = n;
+	if (my_status->second[i] != now)
+	{
+		my_status->second[i] = now;
+		my_status->seconds[i] = 0;
+	}
+	my_status->seconds[i] += n;
 	SpinLockRelease(&status_shared->lock);
+}
+
+/* Things a second, over the last full seconds. */
+static double
+rate(const StatusSlot *slot, TimestampTz at)
+{
+	int64		now = in_seconds(at);
+	int64		n = 0;
+
+	for (int i = 0; i < RATE_SECONDS; i++)
+		if (slot->second[i] < now && slot->second[i] >= now - (RATE_SECONDS - 1))
+			n += slot->seconds[i];
+	return (double) n / (RATE_SECONDS - 1);
 }
 
 /* Should that be logged, or has it been within LOG_AGAIN_MS? */
@@ -204,6 +272,7 @@ pl_worker_record_error(const char *message)
 
 	SpinLockAcquire(&status_shared->lock);
 	my_status->failing = true;
+	my_status->errors++;
 	my_status->last_error_at = now;
 	memcpy(my_status->last_error, text, ERROR_LENGTH);
 	SpinLockRelease(&status_shared->lock);
@@ -237,14 +306,15 @@ pl_worker_clear_error(void)
 }
 
 /*
- * worker_statistics() RETURNS TABLE (database text, role text, pid int,
- * state text, started_at timestamptz, last_activity timestamptz,
- * processed bigint, failing boolean, last_error text,
- * last_error_at timestamptz)
+ * worker_statistics() RETURNS TABLE (database text, role text, shard int,
+ * pid int, state text, started_at timestamptz, last_activity timestamptz,
+ * processed bigint, batches bigint, last_batch bigint, per_second float8,
+ * errors bigint, failing boolean, last_error text, last_error_at timestamptz)
  */
 Datum
 pl_sql_worker_statistics(PG_FUNCTION_ARGS)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	ReturnSetInfo *rsinfo;
 
 	pl_require_preload();
@@ -253,8 +323,8 @@ pl_sql_worker_statistics(PG_FUNCTION_ARGS)
 	for (int i = 0; i < status_shared->nslots; i++)
 	{
 		StatusSlot	slot;
-		Datum		values[10] = {0};
-		bool		nulls[10] = {false};
+		Datum		values[15] = {0};
+		bool		nulls[15] = {false};
 
 		SpinLockAcquire(&status_shared->lock);
 		slot = status_shared->slots[i];
@@ -262,17 +332,22 @@ pl_sql_worker_statistics(PG_FUNCTION_ARGS)
 
 		values[0] = CStringGetTextDatum(slot.database);
 		values[1] = CStringGetTextDatum(pl_role_name(slot.role));
-		values[2] = Int32GetDatum(slot.pid);
-		values[3] = CStringGetTextDatum(slot.pid == 0 ? "not running" : slot.state);
-		values[4] = TimestampTzGetDatum(slot.started_at);
-		values[5] = TimestampTzGetDatum(slot.last_activity);
-		values[6] = Int64GetDatum(slot.processed);
-		values[7] = BoolGetDatum(slot.failing);
-		values[8] = CStringGetTextDatum(slot.last_error);
-		values[9] = TimestampTzGetDatum(slot.last_error_at);
-		nulls[2] = slot.pid == 0;
-		nulls[4] = nulls[5] = slot.started_at == 0;
-		nulls[8] = nulls[9] = slot.last_error_at == 0;
+		values[2] = Int32GetDatum(slot.shard);
+		values[3] = Int32GetDatum(slot.pid);
+		values[4] = CStringGetTextDatum(slot.pid == 0 ? "not running" : slot.state);
+		values[5] = TimestampTzGetDatum(slot.started_at);
+		values[6] = TimestampTzGetDatum(slot.last_activity);
+		values[7] = Int64GetDatum(slot.processed);
+		values[8] = Int64GetDatum(slot.batches);
+		values[9] = Int64GetDatum(slot.last_batch);
+		values[10] = Float8GetDatum(rate(&slot, now));
+		values[11] = Int64GetDatum(slot.errors);
+		values[12] = BoolGetDatum(slot.failing);
+		values[13] = CStringGetTextDatum(slot.last_error);
+		values[14] = TimestampTzGetDatum(slot.last_error_at);
+		nulls[3] = slot.pid == 0;
+		nulls[5] = nulls[6] = slot.started_at == 0;
+		nulls[13] = nulls[14] = slot.last_error_at == 0;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

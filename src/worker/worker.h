@@ -31,6 +31,7 @@ extern char *pl_kafka_config_file;
 extern char *pl_topic_prefix;
 extern int	pl_delivery;
 extern int	pl_relay_batch;		/* events */
+extern int	pl_relay_shards;	/* relays of each database */
 extern int	pl_idempotency_retention;	/* seconds */
 
 /* ---- main.c: registration, start ---- */
@@ -80,6 +81,8 @@ pg_noreturn extern void pl_worker_run(void (*role_main) (void));
 extern Size pl_worker_shmem_size(void);
 extern void pl_worker_shmem_init(void);
 extern const char *pl_role_name(PlRole role);
+extern int	pl_role_shards(PlRole role);
+extern int	pl_worker_shard(void);
 extern void pl_worker_started(int slot);
 extern void pl_worker_state(const char *state);
 extern void pl_worker_turn(void);
@@ -95,9 +98,6 @@ extern void pl_worker_clear_error(void);
  * content-type, traceparent, ce_replayid
  */
 #define PL_MAX_HEADERS 10
-
-/* of the cursor's topic: that of the database's only shard */
-#define PL_CURSOR_PARTITION 0
 
 typedef struct PlHeader
 {
@@ -154,6 +154,41 @@ extern bool pl_kafka_read(const char *topic, int32 partition, int64 from, int64 
 						  void (*take) (void *arg, const char *key, const char *value, int64 offset),
 						  void *arg);
 
+/* ---- relay_shards.c: which events are this relay's ---- */
+
+typedef enum PlReadiness
+{
+	PL_READY,
+	PL_NOT_READY,				/* the reason is in stat_worker */
+	PL_NO_DATABASE				/* no extension, no setup(), a restore */
+} PlReadiness;
+
+/*
+ * The shard that this relay serves at present, of how many: the keys with that
+ * remainder of their hash.  It is also the partition of the cursor's topic.
+ */
+extern int	pl_shard;
+extern int	pl_shards;
+
+/* Is the event with that key this shard's?  Parameters: shards, shard. */
+#define PL_IN_SHARD(key, shards, shard) \
+	"(" shards " = 1 OR payledger.event_shard(" key ", " shards ") = " shard ")"
+
+extern void pl_shards_forget(void);
+extern PlReadiness pl_shards_begin(void);
+
+/* ---- relay_messages.c: messages of events ---- */
+
+/* What pl_event_message() needs, in this order, as the first columns of a result. */
+#define PL_EVENT_COLUMNS(o) \
+	o ".seq, " o ".\"timestamp\", " o ".payload, " o ".event_key, " o ".aggregatetype, " \
+	o ".id, " o ".type, " o ".ce_source, " o ".ce_specversion, " o ".ce_time, " \
+	o ".ce_subject, " o ".version, " o ".content_type, " o ".traceparent, " o ".aggregateid"
+#define PL_NEVENT_COLUMNS 15
+
+extern int64 pl_unix_ms(Timestamp at);
+extern void pl_event_message(PlMessage *message, int row);
+
 /* ---- relay_window.c: which events come next ---- */
 
 /* What a chunk is; only the first kind moves the cursor, all of them count. */
@@ -190,21 +225,17 @@ typedef enum PlRead
 	PL_READ_AGAIN
 } PlRead;
 
-/* What pl_event_message() needs, in this order, as the first columns of a result. */
-#define PL_EVENT_COLUMNS(o) \
-	o ".seq, " o ".\"timestamp\", " o ".payload, " o ".event_key, " o ".aggregatetype, " \
-	o ".id, " o ".type, " o ".ce_source, " o ".ce_specversion, " o ".ce_time, " \
-	o ".ce_subject, " o ".version, " o ".content_type, " o ".traceparent, " o ".aggregateid"
-#define PL_NEVENT_COLUMNS 15
-
-extern int64 pl_unix_ms(Timestamp at);
-extern void pl_event_message(PlMessage *message, int row);
 extern int	pl_chunk_events(const PlChunk *chunk);
 extern void pl_window_forget(void);
 extern void pl_window_load(void);
 extern PlRead pl_window_read(PlChunk *chunk, MemoryContext context);
 extern void pl_window_describe(StringInfo out, const PlChunk *chunk);
 extern void pl_window_advance(const PlChunk *chunk);
+extern void pl_window_renew_bound(void);
+extern void pl_window_set_target(void);
+extern void pl_window_forget_target(void);
+extern bool pl_window_at_target(void);
+extern void pl_window_target_columns(PlArgs *args);
 
 /* ---- relay_wal.c: what may be published ---- */
 
@@ -213,13 +244,6 @@ extern int	pl_timeline(void);
 extern bool pl_history_contains(int timeline, XLogRecPtr lsn);
 
 /* ---- relay_delivery.c: at least once, exactly once ---- */
-
-typedef enum PlReadiness
-{
-	PL_READY,
-	PL_NOT_READY,				/* the reason is in stat_worker */
-	PL_NO_DATABASE				/* no extension, no setup(), a restore */
-} PlReadiness;
 
 extern PlReadiness pl_delivery_begin(bool *is_new);
 extern void pl_delivery_forget(void);

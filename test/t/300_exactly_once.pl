@@ -31,6 +31,9 @@ my $span = $ENV{TORTURE_SPAN} // 5;
 # a hang or cut this long outlasts every time limit; a short one none
 my $longest_s = $ENV{TORTURE_LONGEST_S} // 1;
 
+# an hour must not end for a busy machine
+$PayledgerTest::TIMEOUT = 400 if $ENV{TORTURE_KILLS};
+
 my $kafka = PayledgerKafka->new(proxy => 1);
 my $node = with_stop_points(
 	sub {

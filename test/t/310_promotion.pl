@@ -70,7 +70,8 @@ for my $round (1 .. $rounds)
 	my $new = standby_of($old, "new$round");
 
 	start_events($old, $tps);
-	wait_sql($old, 'SELECT published_events > 500 * ' . $round . ' FROM payledger.stat_outbox', 'events are published');
+	my $published = sql($old, 'SELECT published_events FROM payledger.stat_outbox');
+	wait_sql($old, "SELECT published_events > $published + 500 FROM payledger.stat_outbox", 'events are published');
 	$new->promote;
 	wait_sql($new, "SELECT state IN ('idle', 'publishing') FROM payledger.stat_worker WHERE role = 'relay'",
 		"the standby's relay has begun");
