@@ -29,7 +29,9 @@ INSERT INTO shape
 	UNION ALL SELECT 'settlement_exception', unnest(enum_range(NULL::payledger.settlement_exception_status))::text, '';
 INSERT INTO shape
 	SELECT 'dead_letter', unnest(enum_range(NULL::payledger.dead_letter_status))::text, ''
-	UNION ALL SELECT 'replay', unnest(enum_range(NULL::payledger.replay_status))::text, '';
+	UNION ALL SELECT 'replay', unnest(enum_range(NULL::payledger.replay_status))::text, ''
+	UNION ALL SELECT 'phantom', s, CASE s WHEN 'FOUND' THEN 'retraction_seq = NULL' ELSE 'retraction_seq = phantom_id' END
+	  FROM unnest(enum_range(NULL::payledger.phantom_status)::text[]) s;
 INSERT INTO shape
 	SELECT 'psp_request', s, CASE s WHEN 'IN_FLIGHT' THEN 'lease_token = 1' ELSE 'lease_token = NULL' END
 	  FROM unnest(enum_range(NULL::payledger.psp_request_status)::text[]) s;
