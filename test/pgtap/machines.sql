@@ -80,6 +80,11 @@ INSERT INTO place VALUES
 		aggregateid, type, "timestamp", version, event_key, ce_specversion, ce_source, ce_time, ce_subject, content_type)
 	   VALUES ($1, $2::payledger.dead_letter_status, 'r', now(), now(), $1, gen_random_uuid(), 'payment', 'a', 'payment_voided',
 		now(), 1, 'k', '1.0', 's', 't', 'u', 'application/json')$$),
+	('phantom', 'payledger.phantoms', 'phantom_id',
+	 $$INSERT INTO payledger.phantoms (phantom_id, status, event_id, ce_time, event_type, aggregateid, version, topic, partition,
+		record_offset, message_key, retraction_seq, created_at, updated_at)
+	   VALUES ($1, $2::payledger.phantom_status, gen_random_uuid(), 'now', 'payment_voided', 'a', 1, 't', 0, $1, 'k',
+		CASE WHEN $2 = 'FOUND' THEN NULL ELSE $1 END, now(), now())$$),
 	('replay', 'payledger.replays', 'replay_id',
 	 $$INSERT INTO payledger.replays (replay_id, status, from_seq, to_seq, position, requested_by, created_at, updated_at)
 	   VALUES ($1, $2::payledger.replay_status, 1, 2, 0, 'r', now(), now())$$),
