@@ -137,6 +137,15 @@ subtest 'TLS and SASL, at least once' => sub {
 		'no connection to Kafka: authentication failed', 'See sasl.mechanism, sasl.username and sasl.password', $good_plain);
 };
 
+subtest 'with nothing to publish' => sub {
+	set(use_listener('SASL_SSL', @sasl_ssl, 'sasl.mechanism=PLAIN', 'sasl.password=idle-wrong-sesame'));
+	wait_sql($node, q(SELECT waiting_events = 0 AND relay_failing AND last_error = 'no connection to Kafka: authentication failed' FROM payledger.stat_outbox),
+		'it says what is wrong before there is an event');
+	connect_anew(use_listener('SASL_SSL', @plain));
+	wait_sql($node, 'SELECT waiting_events = 0 AND NOT relay_failing FROM payledger.stat_outbox', 'and that it is over');
+	pass('without events');
+};
+
 subtest 'compression' => sub {
 	my %known = map { $_->[0] => 1 } $kafka->batches('payledger.payment');
 
