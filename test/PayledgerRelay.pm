@@ -148,6 +148,7 @@ sub start_events
 	unlink $stop;
 	$started{ $node->name } = time();
 	$log_size{ $node->name } = -s $node->logfile;
+	my $parent = $$;
 	my $pid = fork() // die "could not fork: $!\n";
 	if ($pid)
 	{
@@ -157,7 +158,8 @@ sub start_events
 	$ENV{PGAPPNAME} = 'relay_load';
 	open(STDOUT, '>', "$dir/pgbench.log");
 	open(STDERR, '>&', \*STDOUT);
-	until (-e $stop)
+	# nor do they outlive a test that was killed
+	until (-e $stop || getppid() != $parent)
 	{
 		_end_prepared($node)
 		  and system('timeout', 10, 'pgbench', '-n', '-h', $node->host, '-p', $node->port, '-c', $clients, '-T', 3600,
