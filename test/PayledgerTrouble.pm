@@ -43,7 +43,7 @@ sub write_properties
 	# never the same text, so that a reload makes another producer
 	append_to_file($file, join '', map { "$_\n" } @lines, '# ' . ++$files);
 	umask $before;
-	push @secrets, map { /password\s*=\s*(\S+)/ ? $1 : () } @lines;
+	push @secrets, map { /password\s*[=:]\s*(\S+)/ ? $1 : () } @lines;
 	return;
 }
 
