@@ -30,7 +30,7 @@
 /* more than any chunk has */
 #define LARGEST_PART	(1 << 20)
 
-/* events sent at once: fewer after Kafka refused some, then growing again */
+/* events sent at once: fewer after Kafka refused some or was too slow, then growing again */
 static int	part_size = LARGEST_PART;
 
 /* Move the cursor behind the chunk, in a turn of its own. */
@@ -133,6 +133,8 @@ publish(PlChunk *chunk)
 		{
 			if (result == PL_PUBLISH_NO_TOPIC)
 				pl_worker_state("stopped at a topic that is missing or forbidden");
+			/* perhaps more than the broker takes in the time of a transaction */
+			part_size = Max(1, part.n / 2);
 			pl_worker_back_off();
 			if (reloads != pl_worker_reloads)
 				return false;
