@@ -130,7 +130,7 @@ debezium_streams() {
 # span PREFIX MESSAGES: waits for so many messages; sets $ms from the first append to the last
 span() {
 	as_user "$tests/kafka/consume" --brokers "$brokers" --topics "$(topics_of "$1")" --from-beginning --until "$2" --timeout 1200 \
-		--format span >"$dir/span.json" || die "$1 has other messages than $2"
+		--format span >"$dir/span.json" 2>"$dir/consume.log" || die "$1 has other messages than $2"
 	[ "$(json messages <"$dir/span.json")" = "$2" ] || die "$1 has other messages than $2"
 	ms=$(json ms <"$dir/span.json")
 }
