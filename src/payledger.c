@@ -197,6 +197,7 @@ request_shared_memory(void)
 		previous_shmem_request_hook();
 	RequestAddinShmemSpace(size);
 	RequestNamedLWLockTranche("payledger", 1);
+	RequestNamedLWLockTranche("payledger webhook keys", 1);
 }
 
 static void

@@ -178,11 +178,15 @@ sub ids
 	return split /\n/, $self->_consume('ids');
 }
 
-# A shell command that writes them, for when they are millions.
+# A shell command that writes them, for when they are millions; by kcat, as
+# somebody else sees them who reads what is committed.
 sub ids_command
 {
 	my ($self) = @_;
-	return join ' ', $self->_consume_command('ids');
+
+	return '{ '
+	  . join(' && ', map { "kcat -C -q -e -b $self->{address} -t $_ -o beginning -X isolation.level=read_committed -f '%h\\n'" } @topics)
+	  . '; } | sed \'s/^ce_id=\([^,]*\),.*/\1/\'';
 }
 
 # Calls back for each record of the relay's cursor; their values are not decoded.

@@ -120,14 +120,14 @@ my %loads;
 my (%started, %ended, %log_size);
 
 # Ends what a crash, or a client that was ended, has left prepared: it holds
-# the locks of its rows.
+# the locks of its rows.  False if the server is not there.
 sub _end_prepared
 {
 	my ($node) = @_;
-	my $gids = try_sql($node, q{SELECT string_agg(gid, ' ') FROM pg_prepared_xacts WHERE gid LIKE 'load%'}) // '';
+	my $gids = try_sql($node, q{SELECT string_agg(gid, ' ') FROM pg_prepared_xacts WHERE gid LIKE 'load%'}) // return 0;
 
-	try_sql($node, "COMMIT PREPARED '$_'") for split / /, $gids;
-	return;
+	defined try_sql($node, "COMMIT PREPARED '$_'") or return 0 for split / /, $gids;
+	return 1;
 }
 
 # Clients that go on, whatever happens to the server, until stop_events(), with
@@ -159,8 +159,8 @@ sub start_events
 	open(STDERR, '>&', \*STDOUT);
 	until (-e $stop)
 	{
-		_end_prepared($node);
-		system('timeout', 20, 'pgbench', '-n', '-h', $node->host, '-p', $node->port, '-c', $clients, '-T', 3600,
+		_end_prepared($node)
+		  and system('timeout', 10, 'pgbench', '-n', '-h', $node->host, '-p', $node->port, '-c', $clients, '-T', 3600,
 			'-R', $tps, @arguments, 'payledger');
 		sleep(0.05);
 	}

@@ -18,6 +18,8 @@
 #define REFUND	"refundId:id paymentOrderId:id sellerId:text currency:currency amount:amount status:text failureCode?:text?"
 #define DISPUTE	"disputeId:id paymentOrderId:id sellerId:text currency:currency amount:amount fee:amount borneBy:text" \
 				" pspReference:text? reason:text? status:text round:amount"
+#define RETRACTION	"retractedEventId:text retractedEventType:text retractedAggregateId:text retractedVersion:amount" \
+				" topic:text partition:amount offset:amount note:text"
 #define PAYOUT	"payoutId:id sellerId:text currency:currency amount:amount status:text reason?:text?"
 
 static const PlEventType event_types[] = {
@@ -59,6 +61,12 @@ static const PlEventType event_types[] = {
 	"settlementReportId:id gateway:text reportId:text lines:amount matched:object exceptions:object"},
 	{"ledger_entries_recorded", "ledger", "a journal entry was recorded",
 	"journalEntryId:id entryType:text paymentId?:id reference:text? reverses?:id postings:postings"},
+	{"payment_event_retracted", "payment", "an event of this key that was published is void: its transaction was lost",
+	RETRACTION},
+	{"ledger_event_retracted", "ledger", "an event of this key that was published is void: its transaction was lost",
+	RETRACTION},
+	{"payout_event_retracted", "payout", "an event of this key that was published is void: its transaction was lost",
+	RETRACTION},
 	{"payment_tombstone", "payment", "what went before with this key is to be forgotten; it has no value",
 	NULL},
 	{"ledger_tombstone", "ledger", "what went before with this key is to be forgotten; it has no value",

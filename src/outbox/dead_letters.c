@@ -52,6 +52,7 @@ pl_outbox_init(void)
 {
 	pl_register_machine(&dead_letter_machine);
 	pl_register_machine(&pl_replay_machine);
+	pl_register_machine(&pl_phantom_machine);
 }
 
 /*

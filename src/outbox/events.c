@@ -167,6 +167,15 @@ pl_event_add(PlEventBatch *batch, const char *type, int64 aggregate_id, int64 ve
 void
 pl_events_append(PlEventBatch *batch)
 {
+	if (batch->events != NIL)
+		pl_outbox_check_limit();
+	pl_events_append_always(batch);
+}
+
+/* The same, however many events wait: for what they wait for. */
+void
+pl_events_append_always(PlEventBatch *batch)
+{
 	int			n = list_length(batch->events);
 	TimestampTz now = GetCurrentTimestamp();
 	char	   *time;
@@ -178,7 +187,6 @@ pl_events_append(PlEventBatch *batch)
 
 	if (n == 0)
 		return;
-	pl_outbox_check_limit();
 	for (int c = 0; c < (int) lengthof(columns); c++)
 		columns[c] = palloc(sizeof(Datum) * n);
 	traceparent_nulls = palloc(sizeof(bool) * n);

@@ -34,6 +34,7 @@ extern void pl_event_add(PlEventBatch *batch, const char *type, int64 aggregate_
 						 int64 version, const char *key, const char *data,
 						 const char *traceparent);
 extern void pl_events_append(PlEventBatch *batch);
+extern void pl_events_append_always(PlEventBatch *batch);
 
 extern pg_uuid_t *pl_event_id(int64 aggregate_id, int64 version);
 
@@ -41,6 +42,10 @@ extern pg_uuid_t *pl_event_id(int64 aggregate_id, int64 version);
 
 extern void pl_check_topic(const char *topic);
 extern const PlMachine pl_replay_machine;
+
+/* ---- phantoms.c ---- */
+
+extern const PlMachine pl_phantom_machine;
 
 /* ---- partitions.c ---- */
 

@@ -13,8 +13,8 @@
 
 #include "miscadmin.h"
 #include "psp/psp.h"
+#include "storage/lwlock.h"
 #include "storage/shmem.h"
-#include "storage/spin.h"
 
 /* entries for all databases of the cluster: several keys count while they are changed */
 #define MAX_KEYS 256
@@ -29,7 +29,7 @@ typedef struct KeyEntry
 
 typedef struct KeysShared
 {
-	slock_t		lock;
+	LWLock	   *lock;			/* protects entries */
 	KeyEntry	entries[MAX_KEYS];
 } KeysShared;
 
@@ -54,7 +54,7 @@ pl_webhook_keys_shmem_init(void)
 	if (found)
 		return;
 	memset(keys_shared, 0, sizeof(KeysShared));
-	SpinLockInit(&keys_shared->lock);
+	keys_shared->lock = &(GetNamedLWLockTranche("payledger webhook keys"))->lock;
 }
 
 /*
@@ -71,7 +71,7 @@ pl_webhook_keys_publish(void)
 	const char *refused = NULL;
 	int			slot = 0;
 
-	SpinLockAcquire(&keys_shared->lock);
+	LWLockAcquire(keys_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < MAX_KEYS; i++)
 		if (keys_shared->entries[i].database == MyDatabaseId)
 			explicit_bzero(&keys_shared->entries[i], sizeof(KeyEntry));
@@ -93,7 +93,7 @@ pl_webhook_keys_publish(void)
 		strlcpy(entry->gateway, gateway, NAMEDATALEN);
 		strlcpy(entry->key.value, value, sizeof(PlWebhookKey));
 	}
-	SpinLockRelease(&keys_shared->lock);
+	LWLockRelease(keys_shared->lock);
 	return refused;
 }
 
@@ -108,7 +108,7 @@ pl_webhook_keys(const char *gateway, int *nkeys)
 	*nkeys = 0;
 	if (keys_shared == NULL)
 		return keys;
-	SpinLockAcquire(&keys_shared->lock);
+	LWLockAcquire(keys_shared->lock, LW_SHARED);
 	for (int i = 0; i < MAX_KEYS; i++)
 	{
 		const KeyEntry *entry = &keys_shared->entries[i];
@@ -116,7 +116,7 @@ pl_webhook_keys(const char *gateway, int *nkeys)
 		if (entry->database == MyDatabaseId && strcmp(entry->gateway, gateway) == 0)
 			keys[(*nkeys)++] = entry->key;
 	}
-	SpinLockRelease(&keys_shared->lock);
+	LWLockRelease(keys_shared->lock);
 	return keys;
 }
 

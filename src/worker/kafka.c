@@ -150,6 +150,7 @@ take_report(const rd_kafka_message_t *report)
 	if (report->err == RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
 		message->acknowledged = true;
+		message->partition = report->partition;
 		message->offset = report->offset;
 	}
 	else
@@ -530,7 +531,7 @@ pl_kafka_publish(PlMessage *messages, int n, PlMessage *last)
 	failure_rank = FAILURE_NONE;
 
 	for (int i = 0; i < n && produced; i++)
-		if (!messages[i].acknowledged && !messages[i].parked)
+		if (!messages[i].acknowledged && !messages[i].parked && !messages[i].is_ahead)
 			produced = produce(i);
 	if (produced && last != NULL)
 		(void) produce(n);

@@ -10,6 +10,8 @@
 
 /* with nothing read for so long, give up */
 #define STALL_MS	10000
+/* how long a single question may block the process */
+#define ANSWER_MS	2000
 
 static rd_kafka_t *consumer = NULL;
 static rd_kafka_topic_t *topic_handle = NULL;
@@ -101,17 +103,40 @@ start_reading(const char *topic, int32 partition, int64 from)
 	return true;
 }
 
+/* What was read, as one of ours; its strings last as long as the message. */
+static void
+describe(PlMessage *message, const char *topic, rd_kafka_message_t *from)
+{
+	rd_kafka_headers_t *headers;
+	const void *value;
+	size_t		size;
+
+	memset(message, 0, sizeof(PlMessage));
+	message->topic = topic;
+	message->partition = from->partition;
+	message->offset = from->offset;
+	message->key = from->key ? pnstrdup(from->key, from->key_len) : NULL;
+	message->value = from->payload ? pnstrdup(from->payload, from->len) : NULL;
+	if (rd_kafka_message_headers(from, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR)
+		return;
+	/* the library ends each value with a zero byte */
+	while (message->nheaders < PL_MAX_HEADERS &&
+		   rd_kafka_header_get_all(headers, message->nheaders, &message->headers[message->nheaders].name,
+								   &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR)
+		message->headers[message->nheaders++].value = value ? value : "";
+}
+
 /*
  * Read the committed messages of a partition from an offset on (-1: from the
  * beginning; so too if that offset is gone), up to and with the one at the
- * offset until, or, if that is -1, to the present end; take() gets key (may be
- * NULL) and value of each as strings that last until it returns, and must not
- * raise errors.  Returns false, with the reason in stat_worker, if that was
+ * offset until, or, if that is -1, to the present end; take() gets each with
+ * strings that last until it returns, key and value may be NULL, of headers
+ * the first ten, and must not raise errors.  Returns false, with the reason in stat_worker, if that was
  * not possible or the settings changed.
  */
 bool
 pl_kafka_read(const char *topic, int32 partition, int64 from, int64 until,
-			  void (*take) (void *arg, const char *key, const char *value, int64 offset), void *arg)
+			  void (*take) (void *arg, const PlMessage *message), void *arg)
 {
 	TimestampTz last = GetCurrentTimestamp();
 
@@ -142,15 +167,15 @@ pl_kafka_read(const char *topic, int32 partition, int64 from, int64 until,
 			err == RD_KAFKA_RESP_ERR_NO_ERROR && until >= 0 && message->offset >= until;
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		{
-			char	   *key = message->key ? pnstrdup(message->key, message->key_len) : NULL;
-			char	   *value = message->payload ? pnstrdup(message->payload, message->len) : NULL;
+			PlMessage	taken;
 
 			last = GetCurrentTimestamp();
-			take(arg, key, value, message->offset);
-			if (key)
-				pfree(key);
-			if (value)
-				pfree(value);
+			describe(&taken, topic, message);
+			take(arg, &taken);
+			if (taken.key)
+				pfree(unconstify(char *, taken.key));
+			if (taken.value)
+				pfree(unconstify(char *, taken.value));
 		}
 		rd_kafka_message_destroy(message);
 		if (err != RD_KAFKA_RESP_ERR_NO_ERROR && err != RD_KAFKA_RESP_ERR__PARTITION_EOF)
@@ -161,4 +186,55 @@ pl_kafka_read(const char *topic, int32 partition, int64 from, int64 until,
 			return true;
 		}
 	}
+}
+
+/*
+ * How many partitions a topic has, 0 if it does not exist; -1, with the reason
+ * in stat_worker, if that is not to be found out.  Needs a producer.
+ */
+int
+pl_kafka_partitions(const char *topic)
+{
+	rd_kafka_topic_t *handle = rd_kafka_topic_new(pl_kafka_producer(), topic, NULL);
+	const struct rd_kafka_metadata *metadata;
+	rd_kafka_resp_err_t err;
+	int			result = -1;
+
+	if (handle == NULL)
+	{
+		(void) fail(topic, rd_kafka_err2str(rd_kafka_last_error()));
+		return -1;
+	}
+	err = rd_kafka_metadata(pl_kafka_producer(), 0, handle, &metadata, ANSWER_MS);
+	rd_kafka_topic_destroy(handle);
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		if (metadata->topic_cnt == 1)
+			err = metadata->topics[0].err;
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR && metadata->topic_cnt == 1)
+			result = metadata->topics[0].partition_cnt;
+		rd_kafka_metadata_destroy(metadata);
+	}
+	if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+		return 0;
+	if (result < 0)
+		(void) fail(topic, rd_kafka_err2str(err));
+	return result;
+}
+
+/*
+ * Where the next message of a partition will be; -1, with the reason in
+ * stat_worker, if that is not to be found out.  Needs a producer.
+ */
+int64
+pl_kafka_end(const char *topic, int32 partition)
+{
+	int64_t		low;
+	int64_t		high;
+	rd_kafka_resp_err_t err = rd_kafka_query_watermark_offsets(pl_kafka_producer(), topic, partition, &low, &high, ANSWER_MS);
+
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		return high;
+	(void) fail(topic, rd_kafka_err2str(err));
+	return -1;
 }

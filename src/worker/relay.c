@@ -40,6 +40,8 @@ advance(const PlChunk *chunk)
 	if (!pl_worker_begin())
 		return false;
 	pl_window_advance(chunk);
+	if (chunk->kind == PL_CHUNK_RETRACTIONS)
+		pl_phantoms_retracted(chunk);
 	if (chunk->kind == PL_CHUNK_DEAD_LETTERS)
 		pl_dead_letters_published(chunk);
 	if (chunk->kind == PL_CHUNK_REPLAY)
@@ -120,8 +122,8 @@ publish(PlChunk *chunk)
 		if (result == PL_PUBLISH_ABANDONED)
 			return false;
 
-		if (part.n == 1 && (result == PL_PUBLISH_REFUSED ||
-							(result == PL_PUBLISH_NO_TOPIC && chunk->kind == PL_CHUNK_REPLAY)))
+		if (part.n == 1 && chunk->kind != PL_CHUNK_RETRACTIONS &&
+			(result == PL_PUBLISH_REFUSED || (result == PL_PUBLISH_NO_TOPIC && chunk->kind == PL_CHUNK_REPLAY)))
 		{
 			if (!set_aside(chunk, result))
 				return false;
@@ -144,8 +146,8 @@ publish(PlChunk *chunk)
 }
 
 /*
- * Read what is to be published next: dead letters first, then by turns new
- * events and what is published again.  Sets *holds_some if new dead letters
+ * Read what is to be published next: retractions of phantoms first, then dead
+ * letters, then by turns new events and what is published again.  Sets *holds_some if new dead letters
  * were made.  Needs a turn.
  */
 static PlRead
@@ -157,6 +159,9 @@ read_chunk(PlChunk *chunk, MemoryContext context, bool *holds_some)
 
 	pl_window_load();
 	pl_routes_load();
+	read = pl_phantoms_read(chunk, context);
+	if (read != PL_READ_NOTHING)
+		return read;
 	if (pl_dead_letters_read(chunk, context))
 		return PL_READ_CHUNK;
 
@@ -171,7 +176,10 @@ read_chunk(PlChunk *chunk, MemoryContext context, bool *holds_some)
 	if (read == PL_READ_NOTHING && !window_first)
 		read = pl_window_read(chunk, context);
 	if (read == PL_READ_CHUNK && chunk->kind == PL_CHUNK_WINDOW)
+	{
+		pl_phantoms_mark_ahead(chunk);
 		*holds_some = pl_dead_letters_mark(chunk);
+	}
 	return read;
 }
 
@@ -200,9 +208,10 @@ relay_once(MemoryContext context, long *rest_ms)
 
 	if (read == PL_READ_AGAIN)
 		return true;
-	if (read == PL_READ_NOTHING)
+	if (read == PL_READ_NOTHING || read == PL_READ_STOPPED)
 	{
-		pl_worker_state("idle");
+		if (read == PL_READ_NOTHING)
+			pl_worker_state("idle");
 		*rest_ms = LOOK_MS;
 		return false;
 	}

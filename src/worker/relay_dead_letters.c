@@ -151,6 +151,8 @@ pl_dead_letters_mark(PlChunk *chunk)
 	{
 		PlMessage  *message = &chunk->messages[pl_get_int32(row, 1)];
 
+		if (message->is_ahead)
+			continue;
 		message->parked = true;
 		if (pl_isnull(row, 2))
 			continue;

@@ -14,6 +14,10 @@
  * commit a claim; read the topic up to that claim.  What was committed before
  * is before it, so the newest record found is the cursor.
  *
+ * Where this server's history does not contain that record (an asynchronous
+ * standby was promoted), the cursor is the newest record that it does contain,
+ * and relay_phantoms.c finds what the later ones have published.
+ *
  * relay_cursors.delivery says which of the two is authoritative.  It changes
  * only when the row and the newest record agree, so nothing is lost or
  * repeated by changing the setting.
@@ -54,7 +58,7 @@ static PlQuery load_row = {
 };
 
 static PlQuery next_epoch = {
-	"UPDATE payledger.relay_cursors SET epoch = epoch + 1 WHERE shard = $1 RETURNING epoch", 1, {INT4OID}
+	"UPDATE payledger.relay_cursors SET epoch = greatest(epoch, $2) + 1 WHERE shard = $1 RETURNING epoch", 2, {INT4OID, INT4OID}
 };
 
 static PlQuery store_mode = {
@@ -66,9 +70,11 @@ static PlQuery store_mode = {
 static PlQuery read_record = {
 	"SELECT (r ->> 'batch')::bigint, (r ->> 'timeline')::int, (r ->> 'lsn')::pg_catalog.pg_lsn,"
 	" r ->> 'last_event_id',"
-	" r ->> 'last_event_id' IS NULL OR EXISTS (SELECT FROM payledger.outbox_events"
-	"   WHERE id = (r ->> 'last_event_id')::uuid)"
-	" FROM (SELECT $1::json) AS t(r)", 1, {TEXTOID}
+	" r ->> 'last_event_id' IS NULL"
+	" OR EXISTS (SELECT FROM payledger.outbox_events WHERE id = (r ->> 'last_event_id')::uuid)"
+	/* its partition may be gone */
+	" OR EXISTS (SELECT FROM payledger.relay_cursors WHERE shard = $2 AND last_event_id = (r ->> 'last_event_id')::uuid)"
+	" FROM (SELECT $1::json) AS t(r)", 2, {TEXTOID, INT4OID}
 };
 
 static PlQuery adopt_record = {
@@ -77,19 +83,25 @@ static PlQuery adopt_record = {
 	"     snapshot_xip = r.snapshot_xip, snapshot_xip_start = r.snapshot_xip_start,"
 	"     next_xmax = r.next_xmax, next_window_start = r.next_window_start,"
 	"     next_xip = r.next_xip, next_xip_start = r.next_xip_start, published_seq = r.published_seq,"
-	"     published = r.published, batch = r.batch, last_event_id = r.last_event_id,"
+	"     published = r.published, batch = $5, last_event_id = r.last_event_id,"
 	"     record_offset = $2, record_hash = $3, updated_at = pg_catalog.clock_timestamp()"
 	" FROM pg_catalog.json_to_record($1::json) AS r(snapshot_xmax bigint, window_start bigint,"
 	"  snapshot_xip bigint[], snapshot_xip_start bigint[], next_xmax bigint, next_window_start bigint,"
-	"  next_xip bigint[], next_xip_start bigint[], published_seq bigint, published bigint, batch bigint,"
+	"  next_xip bigint[], next_xip_start bigint[], published_seq bigint, published bigint,"
 	"  last_event_id uuid)"
-	" WHERE c.shard = $4", 4, {TEXTOID, INT8OID, TEXTOID, INT4OID}
+	" WHERE c.shard = $4", 5, {TEXTOID, INT8OID, TEXTOID, INT4OID, INT8OID}
 };
 
 static PlQuery adopt_dead_letters = {
 	"UPDATE payledger.dead_letters SET status = 'PUBLISHED', updated_at = pg_catalog.clock_timestamp()"
 	" WHERE dead_letter_id = ANY (SELECT pg_catalog.json_array_elements_text($1::json -> 'dead_letters')::bigint)"
 	"   AND status IN ('HELD', 'READY')", 1, {TEXTOID}
+};
+
+static PlQuery adopt_retractions = {
+	"UPDATE payledger.phantoms SET status = 'RETRACTED', updated_at = pg_catalog.clock_timestamp()"
+	" WHERE phantom_id = ANY (SELECT pg_catalog.json_array_elements_text($1::json -> 'retractions')::bigint)"
+	"   AND status = 'READY'", 1, {TEXTOID}
 };
 
 static PlQuery adopt_replay = {
@@ -162,27 +174,43 @@ typedef struct Found
 	char	   *value;			/* of the newest record; NULL: none */
 	int64		offset;
 	int			timeline;		/* the latest that claimed the cursor */
+	int			epoch;			/* the highest */
 	int64		next_offset;	/* behind what was read */
 } Found;
 
 static void
-take_record(void *arg, const char *key, const char *value, int64 offset)
+take_record(void *arg, const PlMessage *message)
 {
 	Found	   *found = arg;
+	const char *key = message->key;
+	const char *epoch_member;
 	size_t		length = strlen(record_key);
 
-	found->next_offset = offset + 1;
-	if (key == NULL || value == NULL || strncmp(key, record_key, length) != 0)
+	found->next_offset = message->offset + 1;
+	if (key == NULL || message->value == NULL || strncmp(key, record_key, length) != 0)
 		return;
+	epoch_member = strstr(message->value, "\"epoch\":");
+	if (epoch_member != NULL)
+		found->epoch = Max(found->epoch, atoi(epoch_member + strlen("\"epoch\":")));
 	if (strncmp(key + length, "/claim/", 7) == 0)
 		found->timeline = Max(found->timeline, atoi(key + length + 7));
 	else if (key[length] == '\0')
 	{
 		if (found->value != NULL)
 			pfree(found->value);
-		found->value = MemoryContextStrdup(pl_worker_context, value);
-		found->offset = offset;
+		found->value = MemoryContextStrdup(pl_worker_context, message->value);
+		found->offset = message->offset;
 	}
+}
+
+/* Keep each record in a list. */
+static void
+take_candidate(void *arg, const PlMessage *message)
+{
+	List	  **candidates = arg;
+
+	if (message->key != NULL && message->value != NULL && strcmp(message->key, record_key) == 0)
+		*candidates = lappend(*candidates, pstrdup(message->value));
 }
 
 /* Is this server one that was replaced by another?  Shows it if so. */
@@ -246,6 +274,116 @@ refuse_record(const char *text)
 	return true;
 }
 
+/* What a record says, as far as it tells whether it is to be believed. */
+typedef struct Claims
+{
+	int64		batch;
+	int			timeline;
+	const char *last_event_id;	/* may be NULL */
+	bool		is_ours;		/* this server's history contains it */
+} Claims;
+
+/* Needs a turn. */
+static Claims
+read_claims(const char *value)
+{
+	PlArgs		args = {0};
+	Claims		claims;
+	bool		isnull;
+
+	pl_arg_text(&args, value);
+	pl_arg_int32(&args, pl_shard);
+	pl_select(&read_record, &args);
+	claims.batch = pl_get_int64(0, 1);
+	claims.timeline = pl_get_int32(0, 2);
+	claims.last_event_id = pl_get_text(0, 4);
+	claims.is_ours = pl_get_bool(0, 5) && pl_history_contains(claims.timeline, DatumGetLSN(pl_get_datum(0, 3, &isnull)));
+	return claims;
+}
+
+/*
+ * Bring the row up to the record.  It will say that the newest record is
+ * found, which is another after a loss.  Needs a turn.
+ */
+static void
+adopt(const char *value, const Found *found, int64 found_batch)
+{
+	PlArgs		args = {0};
+
+	pl_arg_text(&args, value);
+	pl_arg_int64(&args, found->offset);
+	pl_arg_text(&args, record_hash);
+	pl_arg_int32(&args, pl_shard);
+	pl_arg_int64(&args, found_batch);
+	if (pl_execute(&adopt_record, &args) != 1)
+		elog(ERROR, "payledger.relay_cursors has no row for shard %d", pl_shard);
+	args.n = 1;
+	pl_execute(&adopt_dead_letters, &args);
+	pl_execute(&adopt_retractions, &args);
+	pl_execute(&adopt_replay, &args);
+}
+
+/*
+ * The newest of the records from the row's own on that this server's history
+ * contains, in the current memory context.  NULL: the topic does not have the
+ * row's any more.  Needs a turn.
+ */
+static const char *
+newest_of_ours(List *candidates)
+{
+	if (candidates == NIL || read_claims(linitial(candidates)).batch != batch)
+		return NULL;
+	for (int i = list_length(candidates) - 1; i >= 0; i--)
+		if (read_claims(list_nth(candidates, i)).is_ours)
+			return list_nth(candidates, i);
+	return NULL;
+}
+
+/*
+ * The newest record is of a history that this server has lost: go back to the
+ * newest one that is not, and find out what was published after it.  The next
+ * record follows the newest all the same: the chain does not break.  Returns
+ * false, with the reason in stat_worker, if that was not possible.
+ */
+static bool
+leave_lost_history(const Found *found, int64 row_offset, const char *loss)
+{
+	MemoryContext context = AllocSetContextCreate(pl_worker_context, "payledger relay records", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext oldcontext = MemoryContextSwitchTo(context);
+	List	   *candidates = NIL;
+	const char *ours = NULL;
+	bool		result;
+
+	ereport(LOG,
+			(errcode(ERRCODE_SUCCESSFUL_COMPLETION),
+			 errmsg("payledger relay: %s", loss)));
+	result = row_offset >= 0 &&
+		pl_kafka_read(cursor_topic(), pl_shard, row_offset, found->offset, take_candidate, &candidates);
+	if (result && pl_worker_begin())
+	{
+		ours = newest_of_ours(candidates);
+		if (ours != NULL)
+			pl_positions_load(ours);
+		pl_worker_commit();
+	}
+	if (ours == NULL)
+		result = refuse_record(loss);
+	else if ((result = pl_phantoms_find() && pl_worker_begin()))
+	{
+		int64		found_batch = read_claims(found->value).batch;
+
+		adopt(ours, found, found_batch);
+		pl_phantoms_store();
+		pl_positions_load(found->value);
+		pl_worker_commit();
+		(void) pl_make_durable();
+		batch = found_batch;
+	}
+	MemoryContextSwitchTo(oldcontext);
+	MemoryContextDelete(context);
+	return result;
+}
+
 /*
  * Bring the row up to the newest record of the topic.  Returns false if they
  * do not fit together.
@@ -253,19 +391,15 @@ refuse_record(const char *text)
 static bool
 take_cursor(const Found *found)
 {
-	PlArgs		args = {0};
-	int64		found_batch;
-	int			timeline;
-	XLogRecPtr	lsn;
-	bool		exists;
-	bool		isnull;
+	Claims		claims;
+	int64		row_offset = record_offset;
 	char		text[256];
-	bool		result = true;
 
 	if (found->value == NULL)
 	{
 		record_offset = -1;
 		record_hash[0] = '\0';
+		pl_positions_forget();
 		if (stored_mode != PL_DELIVERY_EXACTLY_ONCE)
 			return true;
 		snprintf(text, sizeof(text), "topic %s has lost the cursor of this database", cursor_topic());
@@ -274,42 +408,30 @@ take_cursor(const Found *found)
 
 	if (!pl_worker_begin())
 		return false;
-	pl_arg_text(&args, found->value);
-	pl_select(&read_record, &args);
-	found_batch = pl_get_int64(0, 1);
-	timeline = pl_get_int32(0, 2);
-	lsn = DatumGetLSN(pl_get_datum(0, 3, &isnull));
-	exists = pl_get_bool(0, 5);
+	claims = read_claims(found->value);
+	pl_positions_load(found->value);
 	hash_text(found->value, record_hash);
 	record_offset = found->offset;
 
-	if (found_batch > batch && (!exists || !pl_history_contains(timeline, lsn)))
+	if (claims.batch > batch && !claims.is_ours)
 	{
 		snprintf(text, sizeof(text), "Kafka has events up to %s of timeline %d that this server has lost",
-				 pl_get_text(0, 4) ? pl_get_text(0, 4) : "none", timeline);
+				 claims.last_event_id ? claims.last_event_id : "none", claims.timeline);
 		pl_worker_commit();
-		return refuse_record(text);
+		return leave_lost_history(found, row_offset, text);
 	}
-	if (found_batch > batch)
-	{
-		pl_arg_int64(&args, record_offset);
-		pl_arg_text(&args, record_hash);
-		pl_arg_int32(&args, pl_shard);
-		if (pl_execute(&adopt_record, &args) != 1)
-			elog(ERROR, "payledger.relay_cursors has no row for shard %d", pl_shard);
-		args.n = 1;
-		pl_execute(&adopt_dead_letters, &args);
-		pl_execute(&adopt_replay, &args);
-		batch = found_batch;
-	}
-	else if (found_batch < batch && stored_mode == PL_DELIVERY_EXACTLY_ONCE)
-		result = false;
+	if (claims.batch > batch)
+		adopt(found->value, found, claims.batch);
 	pl_worker_commit();
 	(void) pl_make_durable();
-	if (result)
-		return true;
-	snprintf(text, sizeof(text), "the cursor in topic %s is older than what Kafka has acknowledged", cursor_topic());
-	return refuse_record(text);
+
+	if (claims.batch < batch && stored_mode == PL_DELIVERY_EXACTLY_ONCE)
+	{
+		snprintf(text, sizeof(text), "the cursor in topic %s is older than what Kafka has acknowledged", cursor_topic());
+		return refuse_record(text);
+	}
+	batch = Max(batch, claims.batch);
+	return true;
 }
 
 /*
@@ -338,6 +460,8 @@ recover(void)
 	if (!pl_worker_begin())
 		return false;
 	pl_arg_int32(&args, pl_shard);
+	/* a lost history may have had later ones */
+	pl_arg_int32(&args, found.epoch);
 	pl_execute(&next_epoch, &args);
 	epoch = pl_get_int32(0, 1);
 	pl_worker_commit();
@@ -381,6 +505,8 @@ change_mode(PlDelivery wanted)
 		pl_worker_commit();
 		nothing.kind = PL_CHUNK_POSITION;
 		mode = wanted;
+		if (!pl_positions_at_end())
+			return false;
 		if (pl_delivery_send(&nothing) != PL_PUBLISHED)
 			return false;
 	}
@@ -418,7 +544,7 @@ expect_topics(void)
 	for (int i = 0; i < n; i++)
 		pl_kafka_expect_topic(psprintf("%s.%s", pl_topic_prefix, pl_get_text(i, 1)));
 	pl_routes_load();
-	pl_routes_expect();
+	pl_routes_expect(pl_kafka_expect_topic);
 	pl_worker_commit();
 }
 
@@ -491,14 +617,18 @@ describe(const PlChunk *chunk, int64 next_batch)
 	appendStringInfo(&out, record_hash[0] ? "\"%s\"" : "null", record_hash);
 	appendStringInfo(&out, ",\"events\":%d", pl_chunk_events(chunk));
 	pl_window_describe(&out, chunk);
+	pl_positions_describe(&out, chunk);
 	if (chunk->kind == PL_CHUNK_REPLAY)
 		appendStringInfo(&out, ",\"replay_id\":" INT64_FORMAT ",\"replay_position\":" INT64_FORMAT ",\"replayed\":%d",
 						 chunk->replay_id, chunk->last_seq, chunk->n);
-	if (chunk->kind == PL_CHUNK_DEAD_LETTERS)
+	if (chunk->kind == PL_CHUNK_DEAD_LETTERS || chunk->kind == PL_CHUNK_RETRACTIONS)
 	{
-		appendStringInfoString(&out, ",\"dead_letters\":");
+		bool		dead = chunk->kind == PL_CHUNK_DEAD_LETTERS;
+
+		appendStringInfo(&out, ",\"%s\":", dead ? "dead_letters" : "retractions");
 		for (int i = 0; i < chunk->n; i++)
-			appendStringInfo(&out, "%c" INT64_FORMAT, i > 0 ? ',' : '[', chunk->messages[i].dead_letter_id);
+			appendStringInfo(&out, "%c" INT64_FORMAT, i > 0 ? ',' : '[',
+							 dead ? chunk->messages[i].dead_letter_id : chunk->messages[i].phantom_id);
 		appendStringInfoChar(&out, ']');
 	}
 	appendStringInfoChar(&out, '}');
@@ -546,6 +676,7 @@ pl_delivery_send(PlChunk *chunk)
 		return PL_PUBLISH_FAILED;
 
 	batch++;
+	pl_positions_take(chunk);
 	record_offset = chunk->record_offset = record.offset;
 	hash_text(record.value, record_hash);
 	strlcpy(chunk->record_hash, record_hash, sizeof(chunk->record_hash));

@@ -57,11 +57,11 @@ pl_route(PlMessage *message, const char *event_type, const char *aggregateid)
 		psprintf("%s.%s", pl_topic_prefix, message->aggregatetype);
 }
 
-/* Tell a new producer about the topics of routes. */
+/* Tell about the topics of routes. */
 void
-pl_routes_expect(void)
+pl_routes_expect(void (*expect) (const char *topic))
 {
 	for (int i = 0; i < nroutes; i++)
 		if (routes[i].topic[0])
-			pl_kafka_expect_topic(routes[i].topic);
+			expect(routes[i].topic);
 }

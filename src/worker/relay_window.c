@@ -45,7 +45,11 @@
 /* a read looks at this many seqs at most, so at few partitions */
 #define SLICE			INT64CONST(1000000)
 
-/* a bound this far behind the sequence would have published events read again */
+/*
+ * A bound this far behind the sequence would have published events read again;
+ * in the row it would keep partitions whose events are other shards', or that
+ * were aborted.
+ */
 #define STALE_BOUND		1000
 
 /* a chunk ends when its messages have this many bytes */
@@ -73,6 +77,7 @@ static int64 window_end;		/* no event of the window has a higher seq */
 static bool window_read;		/* something of the window was read */
 static Datum finished;			/* int8[]: in S1.xip, not in S2.xip */
 static int64 next_bound;		/* a bound for snapshots taken from now on */
+static int64 stored_bound;		/* of the snapshot in the cursor's row */
 static ItemPointerData cursor_tid;	/* the cursor's row */
 static int64 published;			/* events since setup */
 static char last_event_id[UUID_LENGTH + 1];	/* published last; empty: none */
@@ -349,6 +354,7 @@ pl_window_load(void)
 	if (pl_select(&load_cursor, &args) != 1)
 		elog(ERROR, "payledger.relay_cursors has no row for shard %d", pl_shard);
 	done = load_mark(1);
+	stored_bound = done->bound;
 	published_seq = pl_get_int64(0, 9);
 	remember_tid(10);
 	published = pl_get_int64(0, 11);
@@ -437,7 +443,7 @@ pl_window_read(PlChunk *chunk, MemoryContext context)
 		position = end;
 	}
 
-	if (found == 0 && opened_now)
+	if (found == 0 && opened_now && open_mark->bound - stored_bound <= STALE_BOUND)
 	{
 		/* nothing between S1 and S2: as good as S1, and it need not be written */
 		finish_window();
@@ -578,7 +584,10 @@ pl_window_advance(const PlChunk *chunk)
 	published += events;
 	memmove(last_event_id, last_id, strlen(last_id) + 1);
 	if (query == &end_window)
+	{
 		finish_window();
+		stored_bound = done->bound;
+	}
 	else if (query == &move_in_window)
 		position = chunk->last_seq;
 }

@@ -51,7 +51,7 @@ static PlQuery incomplete_table = {
 	"   AND (NOT EXISTS (SELECT FROM pg_catalog.pg_index i"
 	"                     WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid)"
 	"        OR c.relname IN ('journal_entries', 'postings', 'holds', 'outbox_events', 'payment_intents',"
-	"                         'payments', 'payment_orders', 'psp_requests', 'payouts', 'reserves', 'dead_letters', 'replays')"
+	"                         'payments', 'payment_orders', 'psp_requests', 'payouts', 'reserves', 'dead_letters', 'replays', 'phantoms')"
 	"           AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t"
 	"                            WHERE t.tgrelid = c.oid AND NOT t.tgisinternal))"
 	" LIMIT 1", 0

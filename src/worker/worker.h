@@ -111,6 +111,7 @@ typedef struct PlMessage
 	const char *aggregatetype;	/* these two say behind which others it waits */
 	const char *event_key;
 	int64		dead_letter_id; /* if it is one that is sent again */
+	int64		phantom_id;		/* if it retracts one */
 	const char *topic;
 	const char *key;
 	const char *value;			/* NULL: a tombstone */
@@ -119,8 +120,10 @@ typedef struct PlMessage
 	PlHeader	headers[PL_MAX_HEADERS];
 	int			nheaders;		/* 0: not an event, but a cursor */
 	bool		parked;			/* not to be sent */
+	bool		is_ahead;		/* not to be sent: Kafka has it from a former history */
 	bool		acknowledged;	/* by all in-sync replicas */
-	int64		offset;			/* if acknowledged */
+	int32		partition;		/* these two if acknowledged, or read */
+	int64		offset;
 } PlMessage;
 
 typedef enum PlPublished
@@ -151,8 +154,9 @@ extern bool pl_kafka_was_fenced(void);
 /* ---- kafka_reader.c: reading a partition back ---- */
 
 extern bool pl_kafka_read(const char *topic, int32 partition, int64 from, int64 until,
-						  void (*take) (void *arg, const char *key, const char *value, int64 offset),
-						  void *arg);
+						  void (*take) (void *arg, const PlMessage *message), void *arg);
+extern int	pl_kafka_partitions(const char *topic);
+extern int64 pl_kafka_end(const char *topic, int32 partition);
 
 /* ---- relay_shards.c: which events are this relay's ---- */
 
@@ -197,6 +201,7 @@ typedef enum PlChunkKind
 	PL_CHUNK_WINDOW,			/* the next events of the window */
 	PL_CHUNK_POSITION,			/* no events: tells where the cursor is */
 	PL_CHUNK_DEAD_LETTERS,		/* dead letters that are sent again */
+	PL_CHUNK_RETRACTIONS,		/* retractions of phantoms */
 	PL_CHUNK_REPLAY				/* published again on request */
 } PlChunkKind;
 
@@ -222,7 +227,8 @@ typedef enum PlRead
 {
 	PL_READ_NOTHING,
 	PL_READ_CHUNK,
-	PL_READ_AGAIN
+	PL_READ_AGAIN,
+	PL_READ_STOPPED				/* nothing may be published at present */
 } PlRead;
 
 extern int	pl_chunk_events(const PlChunk *chunk);
@@ -250,6 +256,23 @@ extern void pl_delivery_forget(void);
 extern void pl_delivery_secure(void);
 extern PlPublished pl_delivery_send(PlChunk *chunk);
 
+/* ---- relay_positions.c: how far each partition was written ---- */
+
+extern void pl_positions_forget(void);
+extern void pl_positions_load(const char *record);
+extern bool pl_positions_at_end(void);
+extern void pl_positions_take(const PlChunk *chunk);
+extern void pl_positions_describe(StringInfo out, const PlChunk *chunk);
+extern bool pl_positions_read(void (*take) (void *arg, const PlMessage *message), void *arg);
+
+/* ---- relay_phantoms.c: events of a history that was lost ---- */
+
+extern bool pl_phantoms_find(void);
+extern void pl_phantoms_store(void);
+extern void pl_phantoms_mark_ahead(PlChunk *chunk);
+extern PlRead pl_phantoms_read(PlChunk *chunk, MemoryContext context);
+extern void pl_phantoms_retracted(const PlChunk *chunk);
+
 /* ---- relay_dead_letters.c: events that Kafka refuses ---- */
 
 extern bool pl_dead_letters_mark(PlChunk *chunk);
@@ -268,7 +291,7 @@ extern void pl_replays_refused(const PlChunk *chunk, const char *reason);
 /* ---- relay_routes.c: topics and keys ---- */
 
 extern void pl_routes_load(void);
-extern void pl_routes_expect(void);
+extern void pl_routes_expect(void (*expect) (const char *topic));
 extern void pl_route(PlMessage *message, const char *event_type, const char *aggregateid);
 
 #endif							/* PL_WORKER_H */

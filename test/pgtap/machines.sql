@@ -29,7 +29,9 @@ INSERT INTO shape
 	UNION ALL SELECT 'settlement_exception', unnest(enum_range(NULL::payledger.settlement_exception_status))::text, '';
 INSERT INTO shape
 	SELECT 'dead_letter', unnest(enum_range(NULL::payledger.dead_letter_status))::text, ''
-	UNION ALL SELECT 'replay', unnest(enum_range(NULL::payledger.replay_status))::text, '';
+	UNION ALL SELECT 'replay', unnest(enum_range(NULL::payledger.replay_status))::text, ''
+	UNION ALL SELECT 'phantom', s, CASE s WHEN 'FOUND' THEN 'retraction_seq = NULL' ELSE 'retraction_seq = phantom_id' END
+	  FROM unnest(enum_range(NULL::payledger.phantom_status)::text[]) s;
 INSERT INTO shape
 	SELECT 'psp_request', s, CASE s WHEN 'IN_FLIGHT' THEN 'lease_token = 1' ELSE 'lease_token = NULL' END
 	  FROM unnest(enum_range(NULL::payledger.psp_request_status)::text[]) s;
@@ -78,6 +80,11 @@ INSERT INTO place VALUES
 		aggregateid, type, "timestamp", version, event_key, ce_specversion, ce_source, ce_time, ce_subject, content_type)
 	   VALUES ($1, $2::payledger.dead_letter_status, 'r', now(), now(), $1, gen_random_uuid(), 'payment', 'a', 'payment_voided',
 		now(), 1, 'k', '1.0', 's', 't', 'u', 'application/json')$$),
+	('phantom', 'payledger.phantoms', 'phantom_id',
+	 $$INSERT INTO payledger.phantoms (phantom_id, status, event_id, ce_time, event_type, aggregateid, version, topic, partition,
+		record_offset, message_key, retraction_seq, created_at, updated_at)
+	   VALUES ($1, $2::payledger.phantom_status, gen_random_uuid(), 'now', 'payment_voided', 'a', 1, 't', 0, $1, 'k',
+		CASE WHEN $2 = 'FOUND' THEN NULL ELSE $1 END, now(), now())$$),
 	('replay', 'payledger.replays', 'replay_id',
 	 $$INSERT INTO payledger.replays (replay_id, status, from_seq, to_seq, position, requested_by, created_at, updated_at)
 	   VALUES ($1, $2::payledger.replay_status, 1, 2, 0, 'r', now(), now())$$),

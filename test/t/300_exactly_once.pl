@@ -196,16 +196,18 @@ relay_goes_on('killed while it changed');
 # ---- what must hold ----
 
 stop_events($node);
-cmp_ok(check_exactly_once($node, $kafka, 'in the end'), '>', 1000, 'there were many events');
+my $events = check_exactly_once($node, $kafka, 'in the end');
+cmp_ok($events, '>', 1000, 'there were many events');
 check_cursor_chain($kafka, 'in the end');
 is(sql($node, 'SELECT delivery FROM payledger.relay_cursors'), 'exactly_once', 'the row says who has the cursor');
 if ($ENV{TORTURE_KILLS})
 {
 	my ($transactions, $s, $down_s) = load_rate($node);
 
-	diag(sprintf('survived %s; %d business transactions in %d s, %.0f/s, or %.0f/s of the %d s that PostgreSQL was up',
+	diag(sprintf('torture: %s %s; %d business transactions in %d s, %.0f/s, or %.0f/s of the %d s that PostgreSQL was up; %d events',
+			Test::More->builder->is_passing ? 'survived' : 'DID NOT SURVIVE',
 			join(', ', map { "$times{$_} $_" } sort keys %times),
-			$transactions, $s, $transactions / $s, $transactions / ($s - $down_s), $s - $down_s));
+			$transactions, $s, $transactions / $s, $transactions / ($s - $down_s), $s - $down_s, $events));
 }
 
 $node->stop;

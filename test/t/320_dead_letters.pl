@@ -130,7 +130,7 @@ for my $mode (qw(at_least_once exactly_once))
 		wait_sql($node, "SELECT epoch > $epoch AND relay_state = 'idle' FROM payledger.relay_cursors, payledger.stat_outbox", 'a new session')
 		  if $mode eq 'exactly_once';
 		# killed when Kafka has it and the database does not know
-		stop_at('kill', 'after', 'commit') if $mode eq 'exactly_once';
+		stop_at([ 'kill', 'after', 'commit', 1 ]) if $mode eq 'exactly_once';
 		# it may take the session with it
 		try_sql($node, 'SELECT payledger.retry_dead_letter(' . letter_id($fixed, 2) . ')');
 		wait_for(\&stop_point_reached, 'the relay is killed', $node) if $mode eq 'exactly_once';

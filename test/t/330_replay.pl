@@ -79,7 +79,7 @@ subtest 'replay by id, to where they went, with a crash' => sub {
 	my $before = $kafka->summary;
 	my ($first, $last) = split /\n/, sql($node, "SELECT id FROM payledger.outbox_events WHERE seq IN (11, 60) ORDER BY seq");
 
-	stop_at('kill', 'after', 'commit', 2);
+	stop_at([ 'kill', 'after', 'commit', 2 ]);
 	try_sql($node, "SELECT payledger.replay_events_by_id('$first', '$last')");
 	wait_for(\&stop_point_reached, 'the relay is killed after its second chunk', $node);
 	wait_sql($node, "SELECT status = 'DONE' FROM payledger.replays ORDER BY replay_id DESC LIMIT 1", 'the replay is done');

@@ -51,7 +51,7 @@ my ($counts, @offences) = $kafka->validate($document);
 is(join("\n", @offences), '', 'every message fits');
 is_deeply(
 	[ grep { !$counts->{$_} } split /\n/, sql($node, 'SELECT event_type FROM payledger.event_types ORDER BY event_type') ],
-	[qw(ledger_tombstone payment_intent_rerouted payout_tombstone)],
+	[qw(ledger_event_retracted ledger_tombstone payment_event_retracted payment_intent_rerouted payout_event_retracted payout_tombstone)],
 	'messages of every type but those that another test has') or diag(JSON::PP->new->canonical->encode($counts));
 
 subtest 'the validator sees what is wrong' => sub {

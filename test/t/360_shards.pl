@@ -45,7 +45,7 @@ sub restart_with
 
 	$node->append_conf('postgresql.conf', "payledger.relay_shards = $shards");
 	$node->stop('immediate');
-	stop_at('kill', @point) if @point;
+	stop_at([ 'kill', @point ]) if @point;
 	with_stop_points(sub { $node->start });
 	return;
 }
@@ -78,7 +78,7 @@ for my $relay (0 .. 2)
 }
 
 # the server ends while relay 0 is at any point of the change
-for my $point ([ before => 'begin' ], [ before => 26, 2 ], [ after => 'commit', 2 ], [ after => 'init', 2 ])
+for my $point ([ before => 'begin', 1 ], [ before => 26, 2 ], [ after => 'commit', 2 ], [ after => 'init', 2 ])
 {
 	my $shards = sql($node, 'SELECT count(*) FROM payledger.relay_cursors') == 3 ? 2 : 3;
 
@@ -106,6 +106,13 @@ published($node, 'four relays');
 is(sql($node, 'SELECT count(*) FROM payledger.stat_outbox WHERE waiting_events = 0 AND batches > 0 AND last_batch_events > 0 AND events_per_batch > 0 AND NOT relay_failing AND errors >= 0'),
 	4, 'stat_outbox: each has published');
 wait_sql($node, 'SELECT sum(events_per_second) > 0 FROM payledger.stat_outbox', 'at some rate');
+
+# nor does a relay that has no events hold up the others' partitions
+sql($node, 'SELECT public.append_events(id, id) FROM public.relay_load, generate_series(1, 40) WHERE payledger.event_shard(id::text, 4) = 0');
+wait_sql($node, <<~'SQL', 'the cursors without events follow');
+	SELECT min(window_start) > (SELECT last_value - 2500 FROM payledger.outbox_seq) AND sum(waiting_events) = 0
+	  FROM payledger.relay_cursors JOIN payledger.stat_outbox USING (shard)
+	SQL
 
 # a dead letter is a matter of its shard
 my $key = sql($node, 'SELECT min(id) FROM public.relay_load WHERE payledger.event_shard(id::text, 4) = 2');
