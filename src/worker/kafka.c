@@ -459,7 +459,7 @@ produce(int index)
 	vus[n].vtype = RD_KAFKA_VTYPE_VALUE;
 	/* no value at all is a tombstone */
 	vus[n].u.mem.ptr = unconstify(char *, message->value);
-	vus[n++].u.mem.size = message->value ? strlen(message->value) : 0;
+	vus[n++].u.mem.size = message->value_length;
 	vus[n].vtype = RD_KAFKA_VTYPE_PARTITION;
 	vus[n++].u.i32 = message == batch_last ? pl_shard : RD_KAFKA_PARTITION_UA;
 	vus[n].vtype = RD_KAFKA_VTYPE_HEADERS;
