@@ -31,11 +31,12 @@ sub _run
 sub new
 {
 	my ($class, %options) = @_;
-	my $self = bless { dir => PostgreSQL::Test::Utils::tempdir('kafka') }, $class;
+	my $self = bless { dir => PostgreSQL::Test::Utils::tempdir('kafka'), topics => [@topics] }, $class;
 
 	push @brokers, $self;
 	my ($port, $proxy_port) = _free_ports(2);
-	$self->_broker('start', $port, $options{proxy} ? "advertised.listeners=PLAINTEXT://127.0.0.1:$proxy_port" : ());
+	$self->_broker('start', $port, $options{proxy} ? "advertised.listeners=PLAINTEXT://127.0.0.1:$proxy_port" : (),
+		$options{tls} ? $self->_secured($port, $options{tls}) : ());
 	if ($options{proxy})
 	{
 		$self->{cut_file} = "$self->{dir}/cut";
@@ -48,6 +49,52 @@ sub new
 	$self->_broker('topic', $_, $options{partitions} // 4, @{ $options{settings} // [] }) for @topics;
 	$self->_broker('topic', 'payledger.cursor', $options{cursor_partitions} // 1, 'cleanup.policy=compact') unless $options{without_cursor};
 	return $self;
+}
+
+# What makes a broker that also has listeners with TLS, and asks who may do what;
+# nobody but clients without TLS may do anything.  SSL wants a certificate of its
+# clients, SASL_SSL knows "relay" with the password "open-sesame", OTHER has the
+# certificate of another host.
+sub _secured
+{
+	my ($self, $port, $tls) = @_;
+	my %ports = (PLAINTEXT => $port);
+	my $jaas = 'org.apache.kafka.common.security';
+
+	@ports{qw(CONTROLLER SSL SASL_SSL OTHER)} = _free_ports(4);
+	$self->{addresses} = { map { $_ => "127.0.0.1:$ports{$_}" } keys %ports };
+	my %listeners = map { $_ => "$_://127.0.0.1:$ports{$_}" } keys %ports;
+	my ($keys, $other_keys) = map { $self->_pem($tls->certificate($_->[0], names => $_->[1])) }
+	  [ 'broker', 'IP:127.0.0.1,DNS:127.0.0.1' ], [ 'other', 'DNS:other.example' ];
+	return (
+		'listeners=' . join(',', values %listeners),
+		'advertised.listeners=' . join(',', map { $listeners{$_} } grep { $_ ne 'CONTROLLER' } keys %listeners),
+		"controller.quorum.voters=1\@127.0.0.1:$ports{CONTROLLER}",
+		'listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,OTHER:SSL',
+		'ssl.keystore.type=PEM',
+		"ssl.keystore.location=$keys",
+		'ssl.truststore.type=PEM',
+		"ssl.truststore.location=$tls->{ca_file}",
+		'ssl.principal.mapping.rules=RULE:^CN=([^,]+)$/$1/',
+		'listener.name.ssl.ssl.client.auth=required',
+		'listener.name.other.ssl.keystore.type=PEM',
+		"listener.name.other.ssl.keystore.location=$other_keys",
+		'sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512',
+		"listener.name.sasl_ssl.plain.sasl.jaas.config=$jaas.plain.PlainLoginModule required user_relay=\"open-sesame\";",
+		map({ "listener.name.sasl_ssl.$_.sasl.jaas.config=$jaas.scram.ScramLoginModule required;" } qw(scram-sha-256 scram-sha-512)),
+		'user:relay=open-sesame',
+		'authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+		'super.users=User:ANONYMOUS');
+}
+
+# A certificate and its key in one file, as Kafka likes it.
+sub _pem
+{
+	my ($self, $certificate, $key) = @_;
+	my $file = "$certificate.pem";
+
+	PostgreSQL::Test::Utils::append_to_file($file, _slurp($key) . _slurp($certificate));
+	return $file;
 }
 
 # Ports that nobody listens on, below those that clients get.
@@ -79,11 +126,11 @@ sub _broker
 	return;
 }
 
-# host:port, for payledger.kafka_brokers
+# host:port, for payledger.kafka_brokers; of a listener of new(tls => ...), or the one without TLS
 sub address
 {
-	my ($self) = @_;
-	return $self->{address};
+	my ($self, $listener) = @_;
+	return defined $listener ? $self->{addresses}{$listener} : $self->{address};
 }
 
 sub up { my ($self) = @_; $self->_broker('start'); return }
@@ -102,6 +149,51 @@ sub topic
 	return;
 }
 
+# Reads that topic, too, where none is named.
+sub read_also
+{
+	my ($self, $topic) = @_;
+	push @{ $self->{topics} }, $topic;
+	return;
+}
+
+# allow or revoke, principal, resource, name, operations: test/kafka/acl
+sub acl
+{
+	my ($self, @arguments) = @_;
+	my ($code, $out, $err) = _run("$home/acl", $self->{address}, @arguments);
+
+	die "acl @arguments: $err\n" if $code != 0;
+	return;
+}
+
+# How the batches of a topic are compressed, as they are on the broker's disk:
+# each the place in its partition and the codec.
+sub batches
+{
+	my ($self, $topic) = @_;
+	my @codecs = qw(none gzip snappy lz4 zstd);
+	my @batches;
+
+	for my $file (sort glob "$self->{dir}/data/$topic-*/*.log")
+	{
+		my ($partition) = $file =~ /-(\d+)\/\d+\.log\z/;
+		my $log = _slurp($file);
+
+		# https://kafka.apache.org/documentation/#recordbatch
+		while (length($log) >= 61)
+		{
+			my ($offset, $length, $epoch, $magic, $crc, $attributes) = unpack('q>l>l>cNn', $log);
+
+			last if $length <= 0;
+			# not the markers of transactions
+			push @batches, [ "$partition/$offset", $codecs[ $attributes & 7 ] ] unless $attributes & 0x20;
+			$log = substr($log, 12 + $length);
+		}
+	}
+	return @batches;
+}
+
 # Takes a transactional id over, as another relay would.
 sub fence
 {
@@ -117,7 +209,7 @@ sub _consume_command
 {
 	my ($self, $format, @names) = @_;
 
-	return ("$home/consume", '--brokers', $self->{address}, '--topics', join(',', @names ? @names : @topics),
+	return ("$home/consume", '--brokers', $self->{address}, '--topics', join(',', @names ? @names : @{ $self->{topics} }),
 		'--from-beginning', '--to-end', '--timeout', 600, '--format', $format);
 }
 

@@ -2,7 +2,8 @@
 
 CREATE FUNCTION worker_statistics() RETURNS TABLE (database text, role text, shard int, pid int, state text,
 		started_at timestamptz, last_activity timestamptz, processed bigint, batches bigint, last_batch bigint,
-		per_second double precision, errors bigint, failing boolean, last_error text, last_error_at timestamptz)
+		per_second double precision, errors bigint, failing boolean, last_error text, last_error_at timestamptz,
+		failed_attempts bigint, next_attempt_at timestamptz)
 	AS 'MODULE_PATHNAME', 'pl_sql_worker_statistics'
 	LANGUAGE C VOLATILE PARALLEL SAFE ROWS 3;
 REVOKE ALL ON FUNCTION worker_statistics() FROM PUBLIC;

@@ -27,6 +27,7 @@
 #define SETTLE_TRANSACTION_MS	200
 /* with no acknowledgement for so long, say so */
 #define STALL_MS	10000
+#define SILENCE		"Kafka has not acknowledged events for 10 s"
 
 static rd_kafka_t *producer = NULL;
 static rd_kafka_queue_t *queue = NULL;
@@ -59,13 +60,14 @@ typedef enum FailureRank
 	FAILURE_NONE,
 	FAILURE_PURGED,				/* a consequence */
 	FAILURE_FATAL,				/* the producer as a whole */
+	FAILURE_TIMEOUT,			/* a message was not acknowledged in time */
 	FAILURE_DELIVERY,			/* a message, which is not to blame */
 	FAILURE_TOPIC,				/* a message, for the topic it is for */
 	FAILURE_MESSAGE				/* this very message */
 } FailureRank;
 
 static FailureRank failure_rank = FAILURE_NONE;
-static char failure[512];
+static PlKafkaTrouble failure;
 
 /* Has payledger.kafka_brokers been set? */
 bool
@@ -75,12 +77,12 @@ pl_kafka_configured(void)
 }
 
 static void
-fail(FailureRank rank, const char *text)
+fail(FailureRank rank, const PlKafkaTrouble *trouble)
 {
 	if (rank <= failure_rank)
 		return;
 	failure_rank = rank;
-	strlcpy(failure, text, sizeof(failure));
+	failure = *trouble;
 }
 
 /*
@@ -96,6 +98,8 @@ rank_error(rd_kafka_resp_err_t err)
 		case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
 		case RD_KAFKA_RESP_ERR__FATAL:
 			return FAILURE_PURGED;
+		case RD_KAFKA_RESP_ERR__MSG_TIMED_OUT:
+			return FAILURE_TIMEOUT;
 		case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
 		case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
 		case RD_KAFKA_RESP_ERR_INVALID_MSG:
@@ -124,16 +128,24 @@ batch_message(uint32 index)
 static void
 fail_message(const PlMessage *message, rd_kafka_resp_err_t err)
 {
-	char		text[sizeof(failure)];
+	/* what is wrong with the cursor is no event's fault */
+	FailureRank rank = message == batch_last ? Min(rank_error(err), FAILURE_TOPIC) : rank_error(err);
+	PlKafkaTrouble trouble = {0};
 
-	if (message->nheaders > 0)
-		snprintf(text, sizeof(text), "event %s was not taken by topic %s: %s",
+	if (rank == FAILURE_TOPIC)
+		pl_kafka_word_topic(&trouble, message->topic, err);
+	else if (rank == FAILURE_MESSAGE)
+		snprintf(trouble.message, sizeof(trouble.message), "event %s was not taken by topic %s: %s",
 				 message->headers[0].value, message->topic, rd_kafka_err2str(err));
 	else
-		snprintf(text, sizeof(text), "topic %s did not take the cursor: %s",
-				 message->topic, rd_kafka_err2str(err));
-	/* what is wrong with the cursor is no event's fault */
-	fail(message == batch_last ? Min(rank_error(err), FAILURE_TOPIC) : rank_error(err), text);
+	{
+		char		text[512];
+
+		/* the same for all of them, so that it is logged once */
+		snprintf(text, sizeof(text), "topic %s takes no events: %s", message->topic, rd_kafka_err2str(err));
+		pl_kafka_word_producer(&trouble, err, text);
+	}
+	fail(rank, &trouble);
 }
 
 /* A report about one message; the opaque is batch number and index. */
@@ -159,26 +171,26 @@ take_report(const rd_kafka_message_t *report)
 
 /* Trouble with a connection, or of the producer as a whole. */
 static void
-take_error(rd_kafka_resp_err_t err, char *text)
+take_error(rd_kafka_resp_err_t err, const char *text, bool waiting)
 {
-	char	   *p = strstr(text, " (after ");
+	char		fatal[512];
 
-	/* times and counters would make every message a new one */
-	if (p != NULL)
-		*p = '\0';
-
-	/* the reasons come in several events, some with varying numbers */
 	if (err == RD_KAFKA_RESP_ERR__FATAL ||
 		rd_kafka_fatal_error(producer, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
-		rd_kafka_fatal_error(producer, text, sizeof(failure));
-		fail(FAILURE_FATAL, text);
+		PlKafkaTrouble trouble;
+
+		err = rd_kafka_fatal_error(producer, fatal, sizeof(fatal));
+		pl_kafka_word_producer(&trouble, err, fatal);
+		fail(FAILURE_FATAL, &trouble);
 	}
-	else if (sending)
-		pl_worker_set_error(text);
 	else
+	{
+		pl_kafka_note_trouble(err, text, waiting);
 		/* a broker may well close a connection that nothing uses */
-		ereport(DEBUG1, (errmsg_internal("payledger relay: %s", text)));
+		if (!waiting)
+			ereport(DEBUG1, (errmsg_internal("payledger relay: %s", text)));
+	}
 }
 
 static void
@@ -189,9 +201,12 @@ take_log(int level, const char *facility, const char *text)
 			(errmsg_internal("payledger relay: librdkafka %s: %s", facility, text)));
 }
 
-/* Serve all events that wait in the queue.  Each is destroyed before we log. */
+/*
+ * Serve all events that wait in the queue.  Each is destroyed before we log.
+ * Trouble with a connection is shown if somebody waits for an answer.
+ */
 void
-pl_kafka_serve(void)
+pl_kafka_serve(bool waiting)
 {
 	rd_kafka_event_t *event;
 	uint64		count;
@@ -203,7 +218,7 @@ pl_kafka_serve(void)
 	{
 		rd_kafka_event_type_t type = rd_kafka_event_type(event);
 		rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
-		char		text[sizeof(failure)] = "";
+		char		text[512] = "";
 		char		facility[64] = "";
 		int			level = 0;
 
@@ -233,7 +248,7 @@ pl_kafka_serve(void)
 		rd_kafka_event_destroy(event);
 
 		if (type == RD_KAFKA_EVENT_ERROR)
-			take_error(err, text);
+			take_error(err, text, waiting);
 		else if (type == RD_KAFKA_EVENT_LOG)
 			take_log(level, facility, text);
 	}
@@ -249,6 +264,7 @@ pl_kafka_close(void)
 	rd_kafka_t *old = producer;
 
 	pl_kafka_stop_reading();
+	pl_kafka_forget_trouble();
 	sending = false;
 	producer = NULL;
 	if (old == NULL)
@@ -342,7 +358,8 @@ bool
 pl_kafka_is_open(void)
 {
 	if (producer != NULL &&
-		(pl_kafka_settings_changed() || rd_kafka_fatal_error(producer, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR))
+		(pl_kafka_settings_changed() || pl_kafka_is_refused() ||
+		 rd_kafka_fatal_error(producer, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR))
 		pl_kafka_close();
 	return producer != NULL;
 }
@@ -384,17 +401,12 @@ pl_kafka_open(const char *transactional_id)
 
 	producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, problem, sizeof(problem));
 	if (producer == NULL)
-	{
-		rd_kafka_conf_destroy(conf);
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("could not create a Kafka producer: %s", problem)));
-	}
+		pl_kafka_refuse_conf(conf, "producer", problem);
 	rd_kafka_set_log_queue(producer, NULL);
 	queue = rd_kafka_queue_get_main(producer);
 	rd_kafka_queue_io_event_enable(queue, event_fd, &one, sizeof(one));
 	/* events from before are not signalled */
-	pl_kafka_serve();
+	pl_kafka_serve(false);
 }
 
 /*
@@ -493,13 +505,13 @@ wait_for_reports(void)
 	TimestampTz failed_at = 0;
 	bool		stall_reported = false;
 
-	pl_kafka_serve();
+	pl_kafka_serve(true);
 	while (outstanding > 0)
 	{
 		TimestampTz now;
 
 		pl_worker_wait(wait_set, failed_at == 0 ? 1000 : SETTLE_TRANSACTION_MS);
-		pl_kafka_serve();
+		pl_kafka_serve(true);
 
 		now = GetCurrentTimestamp();
 		if (failure_rank != FAILURE_NONE)
@@ -512,11 +524,17 @@ wait_for_reports(void)
 		}
 		else if (pl_kafka_settings_changed())
 			return false;
-		else if (!stall_reported && TimestampDifferenceExceeds(start, now, STALL_MS))
+		else if (TimestampDifferenceExceeds(start, now, STALL_MS))
 		{
+			if (!stall_reported)
+			{
+				pl_worker_state("waiting for Kafka");
+				pl_kafka_report_silence(SILENCE);
+			}
 			stall_reported = true;
-			pl_worker_state("waiting for Kafka");
-			pl_worker_set_error("Kafka has not acknowledged events for 10 s");
+			/* only another producer may be let in */
+			if (pl_kafka_is_refused())
+				break;
 		}
 	}
 	return true;
@@ -566,37 +584,44 @@ pl_kafka_publish(PlMessage *messages, int n, PlMessage *last)
 		pl_kafka_close();
 		return PL_PUBLISH_ABANDONED;
 	}
-	if (failure_rank == FAILURE_NONE)
+	if (outstanding == 0 && failure_rank == FAILURE_NONE)
+	{
+		pl_kafka_forget_trouble();
 		return PL_PUBLISHED;
+	}
 
 	result = failure_rank == FAILURE_MESSAGE ? PL_PUBLISH_REFUSED :
 		failure_rank == FAILURE_TOPIC ? PL_PUBLISH_NO_TOPIC : PL_PUBLISH_FAILED;
-	pl_kafka_give_up(failure);
+	pl_kafka_note_fencing();
+	if (failure_rank == FAILURE_TIMEOUT)
+		pl_kafka_report_silence(SILENCE);
+	else if (failure_rank != FAILURE_NONE)
+		pl_kafka_report(&failure, NULL);
+	pl_kafka_close();
 	return result;
 }
 
 /*
  * Close a producer that failed: what it may still have under way must not come
  * after what is sent again, and it remembers a topic that was missing or
- * forbidden.  The reason is shown in stat_worker; a more telling one than text
- * may be known.
+ * forbidden.  The error, in the library's words text, is shown in stat_worker.
  */
 void
-pl_kafka_give_up(const char *text)
+pl_kafka_give_up(rd_kafka_resp_err_t err, const char *text)
 {
-	char		reason[sizeof(failure)];
+	PlKafkaTrouble trouble;
 
-	strlcpy(reason, text, sizeof(reason));
+	pl_kafka_word_producer(&trouble, err, text);
 	pl_kafka_note_fencing();
 	pl_kafka_close();
-	pl_worker_set_error(reason);
+	pl_kafka_report(&trouble, NULL);
 }
 
 /* Why the last batch failed. */
 const char *
 pl_kafka_failure(void)
 {
-	return failure;
+	return failure.message;
 }
 
 /*
@@ -610,6 +635,6 @@ pl_kafka_wait(long timeout_ms)
 	prepare_wait();
 	if (!pl_worker_wait(wait_set, timeout_ms))
 		return false;
-	pl_kafka_serve();
+	pl_kafka_serve(false);
 	return true;
 }

@@ -46,7 +46,7 @@ static const struct
 	{"ssl.certificate.location", false},
 	{"ssl.key.location", false},
 	{"ssl.key.password", false},
-	{"topic.metadata.propagation.max.ms", true},
+	{"topic.metadata.propagation.max.ms", false},
 };
 
 typedef struct Property
@@ -59,13 +59,13 @@ typedef struct Property
 static const Property defaults[] = {
 	{"client.id", "payledger"},
 	{"socket.timeout.ms", "10000"},
+	/* how long a topic may be missing before it is an error */
+	{"topic.metadata.propagation.max.ms", "5000"},
 	{NULL, NULL}
 };
 
 static const Property producer_defaults[] = {
 	{"linger.ms", "1"},
-	/* how long a topic may be missing before it is an error */
-	{"topic.metadata.propagation.max.ms", "5000"},
 	{"compression.codec", "lz4"},
 	{NULL, NULL}
 };
@@ -75,7 +75,8 @@ static const Property fixed[] = {
 	{"reconnect.backoff.ms", "100"},
 	{"reconnect.backoff.max.ms", "1000"},
 	{"log.queue", "true"},
-	{"log.connection.close", "false"},
+	/* only so it says that a listener may want TLS or SASL */
+	{"log.connection.close", "true"},
 	{NULL, NULL}
 };
 
@@ -128,41 +129,104 @@ refuse_file(const char *problem)
 			 errhint("It must be a regular file of the user that runs the server, with mode 0600.")));
 }
 
+/* Why an open file may not hold secrets; NULL if it may.  A link counts as what it points to. */
+static const char *
+untrusted(int fd)
+{
+	struct stat status;
+
+	if (fstat(fd, &status) != 0)
+		return "cannot be examined";
+	if (!S_ISREG(status.st_mode))
+		return "is not a regular file";
+	if (status.st_uid != geteuid())
+		return "is not owned by the user that runs the server";
+	if ((status.st_mode & (S_IRWXG | S_IRWXO)) != 0)
+		return "is open to others";
+	if (status.st_size > FILE_LIMIT)
+		return "is longer than 64 kB";
+	return NULL;
+}
+
+/* s without white space at either end; changes it. */
+static char *
+trim(char *s)
+{
+	char	   *end = s + strlen(s);
+
+	while (*s == ' ' || *s == '\t')
+		s++;
+	while (end > s && (end[-1] == ' ' || end[-1] == '\t' || end[-1] == '\r'))
+		end--;
+	*end = '\0';
+	return s;
+}
+
+/*
+ * Add a comment for each file that the properties name, other whenever the file
+ * is another: certificates are replaced more often than their names.
+ */
+static void
+add_fingerprints(StringInfo text)
+{
+	char	   *lines = pstrdup(text->data);
+	char	   *rest = lines;
+	char	   *line;
+
+	while ((line = strsep(&rest, "\n")) != NULL)
+	{
+		char	   *path = strstr(line, ".location");
+		struct stat status;
+
+		if (path == NULL || (path = strchr(path, '=')) == NULL || stat(trim(path + 1), &status) != 0)
+			continue;
+		appendStringInfo(text, "\n# " UINT64_FORMAT ":" INT64_FORMAT ":" INT64_FORMAT ".%09ld",
+						 (uint64) status.st_ino, (int64) status.st_size,
+						 (int64) status.st_mtim.tv_sec, (long) status.st_mtim.tv_nsec);
+	}
+	pfree(lines);
+}
+
 /*
  * The text of payledger.kafka_config_file, palloc'd; empty if the setting is.
- * Raises F0000 if the file cannot be read or others could read or change it.
+ * It ends with comments that change when a file that it names does.  Raises
+ * F0000 if others could read or change the file, or an error of file access.
  */
 char *
 pl_kafka_properties(void)
 {
-	char	   *text;
-	struct stat status;
+	StringInfoData text;
 	int			fd;
-	ssize_t		length = 0;
+	const char *problem;
+	ssize_t		n = 0;
 
+	initStringInfo(&text);
 	if (pl_kafka_config_file[0] == '\0')
-		return pstrdup("");
+		return text.data;
 
-	text = palloc0(FILE_LIMIT + 1);
-	fd = BasicOpenFile(pl_kafka_config_file, O_RDONLY | PG_BINARY);
+	/* not blocking: a FIFO is refused instead of waited for */
+	fd = BasicOpenFile(pl_kafka_config_file, O_RDONLY | O_NONBLOCK | PG_BINARY);
 	if (fd < 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
-				 errmsg("could not open payledger.kafka_config_file \"%s\": %m", pl_kafka_config_file)));
-	if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
-		status.st_uid == geteuid() && (status.st_mode & (S_IRWXG | S_IRWXO)) == 0)
-		length = read(fd, text, FILE_LIMIT + 1);
-	else
-		length = -2;
+				 errmsg("could not open payledger.kafka_config_file \"%s\": %m", pl_kafka_config_file),
+				 errhint("It must be a regular file of the user that runs the server, with mode 0600.")));
+	problem = untrusted(fd);
+	if (problem == NULL)
+	{
+		enlargeStringInfo(&text, FILE_LIMIT);
+		while (text.len < FILE_LIMIT && (n = read(fd, text.data + text.len, FILE_LIMIT - text.len)) > 0)
+			text.len += n;
+		text.data[text.len] = '\0';
+	}
 	close(fd);
 
-	if (length == -2)
-		refuse_file("is open to others or is not a regular file");
-	if (length < 0)
-		refuse_file("could not be read");
-	if (length > FILE_LIMIT)
-		refuse_file("is longer than 64 kB");
-	return text;
+	if (problem == NULL && (n < 0 || strlen(text.data) != (size_t) text.len))
+		problem = "could not be read as text";
+	if (problem != NULL)
+		refuse_file(problem);
+	add_fingerprints(&text);
+	return text.data;
 }
 
 /* The place of a property in the list of those allowed, or -1. */
@@ -186,20 +250,6 @@ allowed_names(void)
 	return names.data;
 }
 
-/* s without white space at either end; changes it. */
-static char *
-trim(char *s)
-{
-	char	   *end = s + strlen(s);
-
-	while (*s == ' ' || *s == '\t')
-		s++;
-	while (end > s && (end[-1] == ' ' || end[-1] == '\t' || end[-1] == '\r'))
-		end--;
-	*end = '\0';
-	return s;
-}
-
 /* An unusable property: destroys conf.  Values of secrets stay unsaid. */
 static void
 refuse_property(rd_kafka_conf_t *conf, const char *name, const char *problem)
@@ -211,7 +261,9 @@ refuse_property(rd_kafka_conf_t *conf, const char *name, const char *problem)
 	ereport(ERROR,
 			(errcode(ERRCODE_CONFIG_FILE_ERROR),
 			 errmsg("invalid Kafka property \"%s\"", name),
-			 text[0] ? errdetail_internal("%s", text) : 0));
+			 text[0] ? errdetail_internal("%s", text) : 0,
+			 errhint("Correct it in payledger.kafka_config_file \"%s\"; it takes effect with the next attempt or reload.",
+					 pl_kafka_config_file)));
 }
 
 static void
@@ -228,6 +280,35 @@ set_all(rd_kafka_conf_t *conf, const Property *properties)
 {
 	for (const Property *property = properties; property->name != NULL; property++)
 		set_property(conf, property->name, property->value);
+}
+
+/* A line that is no property: destroys conf.  What it says may be a secret. */
+static void
+refuse_line(rd_kafka_conf_t *conf, int line_no)
+{
+	rd_kafka_conf_destroy(conf);
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIG_FILE_ERROR),
+			 errmsg("line %d of payledger.kafka_config_file \"%s\" is not of the form name=value",
+					line_no, pl_kafka_config_file),
+			 errhint("A comment begins with #.")));
+}
+
+/* The library says of such a file only that something failed. */
+static void
+check_location(rd_kafka_conf_t *conf, const char *name, const char *path)
+{
+	int			save_errno;
+
+	if (access(path, R_OK) == 0)
+		return;
+	save_errno = errno;
+	rd_kafka_conf_destroy(conf);
+	errno = save_errno;
+	ereport(ERROR,
+			(errcode_for_file_access(),
+			 errmsg("could not read file \"%s\" of Kafka property \"%s\": %m", path, name),
+			 errhint("It must be readable for the user that runs the server.")));
 }
 
 /* The lines "name=value" of the operator; comments begin with #. */
@@ -248,15 +329,12 @@ set_lines(rd_kafka_conf_t *conf, char *properties, bool is_producer)
 		if (name[0] == '\0' || name[0] == '#')
 			continue;
 		if (value == NULL)
-		{
-			rd_kafka_conf_destroy(conf);
-			ereport(ERROR,
-					(errcode(ERRCODE_CONFIG_FILE_ERROR),
-					 errmsg("line %d of payledger.kafka_config_file \"%s\" is not of the form name=value",
-							line_no, pl_kafka_config_file)));
-		}
+			refuse_line(conf, line_no);
 		*value++ = '\0';
 		name = trim(name);
+		value = trim(value);
+		if (name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] != '\0')
+			refuse_line(conf, line_no);
 		place = find_allowed(name);
 		if (place < 0)
 		{
@@ -264,11 +342,28 @@ set_lines(rd_kafka_conf_t *conf, char *properties, bool is_producer)
 			ereport(ERROR,
 					(errcode(ERRCODE_CONFIG_FILE_ERROR),
 					 errmsg("Kafka property \"%s\" may not be set in payledger.kafka_config_file", name),
+					 errdetail("Line %d of \"%s\".", line_no, pl_kafka_config_file),
 					 errhint("These may: %s.", allowed_names())));
 		}
+		if (strstr(name, ".location") != NULL)
+			check_location(conf, name, value);
 		if (is_producer || !allowed[place].for_producers)
-			set_property(conf, name, trim(value));
+			set_property(conf, name, value);
 	}
+}
+
+/*
+ * Raise F0000 for a configuration of which no producer or consumer (what) could
+ * be made: problem is what the library says.  Destroys conf.
+ */
+void
+pl_kafka_refuse_conf(rd_kafka_conf_t *conf, const char *what, const char *problem)
+{
+	rd_kafka_conf_destroy(conf);
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIG_FILE_ERROR),
+			 errmsg("could not create a Kafka %s: %s", what, problem),
+			 errhint("Correct payledger.kafka_config_file \"%s\", or the files that it names.", pl_kafka_config_file)));
 }
 
 /*

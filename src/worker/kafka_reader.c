@@ -40,20 +40,9 @@ pl_kafka_stop_reading(void)
 	consumer = NULL;
 }
 
-static bool
-fail(const char *topic, const char *reason)
-{
-	char		text[512];
-
-	snprintf(text, sizeof(text), "topic %s cannot be read: %s", topic, reason);
-	pl_kafka_stop_reading();
-	pl_worker_set_error(text);
-	return false;
-}
-
-/* Take the library's logs, which would go to the standard error. */
+/* Take the library's errors, and its logs, which would go to the standard error. */
 static void
-drop_events(void)
+serve(void)
 {
 	rd_kafka_queue_t *queue = rd_kafka_queue_get_main(consumer);
 	rd_kafka_event_t *event;
@@ -69,9 +58,70 @@ drop_events(void)
 			if (rd_kafka_event_log(event, &facility, &text, &level) == 0)
 				ereport(DEBUG1, (errmsg_internal("payledger relay: librdkafka %s: %s", facility, text)));
 		}
+		if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR)
+			pl_kafka_note_trouble(rd_kafka_event_error(event), rd_kafka_event_error_string(event), true);
 		rd_kafka_event_destroy(event);
 	}
 	rd_kafka_queue_destroy(queue);
+}
+
+static bool
+fail(const PlKafkaTrouble *trouble)
+{
+	pl_kafka_stop_reading();
+	pl_kafka_report(trouble, NULL);
+	return false;
+}
+
+static bool
+fail_topic(const char *topic, rd_kafka_resp_err_t err)
+{
+	PlKafkaTrouble trouble;
+
+	pl_kafka_word_topic(&trouble, topic, err);
+	return fail(&trouble);
+}
+
+/* What is known of the topic. */
+typedef struct Topic
+{
+	rd_kafka_resp_err_t err;
+	int			partitions;
+} Topic;
+
+static void
+take_topic(void *arg, const rd_kafka_metadata_topic_t *metadata)
+{
+	Topic	   *topic = arg;
+
+	topic->err = metadata->err;
+	topic->partitions = metadata->partition_cnt;
+}
+
+/*
+ * Ask whether there is that partition of the topic, which a consumer would
+ * learn after minutes only; false if there is not, or nobody answers.
+ */
+static bool
+find_partition(const char *topic, int32 partition)
+{
+	Topic		known = {RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART};
+	PlKafkaTrouble trouble;
+
+	if (!pl_kafka_ask(consumer, topic_handle, serve, take_topic, &known))
+	{
+		pl_kafka_stop_reading();
+		return false;
+	}
+	/* a new topic has no leader for a moment, which reading waits for */
+	if (known.err == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
+		return true;
+	if (known.err != RD_KAFKA_RESP_ERR_NO_ERROR)
+		return fail_topic(topic, known.err);
+	if (partition < known.partitions)
+		return true;
+	pl_kafka_word_partitions(&trouble, topic, known.partitions);
+	return fail(&trouble);
 }
 
 /* Begin to read at that offset; false if it cannot. */
@@ -84,20 +134,20 @@ start_reading(const char *topic, int32 partition, int64 from)
 	char		problem[512];
 
 	pfree(properties);
+	pl_kafka_forget_trouble();
 	consumer = rd_kafka_new(RD_KAFKA_CONSUMER, conf, problem, sizeof(problem));
 	if (consumer == NULL)
-	{
-		rd_kafka_conf_destroy(conf);
-		return fail(topic, problem);
-	}
+		pl_kafka_refuse_conf(conf, "consumer", problem);
 	rd_kafka_set_log_queue(consumer, NULL);
 	topic_handle = rd_kafka_topic_new(consumer, topic, NULL);
 	if (topic_handle == NULL)
-		return fail(topic, rd_kafka_err2str(rd_kafka_last_error()));
+		return fail_topic(topic, rd_kafka_last_error());
+	if (!find_partition(topic, partition))
+		return false;
 	messages = rd_kafka_queue_new(consumer);
 	rd_kafka_queue_io_event_enable(messages, pl_kafka_event_fd(), &one, sizeof(one));
 	if (rd_kafka_consume_start_queue(topic_handle, partition, from < 0 ? RD_KAFKA_OFFSET_BEGINNING : from, messages) != 0)
-		return fail(topic, rd_kafka_err2str(rd_kafka_last_error()));
+		return fail_topic(topic, rd_kafka_last_error());
 	partition_read = partition;
 	reading = true;
 	return true;
@@ -151,7 +201,7 @@ pl_kafka_read(const char *topic, int32 partition, int64 from, int64 until,
 
 		if (message == NULL)
 		{
-			drop_events();
+			serve();
 			(void) pl_kafka_wait(200);
 			if (pl_kafka_settings_changed())
 			{
@@ -159,7 +209,11 @@ pl_kafka_read(const char *topic, int32 partition, int64 from, int64 until,
 				return false;
 			}
 			if (TimestampDifferenceExceeds(last, GetCurrentTimestamp(), STALL_MS))
-				return fail(topic, "no answer from Kafka for 10 s");
+			{
+				pl_kafka_stop_reading();
+				pl_kafka_report_silence("Kafka has not answered for 10 s");
+				return false;
+			}
 			continue;
 		}
 		err = message->err;
@@ -179,7 +233,7 @@ pl_kafka_read(const char *topic, int32 partition, int64 from, int64 until,
 		}
 		rd_kafka_message_destroy(message);
 		if (err != RD_KAFKA_RESP_ERR_NO_ERROR && err != RD_KAFKA_RESP_ERR__PARTITION_EOF)
-			return fail(topic, rd_kafka_err2str(err));
+			return fail_topic(topic, err);
 		if (ends)
 		{
 			pl_kafka_stop_reading();
@@ -202,7 +256,7 @@ pl_kafka_partitions(const char *topic)
 
 	if (handle == NULL)
 	{
-		(void) fail(topic, rd_kafka_err2str(rd_kafka_last_error()));
+		(void) fail_topic(topic, rd_kafka_last_error());
 		return -1;
 	}
 	err = rd_kafka_metadata(pl_kafka_producer(), 0, handle, &metadata, ANSWER_MS);
@@ -218,7 +272,7 @@ pl_kafka_partitions(const char *topic)
 	if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
 		return 0;
 	if (result < 0)
-		(void) fail(topic, rd_kafka_err2str(err));
+		(void) fail_topic(topic, err);
 	return result;
 }
 
@@ -235,6 +289,6 @@ pl_kafka_end(const char *topic, int32 partition)
 
 	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		return high;
-	(void) fail(topic, rd_kafka_err2str(err));
+	(void) fail_topic(topic, err);
 	return -1;
 }

@@ -57,19 +57,21 @@ repeat(rd_kafka_error_t *(*call) (rd_kafka_t *, int), const char *what)
 	for (;;)
 	{
 		rd_kafka_error_t *error = call(pl_kafka_producer(), STEP_MS);
+		rd_kafka_resp_err_t err;
 		bool		again;
 		char		text[512];
 
-		pl_kafka_serve();
+		pl_kafka_serve(true);
 		if (error == NULL)
 			return true;
+		err = rd_kafka_error_code(error);
 		again = rd_kafka_error_is_retriable(error);
 		snprintf(text, sizeof(text), "%s failed: %s", what, rd_kafka_error_string(error));
 		rd_kafka_error_destroy(error);
 
 		if (!again)
 		{
-			pl_kafka_give_up(text);
+			pl_kafka_give_up(err, text);
 			return false;
 		}
 		pl_worker_interrupts();
@@ -78,11 +80,21 @@ repeat(rd_kafka_error_t *(*call) (rd_kafka_t *, int), const char *what)
 			pl_kafka_close();
 			return false;
 		}
-		if (!stall_reported && TimestampDifferenceExceeds(start, GetCurrentTimestamp(), STALL_MS))
+		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), STALL_MS))
 		{
+			if (!stall_reported)
+			{
+				snprintf(text, sizeof(text), "%s takes longer than 10 s", what);
+				pl_worker_state("waiting for Kafka");
+				pl_kafka_report_silence(text);
+			}
 			stall_reported = true;
-			pl_worker_state("waiting for Kafka");
-			pl_worker_set_error(psprintf("%s takes longer than 10 s", what));
+			/* only another producer may be let in */
+			if (pl_kafka_is_refused())
+			{
+				pl_kafka_close();
+				return false;
+			}
 		}
 	}
 }
@@ -105,13 +117,15 @@ bool
 pl_kafka_begin(void)
 {
 	rd_kafka_error_t *error = rd_kafka_begin_transaction(pl_kafka_producer());
+	rd_kafka_resp_err_t err;
 	char		text[512];
 
 	if (error == NULL)
 		return true;
 	snprintf(text, sizeof(text), "beginning a Kafka transaction failed: %s", rd_kafka_error_string(error));
+	err = rd_kafka_error_code(error);
 	rd_kafka_error_destroy(error);
-	pl_kafka_give_up(text);
+	pl_kafka_give_up(err, text);
 	return false;
 }
 

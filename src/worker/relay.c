@@ -37,7 +37,7 @@
 /* more than any chunk has */
 #define LARGEST_PART	(1 << 20)
 
-/* events sent at once: fewer after Kafka refused some, then growing again */
+/* events sent at once: fewer after Kafka refused some or was too slow, then growing again */
 static int	part_size = LARGEST_PART;
 
 /* Move the cursor behind the chunk, in a turn of its own. */
@@ -114,6 +114,7 @@ publish(PlChunk *chunk)
 		PlChunk		part = first_part(chunk, Min(part_size, chunk->n));
 		int			reloads = pl_worker_reloads;
 		bool		is_new;
+		PlReadiness readiness;
 		PlPublished result = pl_delivery_send(&part);
 
 		if (result == PL_PUBLISHED)
@@ -139,6 +140,8 @@ publish(PlChunk *chunk)
 		{
 			if (result == PL_PUBLISH_NO_TOPIC)
 				pl_worker_state("stopped at a topic that is missing or forbidden");
+			/* perhaps more than the broker takes in the time of a transaction */
+			part_size = Max(1, part.n / 2);
 			pl_worker_back_off();
 			if (reloads != pl_worker_reloads)
 				return false;
@@ -146,7 +149,9 @@ publish(PlChunk *chunk)
 		else
 			part_size = Max(1, part.n / 16);
 		/* at least once the window goes on, and what was acknowledged is not sent again */
-		if (pl_delivery_begin(&is_new) != PL_READY || is_new)
+		while ((readiness = pl_delivery_begin(&is_new)) == PL_NOT_READY && !is_new && reloads == pl_worker_reloads)
+			pl_worker_back_off();
+		if (readiness != PL_READY || is_new)
 			return false;
 	}
 	return true;
@@ -242,22 +247,44 @@ relay_once(MemoryContext context, long *rest_ms)
 	return true;
 }
 
+/*
+ * Have a session; when one begins after trouble with that, the trouble is over,
+ * whether or not there is something to publish.
+ */
+static PlReadiness
+begin_session(void)
+{
+	static bool in_trouble = false;
+	bool		was_in_trouble = in_trouble;
+	bool		is_new;
+	PlReadiness readiness;
+
+	/* if this raises an error */
+	in_trouble = true;
+	readiness = pl_delivery_begin(&is_new);
+	in_trouble = readiness == PL_NOT_READY;
+	if (was_in_trouble && readiness == PL_READY)
+		pl_worker_clear_error();
+	return readiness;
+}
+
 /* Publish a chunk of this relay's shard, or wait for one. */
 static void
 serve(MemoryContext context)
 {
 	long		rest_ms = REST_MS;
-	bool		is_new;
+	int			reloads = pl_worker_reloads;
 
 	MemoryContextReset(context);
-	switch (pl_delivery_begin(&is_new))
+	switch (begin_session())
 	{
 		case PL_READY:
 			if (!relay_once(context, &rest_ms) && !pl_window_at_target())
 				(void) pl_kafka_wait(rest_ms);
 			break;
 		case PL_NOT_READY:
-			pl_worker_back_off();
+			if (reloads == pl_worker_reloads)
+				pl_worker_back_off();
 			break;
 		case PL_NO_DATABASE:
 			pl_shards_forget();

@@ -38,6 +38,7 @@
 
 static bool begun = false;
 static PlDelivery mode;			/* of the session that has begun */
+static char prefix[256];		/* of its topics */
 
 /* the row, as far as it concerns delivery */
 static PlDelivery stored_mode;
@@ -567,7 +568,7 @@ pl_delivery_begin(bool *is_new)
 	PlDelivery	wanted = pl_delivery;
 
 	*is_new = false;
-	if (begun && mode == wanted)
+	if (begun && mode == wanted && strcmp(prefix, pl_topic_prefix) == 0)
 	{
 		if (pl_kafka_is_open())
 			return PL_READY;
@@ -575,7 +576,7 @@ pl_delivery_begin(bool *is_new)
 		{
 			pl_kafka_open(NULL);
 			expect_topics();
-			return PL_READY;
+			return pl_kafka_connect() ? PL_READY : PL_NOT_READY;
 		}
 	}
 
@@ -591,10 +592,11 @@ pl_delivery_begin(bool *is_new)
 	if (wanted == PL_DELIVERY_AT_LEAST_ONCE)
 		pl_kafka_open(NULL);
 	mode = wanted;
+	strlcpy(prefix, pl_topic_prefix, sizeof(prefix));
 	begun = true;
 	expect_topics();
 	pl_window_forget();
-	return PL_READY;
+	return pl_kafka_connect() ? PL_READY : PL_NOT_READY;
 }
 
 /* ---- publishing ---- */

@@ -41,6 +41,8 @@ typedef struct StatusSlot
 	int64		seconds[RATE_SECONDS];	/* processed lately, by the second ... */
 	int64		second[RATE_SECONDS];	/* ... it was, modulo their number */
 	bool		failing;		/* nothing has succeeded since last_error */
+	int64		failed_attempts;	/* pauses since something succeeded */
+	TimestampTz next_attempt_at;	/* the end of the last of them */
 	int64		errors;			/* since the server started */
 	TimestampTz last_error_at;	/* 0: never */
 	char		state[STATE_LENGTH];
@@ -58,7 +60,7 @@ static StatusShared *status_shared = NULL;
 static StatusSlot *my_status = NULL;
 
 /* What this process logged of late: trouble tends to come in pairs. */
-#define LOGGED_ERRORS	8
+#define LOGGED_ERRORS	32
 
 static struct
 {
@@ -168,6 +170,7 @@ pl_worker_started(int slot)
 	my_status->started_at = my_status->last_activity = GetCurrentTimestamp();
 	my_status->processed = my_status->batches = my_status->last_batch = 0;
 	memset(my_status->second, 0, sizeof(my_status->second));
+	my_status->failed_attempts = 0;
 	strlcpy(my_status->state, "starting", STATE_LENGTH);
 	SpinLockRelease(&status_shared->lock);
 	before_shmem_exit(stopped, (Datum) 0);
@@ -279,17 +282,53 @@ pl_worker_record_error(const char *message)
 	return worth_logging(text, now);
 }
 
+static void
+log_warning(const char *message, const char *detail, const char *hint)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_CONNECTION_FAILURE),
+			 errmsg("payledger %s: %s", pl_role_name(my_status->role), message),
+			 detail ? errdetail_internal("%s", detail) : 0,
+			 hint ? errhint("%s", hint) : 0));
+}
+
 /*
- * Show the message as the worker's last error, and log it unless it is old.
- * For trouble that is no SQL error: a broker that is down.
+ * Show the message as the worker's last error, and log it, with detail and
+ * hint, unless it is old; both may be NULL.  For trouble that is no SQL error:
+ * a broker that is down.
  */
+void
+pl_worker_report(const char *message, const char *detail, const char *hint)
+{
+	if (pl_worker_record_error(message))
+		log_warning(message, detail, hint);
+}
+
+/* The same with neither. */
 void
 pl_worker_set_error(const char *message)
 {
-	if (pl_worker_record_error(message))
-		ereport(WARNING,
-				(errcode(ERRCODE_CONNECTION_FAILURE),
-				 errmsg("payledger %s: %s", pl_role_name(my_status->role), message)));
+	pl_worker_report(message, NULL, NULL);
+}
+
+/* Log what is no error yet, unless it has been logged minutes ago. */
+void
+pl_worker_warn(const char *message, const char *hint)
+{
+	if (worth_logging(message, GetCurrentTimestamp()))
+		log_warning(message, NULL, hint);
+}
+
+/* Show that the worker pauses for that long after another failure. */
+void
+pl_worker_pausing(long ms)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+
+	SpinLockAcquire(&status_shared->lock);
+	my_status->failed_attempts++;
+	my_status->next_attempt_at = end;
+	SpinLockRelease(&status_shared->lock);
 }
 
 /*
@@ -301,6 +340,7 @@ pl_worker_clear_error(void)
 {
 	SpinLockAcquire(&status_shared->lock);
 	my_status->failing = false;
+	my_status->failed_attempts = 0;
 	SpinLockRelease(&status_shared->lock);
 	pl_worker_reset_back_off();
 }
@@ -309,7 +349,8 @@ pl_worker_clear_error(void)
  * worker_statistics() RETURNS TABLE (database text, role text, shard int,
  * pid int, state text, started_at timestamptz, last_activity timestamptz,
  * processed bigint, batches bigint, last_batch bigint, per_second float8,
- * errors bigint, failing boolean, last_error text, last_error_at timestamptz)
+ * errors bigint, failing boolean, last_error text, last_error_at timestamptz,
+ * failed_attempts bigint, next_attempt_at timestamptz)
  */
 Datum
 pl_sql_worker_statistics(PG_FUNCTION_ARGS)
@@ -323,8 +364,8 @@ pl_sql_worker_statistics(PG_FUNCTION_ARGS)
 	for (int i = 0; i < status_shared->nslots; i++)
 	{
 		StatusSlot	slot;
-		Datum		values[15] = {0};
-		bool		nulls[15] = {false};
+		Datum		values[17] = {0};
+		bool		nulls[17] = {false};
 
 		SpinLockAcquire(&status_shared->lock);
 		slot = status_shared->slots[i];
@@ -345,9 +386,12 @@ pl_sql_worker_statistics(PG_FUNCTION_ARGS)
 		values[12] = BoolGetDatum(slot.failing);
 		values[13] = CStringGetTextDatum(slot.last_error);
 		values[14] = TimestampTzGetDatum(slot.last_error_at);
+		values[15] = Int64GetDatum(slot.failed_attempts);
+		values[16] = TimestampTzGetDatum(slot.next_attempt_at);
 		nulls[3] = slot.pid == 0;
 		nulls[5] = nulls[6] = slot.started_at == 0;
 		nulls[13] = nulls[14] = slot.last_error_at == 0;
+		nulls[16] = slot.failed_attempts == 0;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

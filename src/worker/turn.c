@@ -235,6 +235,7 @@ pl_worker_back_off(void)
 	long		ms = pause_ms;
 
 	pause_ms = Min(2 * pause_ms, LONGEST_PAUSE_MS);
+	pl_worker_pausing(ms);
 	pl_worker_sleep(ms);
 }
 

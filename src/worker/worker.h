@@ -88,7 +88,10 @@ extern void pl_worker_state(const char *state);
 extern void pl_worker_turn(void);
 extern void pl_worker_count(int64 n);
 extern void pl_worker_set_error(const char *message);
+extern void pl_worker_report(const char *message, const char *detail, const char *hint);
+extern void pl_worker_warn(const char *message, const char *hint);
 extern bool pl_worker_record_error(const char *message);
+extern void pl_worker_pausing(long ms);
 extern void pl_worker_clear_error(void);
 
 /* ---- kafka.c, kafka_config.c: a producer that keeps the order ---- */
@@ -140,6 +143,7 @@ extern bool pl_kafka_configured(void);
 extern bool pl_kafka_is_open(void);
 extern void pl_kafka_open(const char *transactional_id);
 extern void pl_kafka_expect_topic(const char *topic);
+extern bool pl_kafka_connect(void);
 extern PlPublished pl_kafka_publish(PlMessage *messages, int n, PlMessage *last);
 extern const char *pl_kafka_failure(void);
 extern bool pl_kafka_wait(long timeout_ms);
