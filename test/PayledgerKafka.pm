@@ -277,7 +277,7 @@ sub ids_command
 	my ($self) = @_;
 
 	return '{ '
-	  . join(' && ', map { "kcat -C -q -e -b $self->{address} -t $_ -o beginning -X isolation.level=read_committed -f '%h\\n'" } @topics)
+	  . join(' && ', map { "kcat -C -q -e -b $self->{address} -t $_ -o beginning -X isolation.level=read_committed -f '%h\\n'" } @{ $self->{topics} })
 	  . '; } | sed \'s/^ce_id=\([^,]*\),.*/\1/\'';
 }
 

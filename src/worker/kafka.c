@@ -34,7 +34,7 @@ static rd_kafka_queue_t *queue = NULL;
 static int	event_fd = -1;
 static WaitEventSet *wait_set = NULL;
 
-/* topics whose metadata is wanted before the first message */
+/* topics whose metadata has been asked for */
 #define MAX_TOPICS	32
 
 static rd_kafka_topic_t *topics[MAX_TOPICS];
@@ -410,16 +410,30 @@ pl_kafka_open(const char *transactional_id)
 }
 
 /*
- * Learn about a topic before there is a message for it: otherwise the first
- * waits most of a second.
+ * The handle of a topic, or NULL if there are too many or the name cannot be
+ * one.  A topic that gets its first message by name is asked about only when
+ * a timer of the library comes by, most of a second later; making its handle
+ * asks at once.
  */
-void
-pl_kafka_expect_topic(const char *topic)
+static rd_kafka_topic_t *
+topic_handle(const char *topic)
 {
 	rd_kafka_topic_t *handle;
 
-	if (ntopics < MAX_TOPICS && (handle = rd_kafka_topic_new(producer, topic, NULL)) != NULL)
-		topics[ntopics++] = handle;
+	for (int i = 0; i < ntopics; i++)
+		if (strcmp(rd_kafka_topic_name(topics[i]), topic) == 0)
+			return topics[i];
+	if (ntopics == MAX_TOPICS || (handle = rd_kafka_topic_new(producer, topic, NULL)) == NULL)
+		return NULL;
+	topics[ntopics++] = handle;
+	return handle;
+}
+
+/* Learn about a topic before there is a message for it, which then need not wait. */
+void
+pl_kafka_expect_topic(const char *topic)
+{
+	(void) topic_handle(topic);
 }
 
 /*
@@ -432,6 +446,7 @@ static bool
 produce(int index)
 {
 	PlMessage  *message = batch_message(index);
+	rd_kafka_topic_t *topic = topic_handle(message->topic);
 	rd_kafka_headers_t *headers = rd_kafka_headers_new(message->nheaders);
 	rd_kafka_vu_t vus[8];
 	int			n = 0;
@@ -440,15 +455,23 @@ produce(int index)
 	for (int i = 0; i < message->nheaders; i++)
 		rd_kafka_header_add(headers, message->headers[i].name, -1, message->headers[i].value, -1);
 
-	vus[n].vtype = RD_KAFKA_VTYPE_TOPIC;
-	vus[n++].u.cstr = message->topic;
+	if (topic != NULL)
+	{
+		vus[n].vtype = RD_KAFKA_VTYPE_RKT;
+		vus[n++].u.rkt = topic;
+	}
+	else
+	{
+		vus[n].vtype = RD_KAFKA_VTYPE_TOPIC;
+		vus[n++].u.cstr = message->topic;
+	}
 	vus[n].vtype = RD_KAFKA_VTYPE_KEY;
 	vus[n].u.mem.ptr = unconstify(char *, message->key);
 	vus[n++].u.mem.size = strlen(message->key);
 	vus[n].vtype = RD_KAFKA_VTYPE_VALUE;
 	/* no value at all is a tombstone */
 	vus[n].u.mem.ptr = unconstify(char *, message->value);
-	vus[n++].u.mem.size = message->value ? strlen(message->value) : 0;
+	vus[n++].u.mem.size = message->value_length;
 	vus[n].vtype = RD_KAFKA_VTYPE_PARTITION;
 	vus[n++].u.i32 = message == batch_last ? pl_shard : RD_KAFKA_PARTITION_UA;
 	vus[n].vtype = RD_KAFKA_VTYPE_HEADERS;

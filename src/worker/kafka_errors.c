@@ -67,7 +67,7 @@ pl_kafka_word_topic(PlKafkaTrouble *trouble, const char *topic, rd_kafka_resp_er
 void
 pl_kafka_word_partitions(PlKafkaTrouble *trouble, const char *topic, int partitions)
 {
-	snprintf(trouble->message, sizeof(trouble->message), "topic %s has %d partitions, and payledger.relay_shards is %d",
+	snprintf(trouble->message, sizeof(trouble->message), "topic %s has fewer partitions (%d) than there are relays (%d)",
 			 topic, partitions, pl_relay_shards);
 	snprintf(trouble->hint, sizeof(trouble->hint), "Give it a partition for each relay: kafka-topics.sh --alter --topic %s --partitions %d",
 			 topic, pl_relay_shards);

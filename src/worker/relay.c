@@ -9,6 +9,10 @@
  */
 #include "postgres.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -26,6 +30,9 @@
  * an update of the cursor; those that come within this time share them.
  */
 #define WINDOW_MS		5
+
+/* memory that the process keeps when it is free: what a chunk takes, and its copy in librdkafka */
+#define KEPT_BYTES		(32 * 1024 * 1024)
 
 /* more than any chunk has */
 #define LARGEST_PART	(1 << 20)
@@ -287,6 +294,20 @@ serve(MemoryContext context)
 }
 
 /*
+ * Chunk after chunk takes the same memory and frees it.  Keep it, as far as
+ * one of them needs: given back to the kernel each time it would have to be
+ * cleared again, page by page.
+ */
+static void
+keep_memory(void)
+{
+#ifdef __GLIBC__
+	(void) mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
+	(void) mallopt(M_MMAP_THRESHOLD, KEPT_BYTES);
+#endif
+}
+
+/*
  * The relay's life.
  */
 void
@@ -307,6 +328,7 @@ pl_relay_main(void)
 	SetConfigOption("enable_seqscan", "off", PGC_USERSET, PGC_S_OVERRIDE);
 	SetConfigOption("enable_bitmapscan", "off", PGC_USERSET, PGC_S_OVERRIDE);
 
+	keep_memory();
 	pl_kafka_close();
 	pl_delivery_forget();
 	pl_shards_forget();

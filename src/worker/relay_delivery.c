@@ -238,6 +238,7 @@ make_record(PlMessage *message, const char *key, const char *value)
 	message->topic = cursor_topic();
 	message->key = key;
 	message->value = value;
+	message->value_length = strlen(value);
 	message->time_ms = pl_unix_ms(GetCurrentTimestamp());
 }
 

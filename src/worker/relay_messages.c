@@ -42,12 +42,20 @@ void
 pl_event_message(PlMessage *message, int row)
 {
 	bool		isnull;
+	Datum		value;
 	char	   *traceparent = text_column(row, 14);
 
 	memset(message, 0, sizeof(PlMessage));
 	message->seq = pl_get_int64(row, 1);
 	message->time_ms = pl_unix_ms(DatumGetTimestamp(pl_get_datum(row, 2, &isnull)));
-	message->value = text_column(row, 3);
+	value = pl_get_datum(row, 3, &isnull);
+	if (!isnull)
+	{
+		text	   *payload = DatumGetTextPP(value);
+
+		message->value = text_to_cstring(payload);
+		message->value_length = VARSIZE_ANY_EXHDR(payload);
+	}
 	message->event_key = text_column(row, 4);
 	message->aggregatetype = text_column(row, 5);
 	pl_route(message, text_column(row, 7), text_column(row, 15));

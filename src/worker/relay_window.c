@@ -457,7 +457,7 @@ pl_window_read(PlChunk *chunk, MemoryContext context)
 	while (chunk->n < (int) found && bytes < CHUNK_BYTES)
 	{
 		pl_event_message(&chunk->messages[chunk->n], chunk->n);
-		bytes += chunk->messages[chunk->n].value ? strlen(chunk->messages[chunk->n].value) : 0;
+		bytes += chunk->messages[chunk->n].value_length;
 		chunk->last_seq = chunk->messages[chunk->n].seq;
 		chunk->n++;
 	}

@@ -118,6 +118,7 @@ typedef struct PlMessage
 	const char *topic;
 	const char *key;
 	const char *value;			/* NULL: a tombstone */
+	size_t		value_length;
 	int64		time_ms;		/* since 1970, the message's timestamp */
 	int64		seq;			/* of the event */
 	PlHeader	headers[PL_MAX_HEADERS];

@@ -33,7 +33,7 @@ const char *progname = "consume";
 static const char usage[] =
 "usage: consume --brokers B --topics T1,T2 [--from-beginning]\n"
 "               [--until N | --idle-ms MS | --to-end] [--timeout S]\n"
-"               [--properties NAME=VALUE,...] --format json|ids|bytes|summary|latency\n"
+"               [--properties NAME=VALUE,...] --format json|ids|bytes|summary|latency|span\n"
 "               [--clock receive|append]\n"
 "Without an end it reads until --timeout or a signal. Exit code: 0 good, 1 the\n"
 "log is not, 2 wrong usage or refused by Kafka, 3 the end was not reached in time.";
@@ -89,7 +89,7 @@ set_properties(rd_kafka_conf_t *conf, char *properties)
 static const Format *
 find_format(const char *name)
 {
-	static const Format *const formats[] = {&format_json, &format_ids, &format_bytes, &format_summary, &format_latency};
+	static const Format *const formats[] = {&format_json, &format_ids, &format_bytes, &format_summary, &format_latency, &format_span};
 
 	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++)
 	{

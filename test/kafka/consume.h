@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include <librdkafka/rdkafka.h>
@@ -28,9 +29,13 @@ extern const Format format_ids;
 extern const Format format_bytes;
 extern const Format format_summary;
 extern const Format format_latency;
+extern const Format format_span;
 
 /* latency.c: measure to the broker's time stamp instead of the arrival here */
 extern bool latency_to_append;
+
+/* When the broker appended it, in ms since 1970; dies if the topic does not keep it. */
+extern int64_t append_ms(const rd_kafka_message_t *message);
 
 /*
  * Bytes of a message; data is NULL where there are none.

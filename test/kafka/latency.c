@@ -80,23 +80,29 @@ parse_time(Text text, int64_t *result)
 	return true;
 }
 
+int64_t
+append_ms(const rd_kafka_message_t *message)
+{
+	rd_kafka_timestamp_type_t type;
+	int64_t		appended = rd_kafka_message_timestamp(message, &type);
+
+	if (type != RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME)
+		die("topic \"%s\" keeps no append time, create it with message.timestamp.type=LogAppendTime",
+			rd_kafka_topic_name(message->rkt));
+	return appended;
+}
+
 static int64_t
 arrival(const rd_kafka_message_t *message)
 {
-	rd_kafka_timestamp_type_t type;
 	struct timespec now;
-	int64_t		appended;
 
 	if (!latency_to_append)
 	{
 		clock_gettime(CLOCK_REALTIME, &now);
 		return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 	}
-	appended = rd_kafka_message_timestamp(message, &type);
-	if (type != RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME)
-		die("topic \"%s\" keeps no append time, create it with message.timestamp.type=LogAppendTime",
-			rd_kafka_topic_name(message->rkt));
-	return appended * 1000;
+	return append_ms(message) * 1000;
 }
 
 static void

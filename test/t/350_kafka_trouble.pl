@@ -132,5 +132,16 @@ for my $mode (qw(at_least_once exactly_once))
 	};
 }
 
+subtest 'a relay without a partition for its cursor' => sub {
+	$node->append_conf('postgresql.conf', 'payledger.relay_shards = 2');
+	$node->restart;
+	wait_sql($node, <<~'SQL', 'the second relay says what is wrong');
+		SELECT failing AND last_error = 'topic payledger.cursor has fewer partitions (1) than there are relays (2)'
+		  FROM payledger.stat_worker WHERE role = 'relay' AND shard = 1
+		SQL
+	like(slurp_file($node->logfile), qr/HINT:  .*kafka-topics.sh --alter --topic payledger.cursor --partitions 2/, 'with a hint');
+};
+
+keeps_secrets();
 $node->stop;
 done_testing();
