@@ -118,7 +118,7 @@ define_worker_settings(void)
 	DefineCustomIntVariable("payledger.relay_batch",
 							"Events that the relay reads and sends at once.",
 							NULL,
-							&pl_relay_batch, 2000, 1, 100000, PGC_SIGHUP, 0,
+							&pl_relay_batch, 5000, 1, 100000, PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("payledger.relay_shards",
 							"Relay workers of each database, which share the events by key.",

@@ -164,7 +164,8 @@ my %types = map { pack('H*', /ce_type=(\w+)/ ? $1 : '') => 1 } @relay;
 
 is(scalar(@relay), sql($node, 'SELECT count(*) FROM payledger.outbox_events'), 'the relay has published all');
 is_deeply([ grep { !$types{$_} } split /\n/, sql($node, 'SELECT event_type FROM payledger.event_types ORDER BY event_type') ],
-	['payment_intent_rerouted'], 'events of every type but one that takes two PSPs');
+	[qw(ledger_event_retracted payment_event_retracted payment_intent_rerouted payout_event_retracted)],
+	'events of every type but those of a failover');
 cmp_ok(scalar(grep { index($_, unpack('H*', encode_utf8('Ünï☃😀'))) >= 0 } @relay), '>', 3, 'some have text beyond ASCII');
 is(scalar(grep { (split)[3] eq '-' } @relay), 9, 'tombstones are among them');
 
