@@ -32,8 +32,10 @@
 #define LOCK_WAIT_MS	"100"
 #define RETRY_MS		60000
 
+/* not by SELECT last_value, which may be ahead: see src/worker/relay_window.c */
 static PlQuery current_range = {
-	"SELECT last_value / $1 * $1 FROM payledger.outbox_seq", 1, {INT8OID}
+	"SELECT coalesce(pg_catalog.pg_sequence_last_value('payledger.outbox_seq'::pg_catalog.regclass), 0) / $1 * $1",
+	1, {INT8OID}
 };
 
 /* Those of the ranges starting at $1 that need a partition and can have one. */

@@ -222,6 +222,7 @@ serve_producer(void)
 bool
 pl_kafka_connect(void)
 {
+	pl_worker_state("connecting to Kafka");
 	if (pl_kafka_ask(pl_kafka_producer(), NULL, serve_producer, warn_of_topic, NULL))
 	{
 		ereport(DEBUG1, (errmsg_internal("payledger relay: Kafka answers")));

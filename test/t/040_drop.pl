@@ -94,7 +94,7 @@ pay_many($node, 'busy', 20);
 wait_sql($node, <<~'SQL', 'captures hang');
 	SELECT count(*) >= 10 FROM payledger.psp_requests WHERE operation = 'CAPTURE' AND status = 'IN_FLIGHT'
 	SQL
-wait_sql($node, "SELECT state IN ('publishing', 'waiting for Kafka') FROM payledger.stat_worker WHERE role = 'relay'",
+wait_sql($node, "SELECT state IN ('publishing', 'waiting for Kafka', 'connecting to Kafka') FROM payledger.stat_worker WHERE role = 'relay'",
 	'the relay waits for Kafka');
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 ends_ok('postgres', 'DROP DATABASE other', 'DROP DATABASE of a database without workers');
