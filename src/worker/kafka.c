@@ -189,7 +189,7 @@ take_error(rd_kafka_resp_err_t err, const char *text, bool waiting)
 		pl_kafka_note_trouble(err, text, waiting);
 		/* a broker may well close a connection that nothing uses */
 		if (!waiting)
-			ereport(DEBUG1, (errmsg_internal("payledger relay: %s", text)));
+			ereport(DEBUG1, (errcode(ERRCODE_SUCCESSFUL_COMPLETION), errmsg_internal("payledger relay: %s", text)));
 	}
 }
 
@@ -198,7 +198,8 @@ take_log(int level, const char *facility, const char *text)
 {
 	/* what matters comes as an error, too; syslog's 2 is "critical" */
 	ereport(level <= 2 ? LOG : DEBUG1,
-			(errmsg_internal("payledger relay: librdkafka %s: %s", facility, text)));
+			(errcode(level <= 2 ? ERRCODE_CONNECTION_FAILURE : ERRCODE_SUCCESSFUL_COMPLETION),
+			 errmsg_internal("payledger relay: librdkafka %s: %s", facility, text)));
 }
 
 /*

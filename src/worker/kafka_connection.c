@@ -225,7 +225,7 @@ pl_kafka_connect(void)
 	pl_worker_state("connecting to Kafka");
 	if (pl_kafka_ask(pl_kafka_producer(), NULL, serve_producer, warn_of_topic, NULL))
 	{
-		ereport(DEBUG1, (errmsg_internal("payledger relay: Kafka answers")));
+		ereport(DEBUG1, (errcode(ERRCODE_SUCCESSFUL_COMPLETION), errmsg_internal("payledger relay: Kafka answers")));
 		pl_kafka_forget_trouble();
 		return true;
 	}

@@ -56,7 +56,7 @@ serve(void)
 			int			level;
 
 			if (rd_kafka_event_log(event, &facility, &text, &level) == 0)
-				ereport(DEBUG1, (errmsg_internal("payledger relay: librdkafka %s: %s", facility, text)));
+				ereport(DEBUG1, (errcode(ERRCODE_SUCCESSFUL_COMPLETION), errmsg_internal("payledger relay: librdkafka %s: %s", facility, text)));
 		}
 		if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR)
 			pl_kafka_note_trouble(rd_kafka_event_error(event), rd_kafka_event_error_string(event), true);

@@ -159,8 +159,8 @@ publish(PlChunk *chunk)
 
 /*
  * Read what is to be published next: retractions of phantoms first, then dead
- * letters, then by turns new events and what is published again.  Sets *holds_some if new dead letters
- * were made.  Needs a turn.
+ * letters, then by turns new events and what is published again.  Sets
+ * *holds_some if new dead letters were made.  Needs a turn.
  */
 static PlRead
 read_chunk(PlChunk *chunk, MemoryContext context, bool *holds_some)
