@@ -9,46 +9,21 @@
  * and the relay where to begin to read the topic.  Both count the chunks, so
  * the one with more of them is ahead.
  *
- * To begin exactly once: look whether a server on a later timeline has taken
- * over; fence every older relay, which also decides its last transaction;
- * commit a claim; read the topic up to that claim.  What was committed before
- * is before it, so the newest record found is the cursor.
- *
- * Where this server's history does not contain that record (an asynchronous
- * standby was promoted), the cursor is the newest record that it does contain,
- * and relay_phantoms.c finds what the later ones have published.
- *
  * relay_cursors.delivery says which of the two is authoritative.  It changes
  * only when the row and the newest record agree, so nothing is lost or
  * repeated by changing the setting.
  */
 #include "postgres.h"
 
-#include <openssl/sha.h>
-
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
-#include "utils/memutils.h"
 #include "utils/pg_lsn.h"
-#include "worker/worker.h"
-
-#define HASH_LENGTH		64		/* SHA-256 in hexadecimal digits */
+#include "worker/relay_cursor.h"
 
 static bool begun = false;
 static PlDelivery mode;			/* of the session that has begun */
 static char prefix[256];		/* of its topics */
-
-/* the row, as far as it concerns delivery */
-static PlDelivery stored_mode;
-static int	epoch;				/* grows with each session */
-static int64 batch;				/* chunks since setup */
-static int64 record_offset;		/* of the newest record in the cursor topic, -1: none */
-static char record_hash[HASH_LENGTH + 1];	/* of its value, or empty */
-static char record_key[128];
-
-static char transactional_id[128];
 
 /* the position in the WAL that is safe for the chunk under way */
 static XLogRecPtr safe_lsn = InvalidXLogRecPtr;
@@ -58,85 +33,16 @@ static PlQuery load_row = {
 	" FROM payledger.relay_cursors WHERE shard = $1 AND shards = $2", 2, {INT4OID, INT4OID}
 };
 
-static PlQuery next_epoch = {
-	"UPDATE payledger.relay_cursors SET epoch = greatest(epoch, $2) + 1 WHERE shard = $1 RETURNING epoch", 2, {INT4OID, INT4OID}
-};
-
 static PlQuery store_mode = {
 	"UPDATE payledger.relay_cursors"
 	" SET delivery = $1, batch = $2, record_offset = nullif($3, -1), record_hash = nullif($4, ''), record_key = $5"
 	" WHERE shard = $6", 6, {TEXTOID, INT8OID, INT8OID, TEXTOID, TEXTOID, INT4OID}
 };
 
-static PlQuery read_record = {
-	"SELECT (r ->> 'batch')::bigint, (r ->> 'timeline')::int, (r ->> 'lsn')::pg_catalog.pg_lsn,"
-	" r ->> 'last_event_id',"
-	" r ->> 'last_event_id' IS NULL"
-	" OR EXISTS (SELECT FROM payledger.outbox_events WHERE id = (r ->> 'last_event_id')::uuid)"
-	/* its partition may be gone */
-	" OR EXISTS (SELECT FROM payledger.relay_cursors WHERE shard = $2 AND last_event_id = (r ->> 'last_event_id')::uuid)"
-	" FROM (SELECT $1::json) AS t(r)", 2, {TEXTOID, INT4OID}
-};
-
-static PlQuery adopt_record = {
-	"UPDATE payledger.relay_cursors c"
-	" SET snapshot_xmax = r.snapshot_xmax, window_start = r.window_start,"
-	"     snapshot_xip = r.snapshot_xip, snapshot_xip_start = r.snapshot_xip_start,"
-	"     next_xmax = r.next_xmax, next_window_start = r.next_window_start,"
-	"     next_xip = r.next_xip, next_xip_start = r.next_xip_start, published_seq = r.published_seq,"
-	"     published = r.published, batch = $5, last_event_id = r.last_event_id,"
-	"     record_offset = $2, record_hash = $3, updated_at = pg_catalog.clock_timestamp()"
-	" FROM pg_catalog.json_to_record($1::json) AS r(snapshot_xmax bigint, window_start bigint,"
-	"  snapshot_xip bigint[], snapshot_xip_start bigint[], next_xmax bigint, next_window_start bigint,"
-	"  next_xip bigint[], next_xip_start bigint[], published_seq bigint, published bigint,"
-	"  last_event_id uuid)"
-	" WHERE c.shard = $4", 5, {TEXTOID, INT8OID, TEXTOID, INT4OID, INT8OID}
-};
-
-static PlQuery adopt_dead_letters = {
-	"UPDATE payledger.dead_letters SET status = 'PUBLISHED', updated_at = pg_catalog.clock_timestamp()"
-	" WHERE dead_letter_id = ANY (SELECT pg_catalog.json_array_elements_text($1::json -> 'dead_letters')::bigint)"
-	"   AND status IN ('HELD', 'READY')", 1, {TEXTOID}
-};
-
-static PlQuery adopt_retractions = {
-	"UPDATE payledger.phantoms SET status = 'RETRACTED', updated_at = pg_catalog.clock_timestamp()"
-	" WHERE phantom_id = ANY (SELECT pg_catalog.json_array_elements_text($1::json -> 'retractions')::bigint)"
-	"   AND status = 'READY'", 1, {TEXTOID}
-};
-
-static PlQuery adopt_replay = {
-	"UPDATE payledger.replays"
-	" SET position = (r ->> 'replay_position')::bigint, events = events + (r ->> 'replayed')::bigint,"
-	"     updated_at = pg_catalog.clock_timestamp()"
-	" FROM (SELECT $1::json) AS t(r)"
-	" WHERE replay_id = (r ->> 'replay_id')::bigint AND position < (r ->> 'replay_position')::bigint", 1, {TEXTOID}
-};
-
 static const char *
 mode_name(PlDelivery delivery)
 {
 	return delivery == PL_DELIVERY_EXACTLY_ONCE ? "exactly_once" : "at_least_once";
-}
-
-static const char *
-cursor_topic(void)
-{
-	static char topic[256];
-
-	snprintf(topic, sizeof(topic), "%s.cursor", pl_topic_prefix);
-	return topic;
-}
-
-/* SHA-256 of a text, in hexadecimal digits. */
-static void
-hash_text(const char *text, char *hash)
-{
-	unsigned char digest[SHA256_DIGEST_LENGTH];
-
-	SHA256((const unsigned char *) text, strlen(text), digest);
-	hex_encode((const char *) digest, sizeof(digest), hash);
-	hash[HASH_LENGTH] = '\0';
 }
 
 /* Read the row; false if there is no database to read it from. */
@@ -151,341 +57,21 @@ load(void)
 	pl_arg_int32(&args, pl_shards);
 	if (pl_select(&load_row, &args) != 1)
 		elog(ERROR, "payledger.relay_cursors has no row for shard %d of %d", pl_shard, pl_shards);
-	batch = pl_get_int64(0, 2);
-	record_offset = pl_get_int64(0, 3);
-	strlcpy(record_hash, pl_get_text(0, 4), sizeof(record_hash));
-	snprintf(transactional_id, sizeof(transactional_id), "payledger." UINT64_FORMAT ".%u.%d",
+	pl_cursor.batch = pl_get_int64(0, 2);
+	pl_cursor.record_offset = pl_get_int64(0, 3);
+	strlcpy(pl_cursor.record_hash, pl_get_text(0, 4), sizeof(pl_cursor.record_hash));
+	snprintf(pl_cursor.transactional_id, sizeof(pl_cursor.transactional_id), "payledger." UINT64_FORMAT ".%u.%d",
 			 GetSystemIdentifier(), MyDatabaseId, pl_shard);
 	/* data that was set up anew in the same database is not the old one's heir */
-	snprintf(record_key, sizeof(record_key), UINT64_FORMAT ".%u.%d.%s",
+	snprintf(pl_cursor.record_key, sizeof(pl_cursor.record_key), UINT64_FORMAT ".%u.%d.%s",
 			 GetSystemIdentifier(), MyDatabaseId, pl_shard, pl_get_text(0, 5));
 
 	/* a copy of a database, restored from a dump, has only the row to go by */
-	stored_mode = strcmp(pl_get_text(0, 1), "exactly_once") == 0 &&
-		!pl_isnull(0, 6) && strcmp(pl_get_text(0, 6), record_key) == 0 ?
+	pl_cursor.delivery = strcmp(pl_get_text(0, 1), "exactly_once") == 0 &&
+		!pl_isnull(0, 6) && strcmp(pl_get_text(0, 6), pl_cursor.record_key) == 0 ?
 		PL_DELIVERY_EXACTLY_ONCE : PL_DELIVERY_AT_LEAST_ONCE;
 	pl_worker_commit();
 	return true;
-}
-
-/* ---- reading the cursor topic ---- */
-
-typedef struct Found
-{
-	char	   *value;			/* of the newest record; NULL: none */
-	int64		offset;
-	int			timeline;		/* the latest that claimed the cursor */
-	int			epoch;			/* the highest */
-	int64		next_offset;	/* behind what was read */
-} Found;
-
-static void
-take_record(void *arg, const PlMessage *message)
-{
-	Found	   *found = arg;
-	const char *key = message->key;
-	const char *epoch_member;
-	size_t		length = strlen(record_key);
-
-	found->next_offset = message->offset + 1;
-	if (key == NULL || message->value == NULL || strncmp(key, record_key, length) != 0)
-		return;
-	epoch_member = strstr(message->value, "\"epoch\":");
-	if (epoch_member != NULL)
-		found->epoch = Max(found->epoch, atoi(epoch_member + strlen("\"epoch\":")));
-	if (strncmp(key + length, "/claim/", 7) == 0)
-		found->timeline = Max(found->timeline, atoi(key + length + 7));
-	else if (key[length] == '\0')
-	{
-		if (found->value != NULL)
-			pfree(found->value);
-		found->value = MemoryContextStrdup(pl_worker_context, message->value);
-		found->offset = message->offset;
-	}
-}
-
-/* Keep each record in a list. */
-static void
-take_candidate(void *arg, const PlMessage *message)
-{
-	List	  **candidates = arg;
-
-	if (message->key != NULL && message->value != NULL && strcmp(message->key, record_key) == 0)
-		*candidates = lappend(*candidates, pstrdup(message->value));
-}
-
-/* Is this server one that was replaced by another?  Shows it if so. */
-static bool
-is_demoted(int latest_timeline)
-{
-	char		text[256];
-
-	if (latest_timeline <= pl_timeline())
-		return false;
-	pl_worker_state("demoted");
-	snprintf(text, sizeof(text), "a server on timeline %d publishes this database's events, this one is on timeline %d",
-			 latest_timeline, pl_timeline());
-	pl_worker_set_error(text);
-	pl_kafka_close();
-	return true;
-}
-
-/* A message for the cursor's topic. */
-static void
-make_record(PlMessage *message, const char *key, const char *value)
-{
-	memset(message, 0, sizeof(PlMessage));
-	message->topic = cursor_topic();
-	message->key = key;
-	message->value = value;
-	message->value_length = strlen(value);
-	message->time_ms = pl_unix_ms(GetCurrentTimestamp());
-}
-
-/* Commit a message that says who has the cursor now; sets *offset to its place. */
-static bool
-claim(int64 *offset)
-{
-	PlMessage	message;
-	char		key[sizeof(record_key) + 32];
-	char		value[64];
-
-	snprintf(key, sizeof(key), "%s/claim/%d", record_key, pl_timeline());
-	snprintf(value, sizeof(value), "{\"timeline\":%d,\"epoch\":%d}", pl_timeline(), epoch);
-	make_record(&message, key, value);
-	if (!pl_kafka_begin() || pl_kafka_publish(NULL, 0, &message) != PL_PUBLISHED || !pl_kafka_commit())
-		return false;
-	*offset = message.offset;
-	return true;
-}
-
-/* The newest record is not what it should be; the setting is the way out. */
-static bool
-refuse_record(const char *text)
-{
-	if (pl_delivery == PL_DELIVERY_EXACTLY_ONCE)
-	{
-		pl_worker_state("stopped");
-		pl_worker_set_error(text);
-		return false;
-	}
-	ereport(WARNING,
-			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("payledger relay: %s", text),
-			 errdetail("The cursor in payledger.relay_cursors is used instead; events may be published again.")));
-	return true;
-}
-
-/* What a record says, as far as it tells whether it is to be believed. */
-typedef struct Claims
-{
-	int64		batch;
-	int			timeline;
-	const char *last_event_id;	/* may be NULL */
-	bool		is_ours;		/* this server's history contains it */
-} Claims;
-
-/* Needs a turn. */
-static Claims
-read_claims(const char *value)
-{
-	PlArgs		args = {0};
-	Claims		claims;
-	bool		isnull;
-
-	pl_arg_text(&args, value);
-	pl_arg_int32(&args, pl_shard);
-	pl_select(&read_record, &args);
-	claims.batch = pl_get_int64(0, 1);
-	claims.timeline = pl_get_int32(0, 2);
-	claims.last_event_id = pl_get_text(0, 4);
-	claims.is_ours = pl_get_bool(0, 5) && pl_history_contains(claims.timeline, DatumGetLSN(pl_get_datum(0, 3, &isnull)));
-	return claims;
-}
-
-/*
- * Bring the row up to the record.  It will say that the newest record is
- * found, which is another after a loss.  Needs a turn.
- */
-static void
-adopt(const char *value, const Found *found, int64 found_batch)
-{
-	PlArgs		args = {0};
-
-	pl_arg_text(&args, value);
-	pl_arg_int64(&args, found->offset);
-	pl_arg_text(&args, record_hash);
-	pl_arg_int32(&args, pl_shard);
-	pl_arg_int64(&args, found_batch);
-	if (pl_execute(&adopt_record, &args) != 1)
-		elog(ERROR, "payledger.relay_cursors has no row for shard %d", pl_shard);
-	args.n = 1;
-	pl_execute(&adopt_dead_letters, &args);
-	pl_execute(&adopt_retractions, &args);
-	pl_execute(&adopt_replay, &args);
-}
-
-/*
- * The newest of the records from the row's own on that this server's history
- * contains, in the current memory context.  NULL: the topic does not have the
- * row's any more.  Needs a turn.
- */
-static const char *
-newest_of_ours(List *candidates)
-{
-	if (candidates == NIL || read_claims(linitial(candidates)).batch != batch)
-		return NULL;
-	for (int i = list_length(candidates) - 1; i >= 0; i--)
-		if (read_claims(list_nth(candidates, i)).is_ours)
-			return list_nth(candidates, i);
-	return NULL;
-}
-
-/*
- * The newest record is of a history that this server has lost: go back to the
- * newest one that is not, and find out what was published after it.  The next
- * record follows the newest all the same: the chain does not break.  Returns
- * false, with the reason in stat_worker, if that was not possible.
- */
-static bool
-leave_lost_history(const Found *found, int64 row_offset, const char *loss)
-{
-	MemoryContext context = AllocSetContextCreate(pl_worker_context, "payledger relay records", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext oldcontext = MemoryContextSwitchTo(context);
-	List	   *candidates = NIL;
-	const char *ours = NULL;
-	bool		result;
-
-	ereport(LOG,
-			(errcode(ERRCODE_SUCCESSFUL_COMPLETION),
-			 errmsg("payledger relay: %s", loss)));
-	result = row_offset >= 0 &&
-		pl_kafka_read(cursor_topic(), pl_shard, row_offset, found->offset, take_candidate, &candidates);
-	if (result && pl_worker_begin())
-	{
-		ours = newest_of_ours(candidates);
-		if (ours != NULL)
-			pl_positions_load(ours);
-		pl_worker_commit();
-	}
-	if (ours == NULL)
-		result = refuse_record(loss);
-	else if ((result = pl_phantoms_find() && pl_worker_begin()))
-	{
-		int64		found_batch = read_claims(found->value).batch;
-
-		adopt(ours, found, found_batch);
-		pl_phantoms_store();
-		pl_positions_load(found->value);
-		pl_worker_commit();
-		(void) pl_make_durable();
-		batch = found_batch;
-	}
-	MemoryContextSwitchTo(oldcontext);
-	MemoryContextDelete(context);
-	return result;
-}
-
-/*
- * Bring the row up to the newest record of the topic.  Returns false if they
- * do not fit together.
- */
-static bool
-take_cursor(const Found *found)
-{
-	Claims		claims;
-	int64		row_offset = record_offset;
-	char		text[256];
-
-	if (found->value == NULL)
-	{
-		record_offset = -1;
-		record_hash[0] = '\0';
-		pl_positions_forget();
-		if (stored_mode != PL_DELIVERY_EXACTLY_ONCE)
-			return true;
-		snprintf(text, sizeof(text), "topic %s has lost the cursor of this database", cursor_topic());
-		return refuse_record(text);
-	}
-
-	if (!pl_worker_begin())
-		return false;
-	claims = read_claims(found->value);
-	pl_positions_load(found->value);
-	hash_text(found->value, record_hash);
-	record_offset = found->offset;
-
-	if (claims.batch > batch && !claims.is_ours)
-	{
-		snprintf(text, sizeof(text), "Kafka has events up to %s of timeline %d that this server has lost",
-				 claims.last_event_id ? claims.last_event_id : "none", claims.timeline);
-		pl_worker_commit();
-		return leave_lost_history(found, row_offset, text);
-	}
-	if (claims.batch > batch)
-		adopt(found->value, found, claims.batch);
-	pl_worker_commit();
-	(void) pl_make_durable();
-
-	if (claims.batch < batch && stored_mode == PL_DELIVERY_EXACTLY_ONCE)
-	{
-		snprintf(text, sizeof(text), "the cursor in topic %s is older than what Kafka has acknowledged", cursor_topic());
-		return refuse_record(text);
-	}
-	batch = Max(batch, claims.batch);
-	return true;
-}
-
-/*
- * Become the only relay that can publish for this database, and find out how
- * far the last one came.  Returns false, with the reason in stat_worker, if
- * that was not possible.
- */
-static bool
-recover(void)
-{
-	Found		found = {0};
-	PlArgs		args = {0};
-	int64		claimed_at = -1;
-	const char *topic = cursor_topic();
-	bool		result;
-
-	pl_worker_state("recovering the cursor");
-	if (pl_kafka_was_fenced())
-		pl_worker_set_error("another relay with the same identity took over");
-
-	/* before fencing anybody, who may well be our heir */
-	if (!pl_kafka_read(topic, pl_shard, record_offset, -1, take_record, &found) ||
-		is_demoted(found.timeline))
-		return false;
-
-	if (!pl_worker_begin())
-		return false;
-	pl_arg_int32(&args, pl_shard);
-	/* a lost history may have had later ones */
-	pl_arg_int32(&args, found.epoch);
-	pl_execute(&next_epoch, &args);
-	epoch = pl_get_int32(0, 1);
-	pl_worker_commit();
-	(void) pl_make_durable();
-
-	pl_kafka_open(transactional_id);
-	pl_kafka_expect_topic(topic);
-	if (!pl_kafka_init_transactions() || !claim(&claimed_at))
-		return false;
-	if (!pl_kafka_read(topic, pl_shard, found.next_offset > claimed_at ? -1 : found.next_offset,
-					   claimed_at, take_record, &found) ||
-		is_demoted(found.timeline))
-		return false;
-
-	/* the row said where to begin, and there was nothing */
-	if (found.value == NULL && record_offset > 0 &&
-		!pl_kafka_read(topic, pl_shard, -1, claimed_at, take_record, &found))
-		return false;
-	result = take_cursor(&found);
-	if (found.value != NULL)
-		pfree(found.value);
-	return result;
 }
 
 /* ---- sessions ---- */
@@ -515,16 +101,16 @@ change_mode(PlDelivery wanted)
 	if (!pl_worker_begin())
 		return false;
 	pl_arg_text(&args, mode_name(wanted));
-	pl_arg_int64(&args, batch);
-	pl_arg_int64(&args, record_offset);
-	pl_arg_text(&args, record_hash);
-	pl_arg_text(&args, record_key);
+	pl_arg_int64(&args, pl_cursor.batch);
+	pl_arg_int64(&args, pl_cursor.record_offset);
+	pl_arg_text(&args, pl_cursor.record_hash);
+	pl_arg_text(&args, pl_cursor.record_key);
 	pl_arg_int32(&args, pl_shard);
 	if (pl_execute(&store_mode, &args) != 1)
 		elog(ERROR, "payledger.relay_cursors has no row for shard %d", pl_shard);
 	pl_worker_commit();
 	(void) pl_make_durable();
-	stored_mode = wanted;
+	pl_cursor.delivery = wanted;
 	ereport(LOG,
 			(errcode(ERRCODE_SUCCESSFUL_COMPLETION),
 			 errmsg("payledger relay: delivery is %s from here on", mode_name(wanted))));
@@ -585,9 +171,9 @@ pl_delivery_begin(bool *is_new)
 	pl_window_forget();
 	if (!load())
 		return PL_NO_DATABASE;
-	if ((wanted == PL_DELIVERY_EXACTLY_ONCE || stored_mode == PL_DELIVERY_EXACTLY_ONCE) && !recover())
+	if ((wanted == PL_DELIVERY_EXACTLY_ONCE || pl_cursor.delivery == PL_DELIVERY_EXACTLY_ONCE) && !pl_cursor_recover())
 		return PL_NOT_READY;
-	if (stored_mode != wanted && !change_mode(wanted))
+	if (pl_cursor.delivery != wanted && !change_mode(wanted))
 		return PL_NOT_READY;
 	if (wanted == PL_DELIVERY_AT_LEAST_ONCE)
 		pl_kafka_open(NULL);
@@ -616,8 +202,8 @@ describe(const PlChunk *chunk, int64 next_batch)
 
 	initStringInfo(&out);
 	appendStringInfo(&out, "{\"batch\":" INT64_FORMAT ",\"epoch\":%d,\"timeline\":%d,\"lsn\":\"%X/%X\",\"previous\":",
-					 next_batch, epoch, pl_timeline(), LSN_FORMAT_ARGS(safe_lsn));
-	appendStringInfo(&out, record_hash[0] ? "\"%s\"" : "null", record_hash);
+					 next_batch, pl_cursor.epoch, pl_timeline(), LSN_FORMAT_ARGS(safe_lsn));
+	appendStringInfo(&out, pl_cursor.record_hash[0] ? "\"%s\"" : "null", pl_cursor.record_hash);
 	appendStringInfo(&out, ",\"events\":%d", pl_chunk_events(chunk));
 	pl_window_describe(&out, chunk);
 	pl_positions_describe(&out, chunk);
@@ -651,13 +237,13 @@ pl_delivery_send(PlChunk *chunk)
 	PlMessage	record;
 	PlPublished result;
 
-	chunk->batch = batch + 1;
+	chunk->batch = pl_cursor.batch + 1;
 	chunk->record_hash[0] = '\0';
 	if (mode == PL_DELIVERY_AT_LEAST_ONCE)
 	{
 		result = pl_kafka_publish(chunk->messages, chunk->n, NULL);
 		if (result == PL_PUBLISHED)
-			batch++;
+			pl_cursor.batch++;
 		return result;
 	}
 
@@ -667,7 +253,7 @@ pl_delivery_send(PlChunk *chunk)
 	if (safe_lsn == InvalidXLogRecPtr)
 		safe_lsn = pl_make_durable();
 	oldcontext = MemoryContextSwitchTo(chunk->context ? chunk->context : CurrentMemoryContext);
-	make_record(&record, record_key, describe(chunk, batch + 1));
+	pl_cursor_message(&record, pl_cursor.record_key, describe(chunk, pl_cursor.batch + 1));
 	MemoryContextSwitchTo(oldcontext);
 	begun = false;
 	if (!pl_kafka_begin())
@@ -678,11 +264,11 @@ pl_delivery_send(PlChunk *chunk)
 	if (!pl_kafka_commit())
 		return PL_PUBLISH_FAILED;
 
-	batch++;
+	pl_cursor.batch++;
 	pl_positions_take(chunk);
-	record_offset = chunk->record_offset = record.offset;
-	hash_text(record.value, record_hash);
-	strlcpy(chunk->record_hash, record_hash, sizeof(chunk->record_hash));
+	pl_cursor.record_offset = chunk->record_offset = record.offset;
+	pl_cursor_hash(record.value, pl_cursor.record_hash);
+	strlcpy(chunk->record_hash, pl_cursor.record_hash, sizeof(chunk->record_hash));
 	begun = true;
 	return PL_PUBLISHED;
 }

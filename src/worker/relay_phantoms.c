@@ -5,7 +5,7 @@
  * Where an asynchronous standby is promoted, or a backup restored, the last
  * transactions are lost, though their events may have been published.  The
  * relay then goes back to the newest record of the cursor that this server's
- * history contains (relay_delivery.c) and reads what was published after it.
+ * history contains (relay_cursor.c) and reads what was published after it.
  * An event that is in the outbox is not sent again when its turn comes: its
  * seq is in payledger.published_ahead.  The others are listed in
  * payledger.phantoms.  Nothing is published until an operator has called
