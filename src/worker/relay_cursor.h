@@ -7,8 +7,6 @@
 
 #include "worker/worker.h"
 
-#define PL_HASH_LENGTH	64		/* SHA-256 in hexadecimal digits */
-
 /* The row in relay_cursors, as far as it concerns delivery; it is loaded when a session begins. */
 typedef struct PlCursor
 {

@@ -207,7 +207,6 @@ bool
 pl_dead_letters_read(PlChunk *chunk, MemoryContext context)
 {
 	PlArgs		args = {0};
-	MemoryContext oldcontext;
 	int			n;
 
 	pl_select(&any_open, NULL);
@@ -220,17 +219,9 @@ pl_dead_letters_read(PlChunk *chunk, MemoryContext context)
 	if (n == 0)
 		return false;
 
-	oldcontext = MemoryContextSwitchTo(context);
-	memset(chunk, 0, sizeof(PlChunk));
-	chunk->context = context;
-	chunk->kind = PL_CHUNK_DEAD_LETTERS;
-	chunk->messages = palloc(sizeof(PlMessage) * n);
-	for (chunk->n = 0; chunk->n < n; chunk->n++)
-	{
-		pl_event_message(&chunk->messages[chunk->n], chunk->n);
-		chunk->messages[chunk->n].dead_letter_id = pl_get_int64(chunk->n, PL_NEVENT_COLUMNS + 1);
-	}
-	MemoryContextSwitchTo(oldcontext);
+	pl_chunk_make(chunk, PL_CHUNK_DEAD_LETTERS, n, context);
+	for (int i = 0; i < chunk->n; i++)
+		chunk->messages[i].dead_letter_id = pl_get_int64(i, PL_NEVENT_COLUMNS + 1);
 	return true;
 }
 

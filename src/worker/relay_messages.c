@@ -1,12 +1,15 @@
 /*
  * src/worker/relay_messages.c
- *		From an event's row to its Kafka message.
+ *		From rows of events to a chunk of Kafka messages.
  */
 #include "postgres.h"
 
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "worker/worker.h"
+
+/* a chunk ends when its messages have this many bytes */
+#define CHUNK_BYTES		(8 * 1024 * 1024)
 
 /* A text column of the last result, palloc'd. */
 static char *
@@ -38,8 +41,8 @@ pl_unix_ms(Timestamp at)
  * binary mode, from a row of the last result whose first columns are
  * PL_EVENT_COLUMNS; in the current memory context.
  */
-void
-pl_event_message(PlMessage *message, int row)
+static void
+event_message(PlMessage *message, int row)
 {
 	bool		isnull;
 	Datum		value;
@@ -69,4 +72,42 @@ pl_event_message(PlMessage *message, int row)
 	add_header(message, "content-type", text_column(row, 13));
 	if (traceparent != NULL)
 		add_header(message, "traceparent", traceparent);
+}
+
+/*
+ * Make a chunk of the rows of the last result, n of them, whose first columns
+ * are PL_EVENT_COLUMNS; allocated in context.  It ends early when its messages
+ * have CHUNK_BYTES: its n says with how many.
+ */
+void
+pl_chunk_make(PlChunk *chunk, PlChunkKind kind, int n, MemoryContext context)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(context);
+	size_t		bytes = 0;
+
+	memset(chunk, 0, sizeof(PlChunk));
+	chunk->context = context;
+	chunk->kind = kind;
+	chunk->messages = palloc(sizeof(PlMessage) * Max(n, 1));
+	while (chunk->n < n && bytes < CHUNK_BYTES)
+	{
+		PlMessage  *message = &chunk->messages[chunk->n];
+
+		event_message(message, chunk->n);
+		bytes += message->value_length;
+		chunk->last_seq = message->seq;
+		chunk->n++;
+	}
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/* Of the chunk's events those that Kafka gets for the first time. */
+int
+pl_chunk_events(const PlChunk *chunk)
+{
+	int			n = 0;
+
+	for (int i = 0; i < chunk->n && chunk->kind != PL_CHUNK_REPLAY; i++)
+		n += !chunk->messages[i].parked;
+	return n;
 }

@@ -302,21 +302,17 @@ pl_phantoms_read(PlChunk *chunk, MemoryContext context)
 	if (n == 0)
 		return PL_READ_NOTHING;
 
-	oldcontext = MemoryContextSwitchTo(context);
-	memset(chunk, 0, sizeof(PlChunk));
-	chunk->context = context;
-	chunk->kind = PL_CHUNK_RETRACTIONS;
+	pl_chunk_make(chunk, PL_CHUNK_RETRACTIONS, n, context);
 	/* they were appended a moment ago */
 	chunk->first_read = true;
-	chunk->messages = palloc(sizeof(PlMessage) * n);
-	for (chunk->n = 0; chunk->n < n; chunk->n++)
+	oldcontext = MemoryContextSwitchTo(context);
+	for (int i = 0; i < chunk->n; i++)
 	{
-		PlMessage  *message = &chunk->messages[chunk->n];
+		PlMessage  *message = &chunk->messages[i];
 
-		pl_event_message(message, chunk->n);
-		message->phantom_id = pl_get_int64(chunk->n, PL_NEVENT_COLUMNS + 1);
-		message->topic = pl_get_text(chunk->n, PL_NEVENT_COLUMNS + 2);
-		message->key = pl_get_text(chunk->n, PL_NEVENT_COLUMNS + 3);
+		message->phantom_id = pl_get_int64(i, PL_NEVENT_COLUMNS + 1);
+		message->topic = pl_get_text(i, PL_NEVENT_COLUMNS + 2);
+		message->key = pl_get_text(i, PL_NEVENT_COLUMNS + 3);
 	}
 	MemoryContextSwitchTo(oldcontext);
 	return PL_READ_CHUNK;

@@ -98,22 +98,17 @@ pl_replays_read(PlChunk *chunk, MemoryContext context)
 		return PL_READ_AGAIN;
 	}
 
-	oldcontext = MemoryContextSwitchTo(context);
-	memset(chunk, 0, sizeof(PlChunk));
-	chunk->context = context;
-	chunk->kind = PL_CHUNK_REPLAY;
+	pl_chunk_make(chunk, PL_CHUNK_REPLAY, n, context);
 	chunk->replay_id = replay_id;
-	chunk->messages = palloc(sizeof(PlMessage) * n);
-	for (chunk->n = 0; chunk->n < n; chunk->n++)
+	oldcontext = MemoryContextSwitchTo(context);
+	for (int i = 0; i < chunk->n; i++)
 	{
-		PlMessage  *message = &chunk->messages[chunk->n];
+		PlMessage  *message = &chunk->messages[i];
 
-		pl_event_message(message, chunk->n);
 		if (topic != NULL)
 			message->topic = topic;
 		message->headers[message->nheaders].name = "ce_replayid";
 		message->headers[message->nheaders++].value = psprintf(INT64_FORMAT, replay_id);
-		chunk->last_seq = message->seq;
 	}
 	MemoryContextSwitchTo(oldcontext);
 	return PL_READ_CHUNK;

@@ -52,9 +52,6 @@
  */
 #define STALE_BOUND		1000
 
-/* a chunk ends when its messages have this many bytes */
-#define CHUNK_BYTES		(8 * 1024 * 1024)
-
 #define UUID_LENGTH		36
 
 /* A snapshot with what is known about the seqs of what it does not see. */
@@ -420,8 +417,6 @@ pl_window_read(PlChunk *chunk, MemoryContext context)
 	bool		opened_now = false;
 	int64		end;
 	uint64		found;
-	size_t		bytes = 0;
-	MemoryContext oldcontext;
 
 	pl_window_load();
 	if (open_mark == NULL)
@@ -456,34 +451,11 @@ pl_window_read(PlChunk *chunk, MemoryContext context)
 		return PL_READ_NOTHING;
 	}
 
-	oldcontext = MemoryContextSwitchTo(context);
-	memset(chunk, 0, sizeof(PlChunk));
-	chunk->context = context;
-	chunk->messages = palloc(sizeof(PlMessage) * Max(found, 1));
-	while (chunk->n < (int) found && bytes < CHUNK_BYTES)
-	{
-		pl_event_message(&chunk->messages[chunk->n], chunk->n);
-		bytes += chunk->messages[chunk->n].value_length;
-		chunk->last_seq = chunk->messages[chunk->n].seq;
-		chunk->n++;
-	}
-	MemoryContextSwitchTo(oldcontext);
-
+	pl_chunk_make(chunk, PL_CHUNK_WINDOW, (int) found, context);
 	chunk->first_read = !window_read;
 	window_read = true;
 	chunk->ends_window = end >= window_end && chunk->n == (int) found && found < (uint64) pl_relay_batch;
 	return PL_READ_CHUNK;
-}
-
-/* Of the chunk's events those that Kafka gets for the first time. */
-int
-pl_chunk_events(const PlChunk *chunk)
-{
-	int			n = 0;
-
-	for (int i = 0; i < chunk->n && chunk->kind != PL_CHUNK_REPLAY; i++)
-		n += !chunk->messages[i].parked;
-	return n;
 }
 
 /* The id of the last event of a window once the chunk is published; empty: there is none. */

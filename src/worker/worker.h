@@ -186,19 +186,14 @@ extern int	pl_shards;
 extern void pl_shards_forget(void);
 extern PlReadiness pl_shards_begin(void);
 
-/* ---- relay_messages.c: messages of events ---- */
+/* ---- relay_messages.c: events as chunks of messages ---- */
 
-/* What pl_event_message() needs, in this order, as the first columns of a result. */
+/* What pl_chunk_make() needs, in this order, as the first columns of a result. */
 #define PL_EVENT_COLUMNS(o) \
 	o ".seq, " o ".\"timestamp\", " o ".payload, " o ".event_key, " o ".aggregatetype, " \
 	o ".id, " o ".type, " o ".ce_source, " o ".ce_specversion, " o ".ce_time, " \
 	o ".ce_subject, " o ".version, " o ".content_type, " o ".traceparent, " o ".aggregateid"
 #define PL_NEVENT_COLUMNS 15
-
-extern int64 pl_unix_ms(Timestamp at);
-extern void pl_event_message(PlMessage *message, int row);
-
-/* ---- relay_window.c: which events come next ---- */
 
 /* What a chunk is; only the first kind moves the cursor, all of them count. */
 typedef enum PlChunkKind
@@ -209,6 +204,8 @@ typedef enum PlChunkKind
 	PL_CHUNK_RETRACTIONS,		/* retractions of phantoms */
 	PL_CHUNK_REPLAY				/* published again on request */
 } PlChunkKind;
+
+#define PL_HASH_LENGTH	64		/* SHA-256 in hexadecimal digits */
 
 /* A piece of a snapshot window, or of something else, in the order to publish. */
 typedef struct PlChunk
@@ -225,8 +222,14 @@ typedef struct PlChunk
 	/* set by pl_delivery_send() */
 	int64		batch;			/* counts the chunks sent; 0: nothing was sent */
 	int64		record_offset;	/* of the cursor's record */
-	char		record_hash[65];	/* of its value; empty: there is none */
+	char		record_hash[PL_HASH_LENGTH + 1];	/* of its value; empty: there is none */
 } PlChunk;
+
+extern int64 pl_unix_ms(Timestamp at);
+extern void pl_chunk_make(PlChunk *chunk, PlChunkKind kind, int n, MemoryContext context);
+extern int	pl_chunk_events(const PlChunk *chunk);
+
+/* ---- relay_window.c: which events come next ---- */
 
 typedef enum PlRead
 {
@@ -236,7 +239,6 @@ typedef enum PlRead
 	PL_READ_STOPPED				/* nothing may be published at present */
 } PlRead;
 
-extern int	pl_chunk_events(const PlChunk *chunk);
 extern void pl_window_forget(void);
 extern void pl_window_load(void);
 extern PlRead pl_window_read(PlChunk *chunk, MemoryContext context);
