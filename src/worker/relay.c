@@ -28,6 +28,11 @@
 /*
  * A window for every commit would cost each a flush, a round trip to Kafka and
  * an update of the cursor; those that come within this time share them.
+ *
+ * Exactly once the time is counted from the end of the Kafka transaction.  The
+ * broker answers the commit before its markers are in all partitions, and
+ * until they are it refuses the next transaction, which librdkafka then tries
+ * again only after 20 ms.
  */
 #define WINDOW_MS		5
 
@@ -242,6 +247,8 @@ relay_once(MemoryContext context, long *rest_ms)
 	if (chunk.ends_window)
 	{
 		pl_announce(PL_TOPIC_PROGRESS);
+		if (pl_delivery == PL_DELIVERY_EXACTLY_ONCE)
+			start = GetCurrentTimestamp();
 		pl_worker_sleep(WINDOW_MS - TimestampDifferenceMilliseconds(start, GetCurrentTimestamp()));
 	}
 	return true;
