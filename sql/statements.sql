@@ -70,10 +70,31 @@ SELECT count(*) - count(DISTINCT (source, what, object_id)) AS twice,
 				  + (SELECT count(*) FROM payledger.outbox_events WHERE aggregatetype = 'payment' AND aggregateid = :'p')
 				  + (SELECT count(*) FROM payledger.settlement_items WHERE payment_id = :p AND settlement_report_id IS NOT NULL) AS complete
   FROM payledger.payment_timeline(:p);
--- the bounds of the ids of its events, for ids that differ in their last bits
+-- the bounds of the ids of its events, for ids that differ in their last bits: the first id of a millisecond ends in zeros
+DO $$
+DECLARE
+	seen bigint[] := '{}';
+	id bigint;
+BEGIN
+	FOR n IN 1 .. 10000 LOOP
+		BEGIN
+			PERFORM payledger.next_id() FROM generate_series(1, n % 16);
+			SELECT payment_intent_id INTO id FROM payledger.create_payment_intent('BITS-' || n, 'B-1', 'EUR',
+				'[{"seller_id":"STATE-1","amount":100}]');
+			IF id & 15 = ANY (seen) THEN
+				RAISE EXCEPTION 'another like it' USING ERRCODE = 'PL999';
+			END IF;
+			seen := seen || (id & 15);
+		EXCEPTION WHEN SQLSTATE 'PL999' THEN
+			CONTINUE;
+		END;
+		EXIT WHEN cardinality(seen) > 4;
+	END LOOP;
+END
+$$;
 SELECT count(DISTINCT i.payment_intent_id & 15) > 4 AS various, bool_and(t.events = i.event_version) AS all_found
   FROM (SELECT payment_intent_id, coalesce(p.event_version, i.event_version) AS event_version FROM payledger.payment_intents i
-		  LEFT JOIN payledger.payments p ON p.payment_id = i.payment_intent_id ORDER BY 1 LIMIT 20) i
+		  LEFT JOIN payledger.payments p ON p.payment_id = i.payment_intent_id ORDER BY 1 DESC LIMIT 20) i
  CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE source = 'event') AS events FROM payledger.payment_timeline(i.payment_intent_id)) t;
 SELECT outcome('SELECT payledger.payment_timeline(17)');
 SELECT outcome('SELECT payledger.payment_timeline(NULL)');
