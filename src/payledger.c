@@ -40,7 +40,6 @@ int			pl_outbox_retention;	/* seconds */
 int			pl_outbox_limit;	/* events; 0: none */
 int			pl_idempotency_retention;	/* seconds */
 int			pl_authorize_timeout;	/* milliseconds */
-char	   *pl_traceparent;
 
 static shmem_request_hook_type previous_shmem_request_hook = NULL;
 static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
@@ -70,17 +69,10 @@ check_topic_prefix(char **newval, void **extra, GucSource source)
 	return false;
 }
 
-/* https://www.w3.org/TR/trace-context/: version-traceid-parentid-flags in lower-case hex */
 static bool
 check_traceparent(char **newval, void **extra, GucSource source)
 {
-	static const char form[] = "hh-hhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhh-hhhhhhhhhhhhhhhh-hh";
-	const char *value = *newval;
-	bool		right = strlen(value) == strlen(form);
-
-	for (const char *p = form; right && *p; p++, value++)
-		right = *p == 'h' ? (strchr("0123456789abcdef", *value) != NULL) : (*value == *p);
-	if (right || (*newval)[0] == '\0')
+	if ((*newval)[0] == '\0' || pl_is_traceparent(*newval, strlen(*newval)))
 		return true;
 	GUC_check_errdetail("A traceparent looks like 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01.");
 	return false;
@@ -179,7 +171,7 @@ define_other_settings(void)
 	DefineCustomStringVariable("payledger.traceparent",
 							   "W3C trace context that events written by this session carry.",
 							   NULL,
-							   &pl_traceparent, "", PGC_USERSET, 0,
+							   &pl_traceparent_setting, "", PGC_USERSET, 0,
 							   check_traceparent, NULL, NULL);
 	MarkGUCPrefixReserved("payledger");
 }

@@ -133,6 +133,11 @@ extern Datum pl_get_datum(int row, int column, bool *isnull);
 
 extern void pl_return_rows(FunctionCallInfo fcinfo);
 
+/* ---- immutable.c ---- */
+
+extern void pl_begin_repair(Oid relation);
+extern void pl_end_repair(void);
+
 /* ---- json.c: writing JSON text ---- */
 
 extern void pl_json_text(StringInfo out, const char *key, const char *value);

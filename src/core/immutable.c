@@ -4,11 +4,42 @@
  */
 #include "postgres.h"
 
+#include "catalog/partition.h"
 #include "commands/trigger.h"
 #include "core/core.h"
 #include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(pl_sql_refuse_change);
+
+/* the table that is being repaired, with its partitions */
+static Oid	repaired = InvalidOid;
+
+/*
+ * Let UPDATE statements change rows of an append-only table, until
+ * pl_end_repair(), which the caller reaches in case of an error too.  For what
+ * a fault of ours has damaged.
+ */
+void
+pl_begin_repair(Oid relation)
+{
+	repaired = relation;
+}
+
+void
+pl_end_repair(void)
+{
+	repaired = InvalidOid;
+}
+
+static bool
+is_repaired(Relation relation)
+{
+	if (!OidIsValid(repaired))
+		return false;
+	return RelationGetRelid(relation) == repaired ||
+		(relation->rd_rel->relispartition &&
+		 get_partition_parent(RelationGetRelid(relation), false) == repaired);
+}
 
 /*
  * refuse_change([hint]): trigger for UPDATE, DELETE and TRUNCATE, of statements
@@ -25,6 +56,9 @@ pl_sql_refuse_change(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("refuse_change must be called as a trigger")));
+
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) && is_repaired(trigger->tg_relation))
+		return PointerGetDatum(TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ? trigger->tg_newtuple : NULL);
 
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 		operation = "UPDATE";

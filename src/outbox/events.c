@@ -15,10 +15,6 @@
 #include "utils/builtins.h"
 #include "utils/uuid.h"
 
-/* hexadecimal digits of the trace id within a traceparent */
-#define TRACE_ID_START	3
-#define TRACE_ID_LENGTH	32
-
 typedef struct Event
 {
 	const PlEventType *type;
@@ -104,7 +100,6 @@ static text *
 envelope(const Event *event, const char *id, const char *time)
 {
 	StringInfoData out;
-	char		trace_id[TRACE_ID_LENGTH + 1];
 	int64		parent = Max(event->version - 1, 1);
 
 	initStringInfo(&out);
@@ -114,9 +109,7 @@ envelope(const Event *event, const char *id, const char *time)
 	pl_json_id(&out, "aggregateId", event->aggregate_id);
 	appendStringInfo(&out, ",\"data\":%s", event->data);
 	pl_json_text(&out, "timestamp", time);
-	if (event->traceparent != NULL)
-		strlcpy(trace_id, event->traceparent + TRACE_ID_START, sizeof(trace_id));
-	pl_json_text(&out, "traceId", event->traceparent != NULL ? trace_id : NULL);
+	pl_json_text(&out, "traceId", pl_trace_id(event->traceparent));
 	/* the first event of an aggregate is its own parent */
 	pl_json_text(&out, "parentEventId", uuid_text(pl_event_id(event->aggregate_id, parent)));
 	pl_json_amount(&out, "version", event->version);
@@ -137,8 +130,9 @@ pl_events_new(void)
 /*
  * Add an event.  version is the aggregate's, contiguous from 1, taken under
  * the lock of its row; key is the Kafka key; data a JSON object, or NULL for a
- * tombstone; traceparent NULL or W3C's.  Strings must outlive the batch.  An unknown type is a bug,
- * and XX000.
+ * tombstone; traceparent the one of the command that began this, or NULL: one
+ * that is not well-formed, in a row that somebody wrote by hand, is left out.
+ * Strings must outlive the batch.  An unknown type is a bug, and XX000.
  */
 void
 pl_event_add(PlEventBatch *batch, const char *type, int64 aggregate_id, int64 version,
@@ -154,7 +148,7 @@ pl_event_add(PlEventBatch *batch, const char *type, int64 aggregate_id, int64 ve
 	event->version = version;
 	event->key = key;
 	event->data = data;
-	event->traceparent = traceparent;
+	event->traceparent = traceparent != NULL && pl_is_traceparent(traceparent, strlen(traceparent)) ? traceparent : NULL;
 	batch->events = lappend(batch->events, event);
 	MemoryContextSwitchTo(oldcontext);
 }

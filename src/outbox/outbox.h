@@ -27,7 +27,8 @@ typedef struct PlEventBatch PlEventBatch;
 extern PlEventBatch *pl_events_new(void);
 
 /*
- * data is the JSON object of the envelope's "data"; traceparent may be NULL.
+ * data is the JSON object of the envelope's "data"; a traceparent that is not
+ * well-formed counts as none, which is NULL.
  * key is the Kafka key.  version is the aggregate's, taken under its row lock.
  */
 extern void pl_event_add(PlEventBatch *batch, const char *type, int64 aggregate_id,
@@ -37,6 +38,24 @@ extern void pl_events_append(PlEventBatch *batch);
 extern void pl_events_append_always(PlEventBatch *batch);
 
 extern pg_uuid_t *pl_event_id(int64 aggregate_id, int64 version);
+
+/* ---- traceparent.c ---- */
+
+/* where the trace id is within a traceparent, and its hexadecimal digits */
+#define PL_TRACE_ID_START	3
+#define PL_TRACE_ID_LENGTH	32
+
+extern bool pl_has_form(const char *text, size_t length, const char *form);
+
+extern char *pl_traceparent_setting;	/* for its definition only: pl_traceparent() reads it */
+
+extern bool pl_is_traceparent(const char *text, size_t length);
+extern char *pl_trace_id(const char *text);
+extern char *pl_traceparent(void);
+
+/* ---- damage.c ---- */
+
+extern char *pl_event_damage(text *payload, text *traceparent);
 
 /* ---- routes.c, replays.c ---- */
 
@@ -63,7 +82,6 @@ typedef enum PlAfterDeadLetter
 extern void pl_outbox_init(void);
 
 extern int	pl_after_dead_letter;	/* payledger.after_dead_letter */
-extern char *pl_traceparent;	/* payledger.traceparent */
 extern int	pl_outbox_retention;	/* seconds */
 extern int	pl_outbox_limit;	/* events; 0: none */
 

@@ -93,7 +93,7 @@ pl_sql_publish_tombstone(PG_FUNCTION_ARGS)
 				 errhint("payledger.event_types lists them.")));
 	pl_check_text("event_key", event_key, MAX_KEY);
 	id = pl_next_id();
-	pl_event_add(batch, type, id, 1, event_key, NULL, pl_traceparent[0] ? pl_traceparent : NULL);
+	pl_event_add(batch, type, id, 1, event_key, NULL, pl_traceparent());
 	pl_events_append(batch);
 	pl_finish();
 	PG_RETURN_UUID_P(pl_event_id(id, 1));

@@ -17,6 +17,13 @@ AS $$ VALUES
 	 WHERE NOT EXISTS (SELECT FROM payledger.event_catalogue() c
 						WHERE c.event_type = e.type AND c.aggregatetype = e.aggregatetype)
 	$q$),
+	('events_are_well_formed', false, 'every event is valid text and JSON with the members of the envelope, as payledger.event_damage() sees it', $q$
+	SELECT format('event %s of seq %s: %s', d.id, d.seq, d.damage)
+	  FROM (SELECT id, seq, payledger.event_damage(payload, traceparent, concat_ws(' ', aggregatetype, aggregateid, type, event_key,
+						ce_specversion, ce_source, ce_time, ce_subject, content_type)) AS damage
+			  FROM payledger.outbox_events) AS d
+	 WHERE d.damage IS NOT NULL
+	$q$),
 	('event_ids_are_unique', true, 'no two events have the same id', $q$
 	SELECT format('%s events have the id %s', count(*), id)
 	  FROM payledger.outbox_events GROUP BY id HAVING count(*) > 1
@@ -25,28 +32,52 @@ AS $$ VALUES
 	SELECT format('event %s: the payload is about %s, version %s of %s', id,
 				  payload ->> 'eventId', payload ->> 'version', payload ->> 'aggregateId')
 	  FROM payledger.outbox_events
-	 WHERE payload IS NOT NULL AND (payload ->> 'eventId', payload ->> 'eventType', payload ->> 'aggregateId', payload ->> 'version')
-		   IS DISTINCT FROM (id::text, type::text, aggregateid::text, version::text)
+	 WHERE CASE WHEN payload IS NOT NULL AND payledger.event_damage(payload, NULL, NULL) IS NULL
+				THEN (payload ->> 'eventId', payload ->> 'eventType', payload ->> 'aggregateId', payload ->> 'version')
+					 IS DISTINCT FROM (id::text, type::text, aggregateid::text, version::text) END
+	$q$),
+	('event_traces_agree', true, 'the traceId of every event is that of its traceparent', $q$
+	SELECT format('event %s: traceId is %s, traceparent %s', id, coalesce(payload ->> 'traceId', 'null'), coalesce(traceparent, 'null'))
+	  FROM payledger.outbox_events
+	 WHERE CASE WHEN payload IS NOT NULL AND payledger.event_damage(payload, traceparent, NULL) IS NULL
+				THEN payload ->> 'traceId' IS DISTINCT FROM split_part(traceparent, '-', 2) END
 	$q$),
 	('only_tombstones_are_empty', false, 'an event has a payload unless it is a tombstone, which has none', $q$
 	SELECT format('event %s is a %s', id, type)
 	  FROM payledger.outbox_events WHERE (payload IS NULL) <> (type LIKE '%\_tombstone')
 	$q$),
-	('event_data_has_its_members', true, 'the data of every event has the members that payledger.event_members() lists, and no other', $q$
+	('event_data_has_its_members', true, 'the data of every event has the members that payledger.event_members() lists, of their kinds, and no other', $q$
 	WITH listed AS MATERIALIZED (SELECT * FROM payledger.event_members()),
 	found AS (
-		SELECT e.id, e.type, d.key AS member, json_typeof(d.value) AS json_type
-		  FROM payledger.outbox_events e, json_each(e.payload -> 'data') d WHERE e.payload IS NOT NULL)
-	SELECT format('event %s, a %s: %s is %s', f.id, f.type, f.member, CASE WHEN l.member IS NULL THEN 'not a member' ELSE 'a ' || f.json_type END)
+		SELECT e.id, e.type, d.key AS member, d.value, json_typeof(d.value) AS json_type
+		  FROM payledger.outbox_events e,
+			   json_each(CASE WHEN payledger.event_damage(e.payload, NULL, NULL) IS NULL THEN e.payload -> 'data' END) d),
+	parts AS (
+		SELECT 'lines' AS kind, 'seller_id' AS name, 'string' AS json_type UNION ALL SELECT 'lines', 'amount', 'number'
+		 UNION ALL SELECT 'postings', 'account', 'string' UNION ALL SELECT 'postings', 'amount', 'number')
+	SELECT format('event %s, a %s: %s is %s', f.id, f.type, f.member,
+				  CASE WHEN l.member IS NULL THEN 'not a member' ELSE format('a %s and no %s', f.json_type, l.kind) END)
 	  FROM found f LEFT JOIN listed l ON l.event_type = f.type AND l.member = f.member
 	 WHERE l.member IS NULL
 		OR NOT (l.may_be_null AND f.json_type = 'null')
-		   AND f.json_type <> CASE l.kind WHEN 'amount' THEN 'number' WHEN 'object' THEN 'object'
-										  WHEN 'lines' THEN 'array' WHEN 'postings' THEN 'array' ELSE 'string' END
+		   AND NOT CASE l.kind
+				WHEN 'id' THEN f.json_type = 'string' AND f.value #>> '{}' ~ '^[0-9]{1,19}$'
+				WHEN 'text' THEN f.json_type = 'string'
+				WHEN 'currency' THEN f.json_type = 'string' AND f.value #>> '{}' ~ '^[A-Z]{3}$'
+				WHEN 'amount' THEN f.json_type = 'number' AND f.value #>> '{}' ~ '^-?[0-9]+$'
+				WHEN 'object' THEN f.json_type = 'object'
+				ELSE f.json_type = 'array'
+					AND json_array_length(CASE WHEN f.json_type = 'array' THEN f.value ELSE '[]' END) >= CASE l.kind WHEN 'postings' THEN 2 ELSE 1 END
+					AND NOT EXISTS (SELECT FROM json_array_elements(CASE WHEN f.json_type = 'array' THEN f.value ELSE '[]' END) AS i(item), parts p
+									 WHERE p.kind = l.kind
+									   AND (json_typeof(item -> p.name) IS DISTINCT FROM p.json_type
+											OR p.json_type = 'number' AND item ->> p.name !~ '^-?[0-9]+$'))
+				END
 	 UNION ALL
 	SELECT format('event %s, a %s: %s is missing', e.id, e.type, l.member)
 	  FROM payledger.outbox_events e JOIN listed l ON l.event_type = e.type AND NOT l.may_be_absent
-	 WHERE e.payload #> ARRAY['data', l.member] IS NULL
+	 WHERE CASE WHEN e.payload IS NOT NULL AND payledger.event_damage(e.payload, NULL, NULL) IS NULL
+				THEN e.payload #> ARRAY['data', l.member] IS NULL END
 	$q$),
 	('outbox_is_guarded', false, 'the outbox and each of its partitions refuse UPDATE, DELETE and TRUNCATE', $q$
 	SELECT payledger.missing_guards('{

@@ -89,6 +89,8 @@ pl_sql_cancel_payment_order(PG_FUNCTION_ARGS)
 	List	   *orders;
 	PlOrder    *order;
 	PlWork	   *work;
+	MemoryContext caller = CurrentMemoryContext;
+	char	   *status;
 
 	pl_connect();
 	pl_require_layout();
@@ -101,8 +103,9 @@ pl_sql_cancel_payment_order(PG_FUNCTION_ARGS)
 	work = pl_work_begin("cancel_payment_order");
 	give_back(work, &payment, orders, list_make1(order), false);
 	pl_work_end(work);
+	status = MemoryContextStrdup(caller, order->status);	/* the order ends with the connection */
 	pl_finish();
-	PG_RETURN_TEXT_P(cstring_to_text(order->status));
+	PG_RETURN_TEXT_P(cstring_to_text(status));
 }
 
 /*

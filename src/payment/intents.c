@@ -153,7 +153,7 @@ pl_sql_create_payment_intent(PG_FUNCTION_ARGS)
 	PlArgs		args = {0};
 	int64		intent_id;
 	int64		routing_rule_id;
-	const char *traceparent = pl_traceparent[0] ? pstrdup(pl_traceparent) : NULL;
+	const char *traceparent = pl_traceparent();
 
 	pl_connect();
 	pl_require_layout();

@@ -149,7 +149,7 @@ reference(const char *entry_type, int64 payout_id)
 }
 
 static void
-insert_rows(PlWork *work, const PlNewPayout *payouts, int n)
+insert_rows(PlWork *work, const PlNewPayout *payouts, int n, const char *traceparent)
 {
 	Datum	   *columns[7];
 	bool	   *on_request = palloc(sizeof(bool) * n);
@@ -173,7 +173,7 @@ insert_rows(PlWork *work, const PlNewPayout *payouts, int n)
 	}
 	for (int c = 0; c < (int) lengthof(columns); c++)
 		pl_arg_array(&args, columns[c], c == 6 ? on_request : NULL, n, types[c]);
-	pl_arg_text(&args, pl_traceparent);
+	pl_arg_text(&args, traceparent);
 	pl_arg_timestamp(&args, work->now);
 	pl_execute(&insert_payouts, &args);
 }
@@ -186,6 +186,8 @@ insert_rows(PlWork *work, const PlNewPayout *payouts, int n)
 void
 pl_make_payouts(PlWork *work, PlNewPayout *payouts, int n)
 {
+	const char *traceparent = pl_traceparent();
+
 	if (n == 0)
 		return;
 	for (int i = 0; i < n; i++)
@@ -205,9 +207,9 @@ pl_make_payouts(PlWork *work, PlNewPayout *payouts, int n)
 		pl_request_add(work, &request);
 		pl_event_add(work->events, "payout_requested", payouts[i].payout_id, 1, route->seller_id,
 					 payout_data(payouts[i].payout_id, route->seller_id, route->currency, payouts[i].amount,
-								 "REQUESTED", NULL), pl_traceparent);
+								 "REQUESTED", NULL), traceparent);
 	}
-	insert_rows(work, payouts, n);
+	insert_rows(work, payouts, n, traceparent);
 }
 
 /*
