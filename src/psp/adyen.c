@@ -230,7 +230,7 @@ build_cancel(const PlGateway *gateway, const PlRequest *request, const char **pa
 static void
 adyen_build(const PlGateway *gateway, const PlRequest *request, PlHttpRequest *http)
 {
-	http->method = "POST";
+	http->method = PL_HTTP_POST;
 	http->content_type = "application/json";
 	switch (request->operation)
 	{

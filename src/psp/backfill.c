@@ -38,6 +38,8 @@
 
 struct PlBackfill
 {
+	TimestampTz since;			/* of which events are asked for */
+	char	   *before;			/* the last event of the page before; NULL: none */
 	List	   *events;			/* PlWebhookEvent */
 	bool		more;
 	const char *problem;		/* NULL: the page was read */
@@ -119,9 +121,9 @@ new_call(int row)
 	call->backfill->problem = "the page could not be asked for";
 	call->request.gateway = call->gateway->name;
 	call->request.operation = PL_OP_RETRIEVE;
+	call->backfill->since = TimestampTzPlusMilliseconds(since, -OVERLAP_MS);
+	call->backfill->before = pl_get_text(row, 3);
 	pl_limits_leased(call);
-	call->gateway->adapter->list_events(call->gateway, TimestampTzPlusMilliseconds(since, -OVERLAP_MS),
-										pl_get_text(row, 3), &call->http);
 	MemoryContextSwitchTo(oldcontext);
 	return call;
 }
@@ -180,6 +182,16 @@ pl_backfills_lease(dlist_head *leased, TimestampTz *next_due)
 	}
 	if (*next_due == 0 || next_look < *next_due)
 		*next_due = next_look;
+}
+
+/*
+ * Build the request for a page.  Outside of transactions: an error in the
+ * adapter keeps this page from being asked for, and nothing else.
+ */
+void
+pl_backfill_build(PlCall *call)
+{
+	call->gateway->adapter->list_events(call->gateway, call->backfill->since, call->backfill->before, &call->http);
 }
 
 /*

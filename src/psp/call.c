@@ -164,6 +164,8 @@ pl_call_send(PlCall *call)
 {
 	MemoryContext oldcontext = MemoryContextSwitchTo(call->context);
 
+	if (call->backfill != NULL)
+		pl_backfill_build(call);
 	pl_http_start(call->gateway, &call->http,
 				  call->gateway->adapter->headers(call->gateway, &call->request, &call->http), call);
 	MemoryContextSwitchTo(oldcontext);

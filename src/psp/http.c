@@ -33,10 +33,15 @@
 #define EVENTS_AT_ONCE		64
 #define ROUNDS_AT_ONCE		8
 
-/* One transfer; reused for later requests to the same gateway. */
+/*
+ * One transfer.  Its handle is never used for another one: libcurl 7.88.1 keeps
+ * a pointer to the last header of the former reply in it, into memory that it
+ * frees.  What is worth keeping is elsewhere: connections and resolved names
+ * in the multi handle, TLS sessions in the gateway's share.
+ */
 typedef struct Transfer
 {
-	dlist_node	node;			/* in its pool's idle list or in finished */
+	dlist_node	node;			/* in finished */
 	CURL	   *easy;
 	PlGateway  *gateway;
 	void	   *owner;
@@ -51,9 +56,14 @@ typedef struct Transfer
 	char		error[CURL_ERROR_SIZE];
 } Transfer;
 
-struct PlHttpPool
+/*
+ * What the transfers of one gateway share.  A new connection resumes a TLS
+ * session of that gateway only, as its row has it now: no session stands in
+ * for the certificate checks of another gateway or of former options.
+ */
+struct PlHttpShare
 {
-	dlist_head	idle;
+	CURLSH	   *share;
 };
 
 static CURLM *multi = NULL;
@@ -307,6 +317,7 @@ configure(Transfer *transfer, PlGateway *gateway)
 	SET(CURLOPT_HEADERDATA, transfer);
 	SET(CURLOPT_ERRORBUFFER, transfer->error);
 	SET(CURLOPT_PRIVATE, transfer);
+	SET(CURLOPT_SHARE, gateway->http->share);
 	if (ca_file != NULL)
 	{
 		SET(CURLOPT_CAINFO, ca_file);
@@ -314,43 +325,6 @@ configure(Transfer *transfer, PlGateway *gateway)
 	}
 #undef SET
 	return failed == CURLE_OK;
-}
-
-static void
-destroy(Transfer *transfer)
-{
-	if (transfer->easy != NULL)
-		curl_easy_cleanup(transfer->easy);
-	pl_reply_free(&transfer->reply);
-	free(transfer);
-}
-
-/* An idle transfer of the gateway, or a new one; NULL without memory. */
-static Transfer *
-take_transfer(PlGateway *gateway)
-{
-	Transfer   *transfer;
-
-	if (gateway->http == NULL)
-	{
-		gateway->http = MemoryContextAlloc(gateway->context, sizeof(struct PlHttpPool));
-		dlist_init(&gateway->http->idle);
-	}
-	if (!dlist_is_empty(&gateway->http->idle))
-		return dlist_container(Transfer, node, dlist_pop_head_node(&gateway->http->idle));
-
-	transfer = calloc(1, sizeof(Transfer));
-	if (transfer == NULL)
-		return NULL;
-	enter_curl();
-	transfer->easy = curl_easy_init();
-	leave_curl();
-	if (transfer->easy == NULL || !configure(transfer, gateway))
-	{
-		destroy(transfer);
-		return NULL;
-	}
-	return transfer;
 }
 
 /* The header lines with the secret in them are wiped before they are freed. */
@@ -361,6 +335,63 @@ wipe_lines(Transfer *transfer)
 		explicit_bzero(line->data, strlen(line->data));
 	curl_slist_free_all(transfer->lines);
 	transfer->lines = NULL;
+}
+
+/* Outside of libcurl's calls. */
+static void
+destroy(Transfer *transfer)
+{
+	enter_curl();
+	wipe_lines(transfer);
+	if (transfer->easy != NULL)
+		curl_easy_cleanup(transfer->easy);
+	leave_curl();
+	pl_reply_free(&transfer->reply);
+	free(transfer);
+}
+
+/* The gateway's share, made with its first transfer; false without memory. */
+static bool
+prepare_share(PlGateway *gateway)
+{
+	struct PlHttpShare *http = gateway->http;
+
+	if (http == NULL)
+		http = gateway->http = MemoryContextAllocZero(gateway->context, sizeof(struct PlHttpShare));
+	if (http->share != NULL)
+		return true;
+	http->share = curl_share_init();
+	/* without locks: libcurl's threads resolve names and touch no session */
+	if (http->share != NULL &&
+		curl_share_setopt(http->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) != CURLSHE_OK)
+	{
+		curl_share_cleanup(http->share);
+		http->share = NULL;
+	}
+	return http->share != NULL;
+}
+
+/* A transfer that is ready for a request to the gateway; NULL without memory. */
+static Transfer *
+new_transfer(PlGateway *gateway)
+{
+	Transfer   *transfer;
+
+	if (!prepare_share(gateway))
+		return NULL;
+	transfer = calloc(1, sizeof(Transfer));
+	if (transfer == NULL)
+		return NULL;
+	transfer->gateway = gateway;
+	enter_curl();
+	transfer->easy = curl_easy_init();
+	leave_curl();
+	if (transfer->easy == NULL || !configure(transfer, gateway))
+	{
+		destroy(transfer);
+		return NULL;
+	}
+	return transfer;
 }
 
 /* Add a header line; false without memory. */
@@ -375,26 +406,25 @@ add_line(Transfer *transfer, const char *line)
 	return true;
 }
 
+/* Hand the request to libcurl; allocates nothing of PostgreSQL's.  False without memory. */
 static bool
-set_request(Transfer *transfer, const char *base_url, const PlHttpRequest *request, List *headers)
+set_request(Transfer *transfer, const char *url, const char *content_type, const PlHttpRequest *request, List *headers)
 {
 	CURL	   *easy = transfer->easy;
-	char	   *url = psprintf("%.*s%s", (int) strlen(base_url) -
-							   (base_url[strlen(base_url) - 1] == '/' ? 1 : 0), base_url, request->path);
 	bool		ready = curl_easy_setopt(easy, CURLOPT_URL, url) == CURLE_OK;
 	ListCell   *cell;
 
-	if (strcmp(request->method, "POST") == 0)
+	if (request->method == PL_HTTP_POST)
 	{
 		/* the body stays in the owner's memory until the transfer is over */
 		ready = ready && curl_easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
-			curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long) strlen(request->body)) == CURLE_OK &&
+			curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) strlen(request->body)) == CURLE_OK &&
 			curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body) == CURLE_OK &&
-			add_line(transfer, "Expect:") &&
-			add_line(transfer, psprintf("Content-Type: %s", request->content_type));
+			add_line(transfer, "Expect:") && add_line(transfer, content_type);
 	}
 	else
-		ready = ready && curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L) == CURLE_OK;
+		ready = ready && curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L) == CURLE_OK &&
+			curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, pl_http_method_name(request->method)) == CURLE_OK;
 	foreach(cell, headers)
 	{
 		ready = ready && add_line(transfer, lfirst(cell));
@@ -403,47 +433,46 @@ set_request(Transfer *transfer, const char *base_url, const PlHttpRequest *reque
 	return ready && curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->lines) == CURLE_OK;
 }
 
-/* A header line of an adapter must not hold a second one. */
-static void
-check_headers(List *headers)
+/* base_url and path with one slash between them. */
+static char *
+url_of(const char *base_url, const char *path)
 {
-	ListCell   *cell;
+	size_t		length = strlen(base_url);
 
-	foreach(cell, headers)
-		for (const char *p = lfirst(cell); *p; p++)
-			if ((unsigned char) *p < 0x20 || *p == 0x7f)
-				ereport(ERROR,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("a header of a gateway request holds a control character")));
+	if (length > 0 && base_url[length - 1] == '/')
+		length--;
+	return psprintf("%.*s%s", (int) length, base_url, path);
 }
 
 /*
  * Start a transfer to the gateway.  owner comes back from pl_http_next(), also
  * when nothing could be sent; until then the request must stay where it is.
- * The headers are wiped.  Raises 22023 for a header with a control character
- * and 53200 out of memory, having started nothing.
+ * The headers are wiped.  Raises 22023 for a request that cannot be sent and
+ * 53200 out of memory, having started nothing.
  */
 void
 pl_http_start(PlGateway *gateway, const PlHttpRequest *request, List *headers, void *owner)
 {
 	Transfer   *transfer;
 	CURLMcode	added;
+	char	   *url;
+	char	   *content_type = NULL;
 
-	check_headers(headers);
-	transfer = take_transfer(gateway);
+	/* whatever may raise comes before there is a transfer to be lost */
+	pl_check_http_request(request);
+	pl_check_http_headers(headers);
+	url = url_of(pl_option_text(gateway, "base_url"), request->path);
+	if (request->content_type != NULL)
+		content_type = psprintf("Content-Type: %s", request->content_type);
+	transfer = new_transfer(gateway);
 	if (transfer == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("could not prepare a transfer to gateway \"%s\"", gateway->name)));
-	transfer->gateway = gateway;
 	transfer->owner = owner;
-	transfer->head_total = 0;
-	transfer->address_refused = false;
-	transfer->error[0] = '\0';
 
-	if (!set_request(transfer, pl_option_text(gateway, "base_url"), request, headers))
+	if (!set_request(transfer, url, content_type, request, headers))
 	{
-		wipe_lines(transfer);
 		destroy(transfer);
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
@@ -456,7 +485,6 @@ pl_http_start(PlGateway *gateway, const PlHttpRequest *request, List *headers, v
 	if (added != CURLM_OK)
 	{
 		pl_reply_end(&transfer->reply);
-		wipe_lines(transfer);
 		destroy(transfer);
 		ereport(ERROR,
 				(errcode(ERRCODE_SYSTEM_ERROR),
@@ -534,14 +562,6 @@ pl_http_timeout_ms(void)
 	return Max(deadline - pl_monotonic_ms(), 0);
 }
 
-/* Back to the pool of its gateway, without what a large reply left. */
-static void
-recycle(Transfer *transfer)
-{
-	pl_reply_trim(&transfer->reply);
-	dlist_push_head(&transfer->gateway->http->idle, &transfer->node);
-}
-
 /*
  * Is the body compressed, although we accept no encoding?  Then it is given up
  * as it is: what would come out of it has no limit.
@@ -604,7 +624,7 @@ pl_http_next(PlHttpReply *reply)
 	long		request_size = 0;
 
 	if (handed_out != NULL)
-		recycle(handed_out);
+		destroy(handed_out);
 	handed_out = NULL;
 	if (dlist_is_empty(&finished))
 		return NULL;
@@ -645,13 +665,14 @@ pl_http_forget(PlGateway *gateway)
 {
 	if (handed_out != NULL && handed_out->gateway == gateway)
 	{
-		recycle(handed_out);
+		destroy(handed_out);
 		handed_out = NULL;
 	}
-	if (gateway->http == NULL)
+	if (gateway->http == NULL || gateway->http->share == NULL)
 		return;
 	enter_curl();
-	while (!dlist_is_empty(&gateway->http->idle))
-		destroy(dlist_container(Transfer, node, dlist_pop_head_node(&gateway->http->idle)));
+	if (curl_share_cleanup(gateway->http->share) == CURLSHE_OK)
+		gateway->http->share = NULL;
 	leave_curl();
+	Assert(gateway->http->share == NULL);
 }

@@ -123,18 +123,6 @@ pl_reply_end(PlReplyBuffers *reply)
 }
 
 /*
- * Free what a large reply left, before the buffers are used for another.
- */
-void
-pl_reply_trim(PlReplyBuffers *reply)
-{
-	if (reply->head.allocated > KEPT_BYTES)
-		free_bytes(&reply->head);
-	if (reply->body.allocated > KEPT_BYTES)
-		free_bytes(&reply->body);
-}
-
-/*
  * Free the buffers.
  */
 void

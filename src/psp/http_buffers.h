@@ -26,7 +26,6 @@ typedef struct PlReplyBuffers
 extern void pl_reply_begin(PlReplyBuffers *reply);
 extern bool pl_reply_append(PlReplyBuffers *reply, PlBytes *buffer, const char *data, size_t length);
 extern void pl_reply_end(PlReplyBuffers *reply);
-extern void pl_reply_trim(PlReplyBuffers *reply);
 extern void pl_reply_free(PlReplyBuffers *reply);
 
 #endif							/* PL_HTTP_BUFFERS_H */

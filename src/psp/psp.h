@@ -50,11 +50,23 @@ typedef struct PlOption
 	bool		required;		/* must be given */
 } PlOption;
 
-/* What goes to the PSP.  Strings in the caller's memory. */
+typedef enum PlHttpMethod
+{
+	PL_HTTP_UNSET,				/* refused */
+	PL_HTTP_GET,
+	PL_HTTP_POST,
+	PL_HTTP_DELETE
+} PlHttpMethod;
+
+/*
+ * What goes to the PSP.  Strings in the caller's memory.  A POST has a body,
+ * which may be empty, and its content type; others have neither.
+ */
 typedef struct PlHttpRequest
 {
-	const char *method;			/* GET or POST */
-	const char *path;			/* below the gateway's base_url, with query */
+	PlHttpMethod method;
+	const char *path;			/* below the gateway's base_url, with query,
+								 * escaped */
 	const char *body;			/* NULL: none */
 	const char *content_type;	/* NULL without body */
 } PlHttpRequest;
@@ -255,7 +267,7 @@ struct PlGateway
 	int			in_flight;		/* calls that point here */
 	bool		retired;		/* the row changed: gone with its last call */
 	struct PlGatewayLimits *limits; /* of limits.c; NULL: its row has a problem */
-	struct PlHttpPool *http;	/* its idle transfers, of http.c */
+	struct PlHttpShare *http;	/* its TLS sessions, of http.c; NULL: none yet */
 };
 
 extern bool pl_gateways_load(void);
@@ -312,6 +324,14 @@ extern void *pl_http_next(PlHttpReply *reply);
 extern void pl_http_forget(PlGateway *gateway);
 extern char *pl_http_header(const PlHttpReply *reply, const char *name);
 extern long pl_http_retry_after_ms(const PlHttpReply *reply);
+
+/* ---- http_request.c: what a request must look like ---- */
+
+extern const char *pl_http_method_name(PlHttpMethod method);
+extern PlHttpMethod pl_http_method_by_name(const char *name);
+extern const char *pl_http_request_problem(const PlHttpRequest *request);
+extern void pl_check_http_request(const PlHttpRequest *request);
+extern void pl_check_http_headers(const List *headers);
 
 /* ---- wire.c: the stored form of a request, and forms ---- */
 
@@ -486,6 +506,7 @@ extern List *pl_webhooks_apply(MemoryContext context, TimestampTz *next_due);
 /* ---- backfill.c: events whose webhook got lost ---- */
 
 extern void pl_backfills_lease(dlist_head *leased, TimestampTz *next_due);
+extern void pl_backfill_build(PlCall *call);
 extern void pl_backfill_take(PlCall *call, const PlHttpReply *reply);
 extern void pl_backfill_store(PlCall *call);
 

@@ -194,7 +194,10 @@ build(PlCall *call)
 	call->queried = (call->queried || forgotten) && adapter->query != NULL &&
 		adapter->query(call->gateway, &call->request, &call->http);
 	if (call->queried)
+	{
+		pl_check_http_request(&call->http);
 		return;
+	}
 	if (forgotten && call->request.operation != PL_OP_RETRIEVE)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -200,7 +200,7 @@ static void
 ask(PlHttpRequest *http, char *path)
 {
 	memset(http, 0, sizeof(PlHttpRequest));
-	http->method = "GET";
+	http->method = PL_HTTP_GET;
 	http->path = path;
 }
 
@@ -230,7 +230,7 @@ build_retrieve(const PlRequest *request, PlHttpRequest *http)
 static void
 stripe_build(const PlGateway *gateway, const PlRequest *request, PlHttpRequest *http)
 {
-	http->method = "POST";
+	http->method = PL_HTTP_POST;
 	http->content_type = FORM;
 	switch (request->operation)
 	{
@@ -304,7 +304,7 @@ stripe_headers(const PlGateway *gateway, const PlRequest *request, const PlHttpR
 	const char *account = pl_option_text(gateway, "stripe_account");
 
 	headers = lappend(headers, psprintf("Authorization: Bearer %s", pl_secret(gateway->name, "api_key")));
-	if (strcmp(http->method, "POST") == 0)
+	if (http->method == PL_HTTP_POST)
 		headers = lappend(headers, psprintf("Idempotency-Key: %s", request->idempotency_key));
 	headers = lappend(headers, pstrdup("Stripe-Version: " STRIPE_VERSION));
 	if (account != NULL)

@@ -487,7 +487,7 @@ pl_stripe_list_events(const PlGateway *gateway, TimestampTz since, const char *b
 	if (before != NULL)
 		appendStringInfo(&path, "&starting_after=%s", pl_url_escape(before));
 	memset(http, 0, sizeof(PlHttpRequest));
-	http->method = "GET";
+	http->method = PL_HTTP_GET;
 	http->path = path.data;
 }
 

@@ -26,20 +26,9 @@ static const char content_type_header[] = "Content-Type: ";
 #define PAN_MAX_DIGITS 19
 #define PAN_SHOWN_DIGITS 4
 
-/* One line without control characters: nothing may slip in a further header. */
-static void
-check_line(const char *what, const char *value)
-{
-	for (const char *p = value; *p; p++)
-		if ((unsigned char) *p < 0x20 || *p == 0x7f)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("%s of a gateway request must not hold control characters", what)));
-}
-
 /*
- * A request as it is stored in psp_requests.request_bytes.  Raises 22023 if
- * method, path or content type hold a control character.
+ * A request as it is stored in psp_requests.request_bytes.  Raises 22023 for
+ * one that could not be sent.
  */
 bytea *
 pl_wire_encode(const PlHttpRequest *http)
@@ -47,15 +36,11 @@ pl_wire_encode(const PlHttpRequest *http)
 	StringInfoData out;
 	bytea	   *bytes;
 
-	check_line("method", http->method);
-	check_line("path", http->path);
+	pl_check_http_request(http);
 	initStringInfo(&out);
-	appendStringInfo(&out, "%s %s\n", http->method, http->path);
+	appendStringInfo(&out, "%s %s\n", pl_http_method_name(http->method), http->path);
 	if (http->content_type != NULL)
-	{
-		check_line("content type", http->content_type);
 		appendStringInfo(&out, "%s%s\n", content_type_header, http->content_type);
-	}
 	appendStringInfoChar(&out, '\n');
 	if (http->body != NULL)
 		appendStringInfoString(&out, http->body);
@@ -67,30 +52,66 @@ pl_wire_encode(const PlHttpRequest *http)
 	return bytes;
 }
 
+/* Cut the line off that text begins with: what follows it; NULL if it has no end. */
+static char *
+cut_line(char *text)
+{
+	char	   *end = strchr(text, '\n');
+
+	if (end == NULL)
+		return NULL;
+	*end = '\0';
+	return end + 1;
+}
+
+/* Cut the stored text up; false if it has another form. */
+static bool
+parse_stored(char *text, PlHttpRequest *http)
+{
+	char	   *line = text;
+	char	   *rest = cut_line(line);
+	char	   *path = strchr(line, ' ');
+
+	if (rest == NULL || path == NULL)
+		return false;
+	*path++ = '\0';
+	http->method = pl_http_method_by_name(line);
+	http->path = path;
+
+	line = rest;
+	rest = cut_line(line);
+	if (rest != NULL && strncmp(line, content_type_header, strlen(content_type_header)) == 0)
+	{
+		http->content_type = line + strlen(content_type_header);
+		line = rest;
+		rest = cut_line(line);
+	}
+	if (rest == NULL || *line != '\0')
+		return false;
+	if (http->content_type != NULL)
+		http->body = rest;
+	return http->content_type != NULL || *rest == '\0';
+}
+
 /*
  * The request that was stored; strings are palloc'd.  Raises XX001 for bytes
- * that pl_wire_encode() did not write.
+ * that pl_wire_encode() does not write.
  */
 void
 pl_wire_decode(bytea *bytes, PlHttpRequest *http)
 {
-	char	   *text = pnstrdup(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
-	char	   *head_end = strstr(text, "\n\n");
-	char	   *path = strchr(text, ' ');
-	char	   *line_end = strchr(text, '\n');
+	size_t		length = VARSIZE_ANY_EXHDR(bytes);
+	char	   *text = palloc(length + 1);
+	const char *problem = NULL;
 
-	if (head_end == NULL || path == NULL || path > line_end)
+	memcpy(text, VARDATA_ANY(bytes), length);
+	text[length] = '\0';
+	memset(http, 0, sizeof(PlHttpRequest));
+	if (strlen(text) != length || !parse_stored(text, http) ||
+		(problem = pl_http_request_problem(http)) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("stored bytes of a gateway request are damaged")));
-	*head_end = *path = *line_end = '\0';
-	http->method = text;
-	http->path = path + 1;
-	http->content_type = NULL;
-	if (line_end < head_end &&
-		strncmp(line_end + 1, content_type_header, strlen(content_type_header)) == 0)
-		http->content_type = line_end + 1 + strlen(content_type_header);
-	http->body = http->content_type ? head_end + 2 : NULL;
+				 errmsg("stored bytes of a gateway request are damaged: %s", problem ? problem : "they are no request")));
 }
 
 static void

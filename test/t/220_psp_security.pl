@@ -316,6 +316,18 @@ sub pour
 		syswrite($_[0], "${head}Content-Length: -1\r\n\r\n");
 		return pour($_[0], $megabyte, 'x' x 65536);
 	};
+	# head lines that go on where none began, on the first line and behind interim replies
+	my $later = '{"error": {"type": "api_error", "message": "later"}}';
+	my $rest = "Content-Type: application/json\r\nContent-Length: " . length($later) . "\r\n\r\n$later";
+
+	$script{head_blank_first} = "HTTP/1.1 503 X\r\n x: " . 'f' x 100 . "\r\n$rest";
+	$script{head_tab_first} = "HTTP/1.1 503 X\r\n\tx: " . 'f' x 3000 . "\r\n$rest";
+	$script{head_blank_alone} = "HTTP/1.1 503 X\r\n \r\n$rest";
+	$script{head_blank_after_interim} = "HTTP/1.1 100 X\r\nA: b\r\n\r\nHTTP/1.1 503 X\r\n x: " . 'f' x 40 . "\r\n$rest";
+	$script{head_folds} = "HTTP/1.1 503 X\r\nA: b\r\n" . " x: f\r\n\tg\r\n" x 1000 . $rest;
+	$script{head_nul} = "HTTP/1.1 503 X\r\nA: b\0c\r\n$rest";
+	$script{head_trailers} = "HTTP/1.1 503 X\r\nTrailer: A\r\nTransfer-Encoding: chunked\r\n\r\n" .
+	  sprintf("%x\r\n%s\r\n0\r\n", length $later, $later) . " A: b\r\nA: b\r\n\tc\r\n\r\n";
 	# JSON that is small and costs much: a long name repeated in the path of every member, depth, members
 	$script{body_json_paths} = PayledgerImpostor::reply(200, '{"' . 'x' x 800_000 . '": {' . join(',', ('"a":1') x 9_000) . '}}');
 	$script{body_json_deep} = PayledgerImpostor::reply(200, '[' x 500_000 . ']' x 500_000);
@@ -404,6 +416,21 @@ subtest 'redirects' => sub {
 
 # ---- bodies ----
 
+subtest 'head lines that make no sense' => sub {
+	my @names = sort grep { /^head_/ } keys %script;
+	my $pid = worker_pid($node, 'gateway');
+
+	sql($node, "SELECT payledger.alter_gateway('impostor', '{\"base_url\": \"${\$impostor->url}\"}')");
+	# each after others on the same connections
+	my $id = ask('impostor', 5, @names);
+	for my $name (@names)
+	{
+		like(fault_of($id->{$name}), qr/^PENDING_AUTH\|(garbage_reply|transfer_failed|http_503|api_error)$/, "$name: a failed attempt");
+	}
+	is(worker_pid($node, 'gateway'), $pid, 'the worker lives');
+	lead_to_psp('impostor');
+};
+
 # Peak memory of the gateway worker since the last call, kB above what it has now.
 sub memory
 {
@@ -451,7 +478,8 @@ subtest 'bodies without end and bombs' => sub {
 
 subtest 'a list of events without end' => sub {
 	# a worker that starts asks every PSP for them at once
-	add('events', $impostor->url);
+	# whose page takes a while to be written
+	add('events', $impostor->url, timeout_ms => 10000);
 	my $former = signal_worker($node, 'gateway', 'TERM');
 
 	wait_sql($node, "SELECT problem IS NOT NULL FROM payledger.webhook_backfills WHERE gateway = 'events'", 'it was asked for');

@@ -65,6 +65,18 @@ my @garble = (
 	sub { return $_[0] =~ s/^(Content-Length): (\d+)/"$1: " . ($2 + 3)/mier . "\xef\xbb\xbf$_[1]" },
 	sub { return $_[0] =~ s/\r\n\r\n\z/"\r\nContent-Encoding: " . (qw(gzip deflate br zstd))[ rand 4 ] . "\r\n\r\n"/er . $_[1] },
 	sub { return $_[0] =~ s/\r\n\r\n\z/"\r\nRetry-After: " . ('-1', '1e9', 'x', '', 'Thu, 01 Jan 1970 00:00:00 GMT')[ rand 5 ] . "\r\n\r\n"/er . $_[1] },
+	# lines that go on where none began, or without end
+	sub { return $_[0] =~ s/\r\n/"\r\n" . (' ', "\t", ' x: ' . 'f' x rand 4000, "\t:")[ rand 4 ]/er . $_[1] },
+	sub { return $_[0] =~ s/\r\n/"\r\n" . (' ', "\t")[ rand 2 ] . ('x: y', 'y', '')[ rand 3 ] . "\r\n"/er . $_[1] },
+	sub { my @line = split /(?<=\r\n)/, $_[0]; $_ = (' ', "\t", '')[ rand 3 ] . $_ for @line[ 1 .. $#line - 1 ]; return join('', @line) . $_[1] },
+	sub { return $_[0] =~ s/\r\n\r\n\z/"\r\nX: a" . "\r\n y" x rand 20_000 . "\r\n\r\n"/er . $_[1] },
+	sub { return ("HTTP/1.1 " . (100, 103, 199)[ rand 3 ] . " X\r\n" . (' a: b', "\tc", 'X: y', '')[ rand 4 ] . "\r\n\r\n") x (1 + rand 3) . "$_[0]$_[1]" },
+	# numbers at their ends
+	sub { return $_[0] =~ s/^(Content-Length): \d+/"$1: " . ('9223372036854775807', '9223372036854775808', '-9223372036854775808', '18446744073709551615', '2147483648', '+5', '00', "\0")[ rand 8 ]/mier . $_[1] },
+	sub { return $_[0] =~ s/^Content-Length: \d+/Transfer-Encoding: chunked/mir . (qw(7fffffffffffffff ffffffffffffffff -1 0x5 g), '0' x 50, "5;\0", ' 5')[ rand 8 ] . "\r\n" . $_[1] },
+	# trailers, true and false
+	sub { return $_[0] =~ s/^Content-Length: \d+/Transfer-Encoding: chunked/mir . sprintf("%x;x=%s\r\n%s\r\n0\r\n", length $_[1], 'y' x rand 100, $_[1])
+		  . (' a: b', "\tc", 'X: y', 'Content-Length: 1', 'x' x rand 200_000, "\0", '')[ rand 7 ] . "\r\n" x (1 + rand 2) },
 	# what is odd and right
 	sub { return $_[0] =~ s/^([\w-]+):/lc($1) . ':'/mger . $_[1] },
 	sub { return $_[0] =~ s/\r\n\r\n\z/\r\nX-Folded: a\r\n  b\r\n\r\n/r . $_[1] });
