@@ -58,7 +58,7 @@ $(EXTENSION_SQL): Makefile $(wildcard src/*/*.sql) src/core/setup.awk src/core/c
 
 # ---- beyond PGXS: whole runs on throw-away servers ----
 
-.PHONY: demo demo-stop test torture bench conformance
+.PHONY: demo demo-stop test torture bench conformance garble
 
 demo:
 	test/demo
@@ -74,6 +74,10 @@ torture:
 
 bench:
 	test/bench/run
+
+# HTTP replies that make no sense, under sanitizers
+garble:
+	$(MAKE) -C test/garble run PG_CONFIG="$(PG_CONFIG)" $(if $(REPLIES),REPLIES=$(REPLIES)) $(if $(SEED),SEED=$(SEED))
 
 conformance:
 	test/conformance "$(SPECS)"

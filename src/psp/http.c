@@ -19,6 +19,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,6 +33,7 @@
 #define DESCRIPTORS_LEFT	16	/* of the server's share for foreign ones */
 #define EVENTS_AT_ONCE		64
 #define ROUNDS_AT_ONCE		8
+#define SOCKETS_WATCHED		8	/* of one transfer: an address each, and retries */
 
 /*
  * One transfer.  Its handle is never used for another one: libcurl 7.88.1 keeps
@@ -52,6 +54,8 @@ typedef struct Transfer
 	bool		allow_loopback;
 	bool		allow_private;
 	bool		address_refused;
+	int			opened[SOCKETS_WATCHED];	/* the last sockets it opened */
+	int			nopened;
 	CURLcode	result;
 	char		error[CURL_ERROR_SIZE];
 } Transfer;
@@ -72,7 +76,9 @@ static int64 deadline = -1;		/* pl_monotonic_ms() of curl's timer; -1: none */
 static dlist_head finished = DLIST_STATIC_INIT(finished);
 static Transfer *handed_out = NULL; /* to whoever called pl_http_next() last */
 
-/* sockets that libcurl holds, and how many of them the server knows of */
+/* sockets that libcurl holds, by descriptor, and how many of them the server knows of */
+static ino_t *sockets = NULL;	/* 0: not one of libcurl's */
+static int	nsockets = 0;		/* length of the array */
 static int	open_sockets = 0;
 static int	reported_sockets = 0;
 
@@ -136,6 +142,63 @@ set_timer(CURLM *unused, long timeout_ms, void *data)
 	return 0;
 }
 
+/* What tells a socket from another one that gets its number later; 0: it is none. */
+static ino_t
+inode_of(int fd)
+{
+	struct stat status;
+
+	return fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode) ? status.st_ino : 0;
+}
+
+/* Note a new socket of libcurl's; false without memory. */
+static bool
+note_socket(Transfer *transfer, int fd)
+{
+	if (fd >= nsockets)
+	{
+		int			n = 2 * fd + 64;
+		ino_t	   *grown = realloc(sockets, n * sizeof(ino_t));
+
+		if (grown == NULL)
+			return false;
+		memset(grown + nsockets, 0, (n - nsockets) * sizeof(ino_t));
+		sockets = grown;
+		nsockets = n;
+	}
+	/* one of that number is gone, if nobody said so */
+	if (sockets[fd] == 0)
+		open_sockets++;
+	sockets[fd] = inode_of(fd);
+	transfer->opened[transfer->nopened++ % SOCKETS_WATCHED] = fd;
+	return true;
+}
+
+static void
+forget_socket(int fd)
+{
+	if (fd >= nsockets || sockets[fd] == 0)
+		return;
+	sockets[fd] = 0;
+	open_sockets--;
+}
+
+/*
+ * libcurl 7.88.1 closes the socket of a connection that timed out before it
+ * was made without a word.  Look at those that the transfer opened.
+ */
+static void
+forget_closed_sockets(const Transfer *transfer)
+{
+	for (int i = 0; i < Min(transfer->nopened, SOCKETS_WATCHED); i++)
+	{
+		int			fd = transfer->opened[i];
+
+		if (sockets[fd] != 0 && inode_of(fd) != sockets[fd])
+			forget_socket(fd);
+	}
+}
+
 /* May the transfer talk to an address of this class?  Notes a refusal. */
 static bool
 allows(Transfer *transfer, PlAddressClass class)
@@ -158,14 +221,18 @@ open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
 	result = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 	if (result < 0)
 		return CURL_SOCKET_BAD;
-	open_sockets++;
+	if (!note_socket(data, result))
+	{
+		close(result);
+		return CURL_SOCKET_BAD;
+	}
 	return result;
 }
 
 static int
 close_socket(void *data, curl_socket_t socket)
 {
-	open_sockets--;
+	forget_socket(socket);
 	return close(socket);
 }
 
@@ -509,6 +576,7 @@ collect_finished(void)
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **) &transfer);
 		transfer->result = message->data.result;
 		curl_multi_remove_handle(multi, transfer->easy);
+		forget_closed_sockets(transfer);
 		wipe_lines(transfer);
 		pl_reply_end(&transfer->reply);
 		dlist_push_tail(&finished, &transfer->node);

@@ -1,0 +1,21 @@
+/*
+ * test/garble/stubs.h
+ *		What garble.c sets and looks at in stubs.c.
+ */
+#ifndef GARBLE_STUBS_H
+#define GARBLE_STUBS_H
+
+#include <setjmp.h>
+
+#include "psp/psp.h"
+
+extern const char *stub_base_url;
+extern int	stub_timeout_ms;
+extern int	stub_max_reply_bytes;
+extern int	stub_external_fds;
+extern jmp_buf *stub_catch;		/* where errors go; NULL: they end the process */
+extern char stub_message[1000];
+
+extern void stub_reset_memory(void);
+
+#endif
