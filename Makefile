@@ -49,11 +49,11 @@ $(OBJS): $(ROOM_HEADERS)
 room_sql = $(foreach room,$(ROOMS),$(sort $(wildcard $(foreach kind,$(1),src/$(room)/$(kind).sql))))
 
 $(EXTENSION_SQL): Makefile $(wildcard src/*/*.sql) src/core/setup.awk src/core/core.h
-	{ cat src/core/header.sql $(call room_sql,functions *_functions verify *_verify); \
+	cat src/core/header.sql $(call room_sql,functions *_functions verify *_verify) src/core/setup.sql src/core/footer.sql | \
 	  awk -v tables="$(call room_sql,tables *_tables)" -v triggers="$(call room_sql,triggers *_triggers)" \
-	      -v views="$(call room_sql,views *_views)" -v version="$(EXTVERSION)" \
+	      -v views="$(call room_sql,views *_views)" -v verify="$(call room_sql,verify *_verify)" -v version="$(EXTVERSION)" \
 	      -v layout="$$(sed -n 's/^#define PL_LAYOUT_VERSION //p' src/core/core.h)" \
-	      -f src/core/setup.awk src/core/setup.sql; } > $@.tmp
+	      -f src/core/setup.awk >$@.tmp
 	mv $@.tmp $@
 
 # ---- beyond PGXS: whole runs on throw-away servers ----

@@ -168,6 +168,8 @@ VALUES (1000000000000001, 'aaaaaaaa-0000-4000-8000-000000000001', 'ledger', '1',
 ALTER TABLE payledger.outbox_events ATTACH PARTITION payledger.outbox_events_test
 	FOR VALUES FROM (1000000000000000) TO (1000001000000000);
 SELECT ok, detail FROM payledger.verify() WHERE check_name = 'outbox_is_guarded';
+SELECT outcome('SELECT payledger.setup()');
+SELECT payledger.adopt_tables();
 DO $$ BEGIN PERFORM payledger.setup(); END $$;
 SELECT ok, detail FROM payledger.verify() WHERE check_name = 'outbox_is_guarded';
 SELECT outcome('UPDATE payledger.outbox_events_test SET version = 2');

@@ -42,6 +42,13 @@ extern void pl_require_preload(void);
 extern void pl_require_layout(void);
 extern bool pl_layout_exists(void);
 
+/* ---- owner.c: whose the objects are ---- */
+
+#define PL_OWNER_ROLE "payledger_owner"
+
+extern Oid	pl_owner(void);
+extern void pl_require_own_table(Oid relation, const char *name);
+
 /* ---- ids.c ---- */
 
 extern int	pl_node_id;

@@ -3,27 +3,40 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION payledger" to load this file. \quit
 
-/*
- * The schema is no member of the extension, so that the money outlives it.
- * One that another role could drop or fill beforehand is refused.
- */
+/* JSON, what is hashed and signed, and what goes to PSPs and Kafka are UTF-8 */
 DO $$
-DECLARE
-	owner text;
 BEGIN
-	SELECT r.rolname INTO owner
-	  FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner
-	 WHERE n.nspname OPERATOR(pg_catalog.=) 'payledger'
-	   AND NOT r.rolsuper AND r.rolname OPERATOR(pg_catalog.<>) current_user;
-	IF FOUND THEN
-		RAISE EXCEPTION 'schema payledger is owned by role %', owner
-			USING ERRCODE = 'insufficient_privilege',
-				  HINT = 'Drop or rename that schema, or give it to the role that installs payledger.';
+	IF pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.<>) 'UTF8' THEN
+		RAISE EXCEPTION 'payledger needs a database whose encoding is UTF8, not %', pg_catalog.getdatabaseencoding()
+			USING ERRCODE = 'feature_not_supported',
+				  HINT = 'Create the database with CREATE DATABASE ... TEMPLATE template0 ENCODING ''UTF8''.';
 	END IF;
-	EXECUTE 'REVOKE ALL ON SCHEMA payledger FROM PUBLIC';
-	EXECUTE 'GRANT USAGE ON SCHEMA payledger TO PUBLIC';
 END
 $$;
+
+/*
+ * Everything belongs to a role that nobody can log in as and that has no power
+ * beyond its objects: what runs with its rights can harm the books, but
+ * neither other data nor the server.  One role for all databases of a cluster.
+ */
+DO $$
+BEGIN
+	CREATE ROLE payledger_owner NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+	COMMENT ON ROLE payledger_owner IS
+		'Owns the objects of the extension payledger. Nobody logs in as it, and nobody should be a member of it.';
+EXCEPTION WHEN duplicate_object OR unique_violation THEN
+	NULL;						/* refuse_takeover() looks at what it is */
+END
+$$;
+
+/*
+ * The schema is no member of the extension, so that the money outlives it.  It
+ * stays the installing superuser's, so that a dump can make it before the role
+ * exists; whether another role could have filled it, footer.sql looks.
+ */
+REVOKE ALL ON SCHEMA payledger FROM PUBLIC;
+GRANT USAGE ON SCHEMA payledger TO PUBLIC;
+GRANT USAGE, CREATE ON SCHEMA payledger TO payledger_owner;
 
 /* SQL functions read tables that setup() makes later */
 SET LOCAL check_function_bodies = false;

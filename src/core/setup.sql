@@ -4,13 +4,34 @@ CREATE FUNCTION setup() RETURNS int
 	LANGUAGE plpgsql VOLATILE
 	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	SET client_min_messages = warning
+	SET default_tablespace = '' SET default_table_access_method = 'heap'
 AS $setup$
 DECLARE
 	layout_version CONSTANT int := @layout_version@;
 	found_version int;
+	foreign_table text;
+	offence text;
 BEGIN
+	IF getdatabaseencoding() <> 'UTF8' THEN
+		RAISE EXCEPTION 'payledger needs a database whose encoding is UTF8, not %', getdatabaseencoding()
+			USING ERRCODE = '0A000', HINT = 'Create the database with CREATE DATABASE ... TEMPLATE template0 ENCODING ''UTF8''.';
+	END IF;
 	/* two sessions must not build the layout at once */
-	PERFORM pg_advisory_xact_lock(hashtextextended('payledger.setup', 0));
+	PERFORM payledger.lock_setup();
+
+	/* nothing of another role's is run or read */
+	PERFORM payledger.refuse_takeover();
+	SELECT format('%s belongs to role %s, not to payledger_owner', pg_describe_object('pg_class'::regclass, c.oid, 0), c.relowner::regrole)
+	  INTO foreign_table
+	  FROM pg_class c
+	 WHERE (c.oid = to_regclass('payledger.layout')
+			OR c.oid IN (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = to_regclass('payledger.outbox_events')))
+	   AND (c.relowner <> 'payledger_owner'::regrole OR c.relkind <> 'r')
+	 LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION '%', foreign_table
+			USING ERRCODE = '42501', HINT = 'SELECT payledger.adopt_tables() takes over what a superuser has made, or restored without its owner.';
+	END IF;
 
 	IF to_regclass('payledger.layout') IS NOT NULL THEN
 		EXECUTE 'SELECT max(version) FROM payledger.layout' INTO found_version;
@@ -37,12 +58,18 @@ BEGIN
 	EXECUTE 'REVOKE ALL ON ALL TABLES IN SCHEMA payledger FROM PUBLIC';
 	PERFORM payledger.begin_incarnation();
 	PERFORM payledger.maintain_outbox_partitions();
+
+	/* some of it may be wanted; so it is said, and verify() says it again */
+	FOR offence IN SELECT h FROM payledger.foreign_hooks() AS h UNION ALL SELECT g FROM payledger.risky_grants() AS g LIMIT 10 LOOP
+		RAISE WARNING '%', offence
+			USING HINT = 'What is not payledger''s own runs with the rights of payledger_owner, or of whoever writes to the table.';
+	END LOOP;
 	RETURN layout_version;
 END
 $setup$;
 REVOKE ALL ON FUNCTION setup() FROM PUBLIC;
 COMMENT ON FUNCTION setup() IS
-'Creates the data tables, their types, triggers and views in this database, or completes them after DROP EXTENSION CASCADE and CREATE EXTENSION; may be run again at any time. They are no members of the extension, so that the money outlives it. Returns the layout version. Errors: PL010 the layout is newer than the extension. Example: SELECT payledger.setup();';
+'Creates the data tables, their types, triggers and views in this database, or completes them after DROP EXTENSION CASCADE and CREATE EXTENSION; may be run again at any time. They are no members of the extension, so that the money outlives it. Returns the layout version. Errors: 0A000 the database is not in UTF8, 42501 another role owns or could make objects in the schema, PL010 the layout is newer than the extension. Example: SELECT payledger.setup();';
 
 CREATE FUNCTION version() RETURNS TABLE (extension_version text, layout_version int)
 	LANGUAGE plpgsql STABLE

@@ -21,7 +21,7 @@ PlCoreShared *pl_core_shared = NULL;
 static Oid	checked_layout = InvalidOid;
 
 static PlQuery layout_version = {
-	"SELECT max(version) FROM payledger.layout", 0
+	"SELECT pg_catalog.max(version) FROM payledger.layout", 0
 };
 
 /*
@@ -78,7 +78,8 @@ layout_relation(void)
 
 /*
  * Has payledger.setup() been run here, for this version?  Needs a transaction
- * and an open SPI connection; raises nothing.
+ * and an open SPI connection.  Raises 42501 if what has that name is not the
+ * owner's table.
  */
 bool
 pl_layout_exists(void)
@@ -90,6 +91,7 @@ pl_layout_exists(void)
 	if (relation == checked_layout)
 		return true;
 
+	pl_require_own_table(relation, "layout");
 	pl_select(&layout_version, NULL);
 	if (pl_isnull(0, 1) || pl_get_int32(0, 1) != PL_LAYOUT_VERSION)
 		return false;

@@ -14,7 +14,8 @@ COMMENT ON FUNCTION event_shard(text, int) IS
 
 CREATE FUNCTION maintain_outbox_partitions() RETURNS int
 	AS 'MODULE_PATHNAME', 'pl_sql_maintain_outbox_partitions'
-	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION maintain_outbox_partitions() FROM PUBLIC;
 COMMENT ON FUNCTION maintain_outbox_partitions() IS
 'Makes the partition of outbox_events that the present seq falls into and the next one, unless they exist or the default partition already has rows in their range. Returns how many it made. setup() and the keeper call it; the keeper alone also drops partitions that are published and older than payledger.outbox_retention. Example: SELECT payledger.maintain_outbox_partitions();';

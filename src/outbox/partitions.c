@@ -16,17 +16,12 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
 #include "outbox/outbox.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
-#include "utils/syscache.h"
 
 #define PARTITION_SIZE	INT64CONST(1000000)
 #define LOCK_WAIT_MS	"100"
@@ -227,48 +222,27 @@ replace_default(void)
 	return 1;
 }
 
-/* Owner of the outbox: its partitions must be owned by the same. */
-static Oid
-outbox_owner(void)
-{
-	Oid			namespace = get_namespace_oid("payledger", false);
-	Oid			relation = get_relname_relid("outbox_events", namespace);
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "payledger.outbox_events does not exist");
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
 /*
- * Take a step in a subtransaction, as the owner of the outbox, waiting for
- * locks no longer than LOCK_WAIT_MS.  Returns -1 if that was not enough.
+ * Take a step in a subtransaction, waiting for locks no longer than
+ * LOCK_WAIT_MS.  Returns -1 if that was not enough.
  */
 static int
 try_step(int (*step) (void))
 {
 	MemoryContext oldcontext = CurrentMemoryContext;
 	ResourceOwner oldowner = CurrentResourceOwner;
-	Oid			save_userid;
-	int			save_sec_context;
 	volatile int result = -1;
 
-	GetUserIdAndSecContext(&save_userid, &save_sec_context);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(oldcontext);
 	PG_TRY();
 	{
 		int			save_nestlevel = NewGUCNestLevel();
 
-		SetUserIdAndSecContext(outbox_owner(), save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
 		(void) set_config_option("lock_timeout", LOCK_WAIT_MS, PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
 		result = step();
 		AtEOXact_GUC(true, save_nestlevel);
-		SetUserIdAndSecContext(save_userid, save_sec_context);
 
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(oldcontext);
@@ -284,7 +258,6 @@ try_step(int (*step) (void))
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(oldcontext);
 		CurrentResourceOwner = oldowner;
-		SetUserIdAndSecContext(save_userid, save_sec_context);
 		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
 			ReThrowError(error);
 		FreeErrorData(error);
@@ -297,7 +270,8 @@ try_step(int (*step) (void))
 /*
  * Make the partitions that are missing and drop one that may go.  Returns the
  * number of changes; 0 also when locks could not be had, after which dropping
- * is left alone for a minute.  Needs an open SPI connection.
+ * is left alone for a minute.  Needs an open SPI connection, and the rights of the
+ * outbox's owner.
  *
  * Creating locks the outbox in SHARE UPDATE EXCLUSIVE and its default
  * partition in ACCESS EXCLUSIVE mode, dropping the outbox in ACCESS EXCLUSIVE

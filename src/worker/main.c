@@ -9,6 +9,8 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -101,8 +103,9 @@ pl_register_workers(void)
 }
 
 /*
- * What a database or its owner may have set for ordinary sessions, and what
- * would break the workers or change the meaning of their statements.
+ * What a database, its owner or a role may have set for ordinary sessions, and
+ * what would break the workers or change the meaning of their statements.
+ * What only makes them slower is theirs to choose.
  */
 static void
 pin_settings(const char *role)
@@ -113,15 +116,53 @@ pin_settings(const char *role)
 		{"default_transaction_read_only", "off"},
 		{"default_transaction_deferrable", "off"},
 		{"session_replication_role", "origin"},
+		{"exit_on_error", "off"},
 		{"statement_timeout", "0"},
 		{"lock_timeout", "0"},
 		{"idle_in_transaction_session_timeout", "0"},
+#if PG_VERSION_NUM >= 170000
+		{"transaction_timeout", "0"},
+#endif
+		{"default_tablespace", ""},
+		{"temp_tablespaces", ""},
+		{"default_table_access_method", "heap"},
+		{"row_security", "on"},
+		{"check_function_bodies", "on"},
+		{"array_nulls", "on"},
+		{"transform_null_equals", "off"},
+		{"standard_conforming_strings", "on"},
+		{"escape_string_warning", "on"},
+		{"backslash_quote", "safe_encoding"},
+		{"quote_all_identifiers", "off"},
+		{"xmloption", "content"},
+		{"bytea_output", "hex"},
+		{"DateStyle", "ISO, MDY"},
+		{"IntervalStyle", "postgres"},
+		{"extra_float_digits", "1"},
+		{"client_min_messages", "notice"},
 		{"jit", "off"},
 	};
 
+	SetConfigOption("role", "none", PGC_SUSET, PGC_S_OVERRIDE);
 	for (int i = 0; i < (int) lengthof(pinned); i++)
 		SetConfigOption(pinned[i][0], pinned[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+
+	/* what a worker has committed, it acts on: a PSP is called then */
+	if (synchronous_commit < SYNCHRONOUS_COMMIT_LOCAL_FLUSH)
+		SetConfigOption("synchronous_commit", "on", PGC_USERSET, PGC_S_OVERRIDE);
 	SetConfigOption("application_name", role, PGC_USERSET, PGC_S_OVERRIDE);
+}
+
+/*
+ * Be the superuser that the connection was made as, whatever the database's
+ * session_authorization says.
+ */
+static void
+pin_user(void)
+{
+	StartTransactionCommand();
+	SetConfigOption("session_authorization", GetUserNameFromId(BOOTSTRAP_SUPERUSERID, false), PGC_SUSET, PGC_S_OVERRIDE);
+	CommitTransactionCommand();
 }
 
 static void
@@ -137,6 +178,7 @@ start_worker(PlRole role, Datum slot, void (*role_main) (void))
 
 	BackgroundWorkerInitializeConnection(MyBgworkerEntry->bgw_extra, NULL, 0);
 	snprintf(name, sizeof(name), "payledger %s", pl_role_name(role));
+	pin_user();
 	pin_settings(name);
 
 	pl_worker_started(DatumGetInt32(slot));

@@ -35,6 +35,10 @@ int			pl_worker_reloads = 0;
 
 static long pause_ms = FIRST_PAUSE_MS;
 
+/* The user of the process, to whom the end of a turn goes back. */
+static Oid	process_user = InvalidOid;
+static int	turn_guc_level = 0;
+
 /* The extension whose layout was found complete: checked once a process. */
 static Oid	ready_extension = InvalidOid;
 
@@ -89,6 +93,38 @@ layout_is_complete(Oid extension)
 }
 
 /*
+ * Act as the owner of the tables, who is no superuser, until the transaction
+ * has ended: whatever somebody has hung on the tables runs in this process.
+ * The restricted operation keeps that from becoming somebody else, from temporary
+ * objects, and from putting anything off to a time after the transaction's
+ * statements.  Settings that it leaves behind are taken back by
+ * commit_as_owner().
+ */
+static void
+act_as_owner(void)
+{
+	int			sec_context;
+
+	GetUserIdAndSecContext(&process_user, &sec_context);
+	Assert(sec_context == 0);
+	SetUserIdAndSecContext(pl_owner(), SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	turn_guc_level = NewGUCNestLevel();
+}
+
+/*
+ * Commit, still as the owner: deferred triggers and the like run in there.
+ * PostgreSQL resets the user at the end of an aborted transaction only.
+ */
+static void
+commit_as_owner(void)
+{
+	AtEOXact_GUC(false, turn_guc_level);
+	CommitTransactionCommand();
+	SetUserIdAndSecContext(process_user, 0);
+	MemoryContextSwitchTo(pl_worker_context);
+}
+
+/*
  * Begin a turn: a transaction with an active snapshot and an open SPI
  * connection.  Returns false, with no transaction, while the extension is
  * absent, setup() has not been run, or a restore is under way.
@@ -116,17 +152,21 @@ pl_worker_begin(void)
 
 	if (OidIsValid(extension))
 	{
+		act_as_owner();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		pl_connect();
 		if (layout_is_complete(extension))
 			return true;
 		pl_finish();
 		PopActiveSnapshot();
+		commit_as_owner();
 	}
 	else
+	{
 		pl_worker_state("waiting for CREATE EXTENSION payledger");
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(pl_worker_context);
+		CommitTransactionCommand();
+		MemoryContextSwitchTo(pl_worker_context);
+	}
 	pgstat_report_activity(STATE_IDLE, NULL);
 	return false;
 }
@@ -139,8 +179,7 @@ pl_worker_commit(void)
 {
 	pl_finish();
 	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(pl_worker_context);
+	commit_as_owner();
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
@@ -262,6 +301,9 @@ pl_worker_recover(void)
 	FlushErrorState();
 
 	AbortOutOfAnyTransaction();
+	/* which has gone back to the user by itself, unless the error came after the commit */
+	if (OidIsValid(process_user))
+		SetUserIdAndSecContext(process_user, 0);
 	LWLockReleaseAll();
 	ConditionVariableCancelSleep();
 	pgstat_report_wait_end();
