@@ -42,13 +42,6 @@ extern void pl_require_preload(void);
 extern void pl_require_layout(void);
 extern bool pl_layout_exists(void);
 
-/* ---- owner.c: whose the objects are ---- */
-
-#define PL_OWNER_ROLE "payledger_owner"
-
-extern Oid	pl_owner(void);
-extern void pl_require_own_table(Oid relation, const char *name);
-
 /* ---- ids.c ---- */
 
 extern int	pl_node_id;
@@ -88,6 +81,13 @@ extern int64 pl_int64_arg(FunctionCallInfo fcinfo, int argno, const char *name);
 /* ---- log_mask.c ---- */
 
 extern void pl_log_mask_init(void);
+
+/* ---- owner.c: whose the objects are ---- */
+
+#define PL_OWNER_ROLE "payledger_owner"
+
+extern Oid	pl_owner(void);
+extern void pl_require_own_table(Oid relation, const char *name);
 
 /* ---- query.c: SQL through kept plans ---- */
 

@@ -63,10 +63,3 @@ CREATE FUNCTION begin_incarnation() RETURNS int
 REVOKE ALL ON FUNCTION begin_incarnation() FROM PUBLIC;
 COMMENT ON FUNCTION begin_incarnation() IS
 'The incarnation of this database, beginning a new one if the data was restored or copied here. setup() and every writer do this by themselves. Example: SELECT payledger.begin_incarnation();';
-
-CREATE FUNCTION lock_setup() RETURNS void
-	AS 'MODULE_PATHNAME', 'pl_sql_lock_setup'
-	LANGUAGE C VOLATILE PARALLEL UNSAFE;
-REVOKE ALL ON FUNCTION lock_setup() FROM PUBLIC;
-COMMENT ON FUNCTION lock_setup() IS
-'For payledger.setup(): waits until no other session builds the layout of this database, and keeps others from it until the transaction ends, by a lock that no other function takes. Example: SELECT payledger.lock_setup();';

@@ -143,3 +143,10 @@ $$;
 REVOKE ALL ON FUNCTION adopt_tables() FROM PUBLIC;
 COMMENT ON FUNCTION adopt_tables() IS
 'For a superuser: gives the tables, views, sequences and types in the schema payledger that belong to superusers to payledger_owner, as after pg_restore --no-owner, and returns their number. Errors: 42501 not a superuser. Example: SELECT payledger.adopt_tables();';
+
+CREATE FUNCTION lock_setup() RETURNS void
+	AS 'MODULE_PATHNAME', 'pl_sql_lock_setup'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION lock_setup() FROM PUBLIC;
+COMMENT ON FUNCTION lock_setup() IS
+'For payledger.setup(): waits until no other session builds the layout of this database, and keeps others from it until the transaction ends, by a lock that no other function takes. Example: SELECT payledger.lock_setup();';

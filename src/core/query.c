@@ -10,6 +10,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "core/core.h"
 #include "executor/spi.h"
@@ -150,6 +151,26 @@ execute_plan(PlQuery *query, PlArgs *args, Snapshot snapshot, bool read_only)
 	return result;
 }
 
+/*
+ * Names in our statements are qualified, operators are not: they are looked up
+ * in pg_catalog.  SECURITY DEFINER functions and workers have that path anyway;
+ * here it is for triggers and procedures that run with the caller's.  Returns
+ * a level for AtEOXact_GUC(), 0 if there is nothing to take back; an error
+ * takes it back with its (sub)transaction.
+ */
+static int
+pin_search_path(void)
+{
+	static const char path[] = "pg_catalog, pg_temp";
+	int			nestlevel;
+
+	if (namespace_search_path != NULL && strcmp(namespace_search_path, path) == 0)
+		return 0;
+	nestlevel = NewGUCNestLevel();
+	(void) set_config_option("search_path", path, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return nestlevel;
+}
+
 /* Prepare the plan at first use. */
 static void
 prepare(PlQuery *query)
@@ -169,10 +190,13 @@ static uint64
 run(PlQuery *query, PlArgs *args, Snapshot snapshot, bool read_only)
 {
 	int			result;
+	int			nestlevel = pin_search_path();
 
 	Assert(query->nargs == (args ? args->n : 0));
 	prepare(query);
 	result = execute_plan(query, args, snapshot, read_only);
+	if (nestlevel != 0)
+		AtEOXact_GUC(true, nestlevel);
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\": %s", query->sql, SPI_result_code_string(result));
 	return SPI_processed;
@@ -222,6 +246,7 @@ pl_open_cursor(PlQuery *query, PlArgs *args)
 	int			nestlevel = NewGUCNestLevel();
 
 	Assert(query->nargs == (args ? args->n : 0));
+	(void) pin_search_path();
 	if (query->plan == NULL || !SPI_plan_is_valid(query->plan))
 	{
 		static const char *const methods[] = {

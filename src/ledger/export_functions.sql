@@ -16,6 +16,7 @@
 CREATE FUNCTION export_names(format text, for_ledger text)
 	RETURNS TABLE (account_id bigint, name text, currency text, opened_at timestamptz, account_code text, description text)
 	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH named AS (
 		SELECT a.account_id, a.currency, a.opened_at, a.account_code, t.description, a.account_type, a.entity_id,
@@ -42,17 +43,13 @@ COMMENT ON FUNCTION export_names(text, text) IS
 
 CREATE FUNCTION export_quoted(value text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$
-	SELECT '"' || replace(replace(value, '\', '\\'), '"', '\"') || '"'
-$$;
+	RETURN '"' || replace(replace(value, '\', '\\'), '"', '\"') || '"';
 COMMENT ON FUNCTION export_quoted(text) IS
 'A text as a string of beancount. Example: SELECT payledger.export_quoted(''6" pipe'');';
 
 CREATE FUNCTION export_time(at timestamptz) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$
-	SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-$$;
+	RETURN to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
 COMMENT ON FUNCTION export_time(timestamptz) IS
 'A time in ISO 8601, UTC. Example: SELECT payledger.export_time(now());';
 
@@ -64,7 +61,7 @@ CREATE FUNCTION export_journal(format text, "from" timestamptz DEFAULT NULL, "to
 							   for_ledger text DEFAULT 'MAIN')
 	RETURNS SETOF text
 	LANGUAGE plpgsql STABLE ROWS 100000
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan SET jit = off
 	SET datestyle = 'ISO, YMD'
 AS $$
@@ -74,7 +71,7 @@ DECLARE
 	from_day date;
 	last_day date;
 BEGIN
-	PERFORM check_ledger(for_ledger), check_period("from", "to");
+	PERFORM payledger.check_ledger(for_ledger), payledger.check_period("from", "to");
 	IF format IS NULL OR for_ledger IS NULL THEN
 		RAISE EXCEPTION '% must not be null', CASE WHEN format IS NULL THEN 'format' ELSE 'for_ledger' END USING ERRCODE = '22004';
 	END IF;

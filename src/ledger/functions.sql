@@ -4,7 +4,7 @@ CREATE FUNCTION balance(account_code text, as_of timestamptz DEFAULT NULL, effec
 	RETURNS bigint
 	AS 'MODULE_PATHNAME', 'pl_sql_balance'
 	LANGUAGE C STABLE PARALLEL UNSAFE COST 1000
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION balance(text, timestamptz, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION balance(text, timestamptz, timestamptz) IS
 'Balance of an account in minor units of its currency, positive on the account''s normal side, exact in the snapshot of the calling query. as_of: of the entries recorded until then. effective_at: of the entries that took effect until then, whenever they were recorded. Both: what was known at as_of about effective_at. Neither costs with the length of the history; both together cost with the number of entries dated back or ahead. What transactions still open at as_of record by then is added when they commit. Errors: 22003 the balance passes a bigint, PL007 no such account, PL010 not set up. Example: SELECT payledger.balance(''MERCHANT_PAYABLE.SELLER-111.EUR'', effective_at => ''2026-10-31 23:59:59.999999+00'');';
@@ -12,7 +12,7 @@ COMMENT ON FUNCTION balance(text, timestamptz, timestamptz) IS
 CREATE FUNCTION fold_postings() RETURNS bigint
 	AS 'MODULE_PATHNAME', 'pl_sql_fold_postings'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	SET jit = off;
 REVOKE ALL ON FUNCTION fold_postings() FROM PUBLIC;
 COMMENT ON FUNCTION fold_postings() IS

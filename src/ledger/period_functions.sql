@@ -10,7 +10,7 @@ COMMENT ON PROCEDURE close_period(text, date) IS
 CREATE FUNCTION mark_period_closed(ledger text, month date) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'pl_sql_mark_period_closed'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION mark_period_closed(text, date) FROM PUBLIC;
 COMMENT ON FUNCTION mark_period_closed(text, date) IS
 'The first half of close_period(): no post takes effect in the month any more; posts wait until this transaction ends. Returns false if it was closed already. Errors: see close_period. Example: SELECT payledger.mark_period_closed(''MAIN'', ''2025-01-01'');';
@@ -18,7 +18,7 @@ COMMENT ON FUNCTION mark_period_closed(text, date) IS
 CREATE FUNCTION store_closing_balances(ledger text, month date) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'pl_sql_store_closing_balances'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION store_closing_balances(text, date) FROM PUBLIC;
 COMMENT ON FUNCTION store_closing_balances(text, date) IS
 'The second half of close_period(): stores the balances of the ledger''s accounts at the end of the month, by effective time, and returns their number; 0 if it is not closed or they are there already. Blocks no post. Errors: 22003 a balance passes a bigint, PL010 not set up. Example: SELECT payledger.store_closing_balances(''MAIN'', ''2025-01-01'');';
@@ -27,7 +27,7 @@ CREATE FUNCTION reopen_period(ledger text, month date, reason text)
 	RETURNS TABLE (ledger text, month date, closed_before timestamptz)
 	AS 'MODULE_PATHNAME', 'pl_sql_reopen_period'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION reopen_period(text, date, text) FROM PUBLIC;
 COMMENT ON FUNCTION reopen_period(text, date, text) IS
 'Opens the newest closed month of a ledger again, so that entries may take effect in it, and drops its closing balances; months between it and the closed one before it, which had no entries, open as well. Who did it and why stays in payledger.period_events. Returns what the ledger is closed before now; null if no month is closed. Errors: 22023 no reason or not the first day of a month, 55000 not the newest closed month, PL007 no such ledger, PL010 not set up. Example: SELECT * FROM payledger.reopen_period(''MAIN'', ''2025-01-01'', ''invoice 4711 came late'');';
@@ -35,7 +35,7 @@ COMMENT ON FUNCTION reopen_period(text, date, text) IS
 /* plpgsql, because the transition table is best read with SQL */
 CREATE FUNCTION check_closing_balances() RETURNS trigger
 	LANGUAGE plpgsql
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	wrong record;

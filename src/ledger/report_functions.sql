@@ -18,7 +18,7 @@
 
 CREATE FUNCTION check_ledger(ledger text) RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF to_regclass('payledger.ledgers') IS NULL THEN
@@ -53,18 +53,16 @@ COMMENT ON FUNCTION check_period(timestamptz, timestamptz) IS
 /* Milliseconds since 2025-01-01 in the upper bits: src/core/ids.c */
 CREATE FUNCTION first_id_at(at timestamptz) RETURNS bigint
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$
-	SELECT CASE WHEN at >= '2094-01-01 00:00+00' THEN 9223372036854775807
+	RETURN CASE WHEN at >= '2094-01-01 00:00+00' THEN 9223372036854775807
 				WHEN at <= '2025-01-01 00:00+00' THEN 0
-				ELSE (ceil(extract(epoch FROM at) * 1000)::bigint - 1735689600000) << 22 END
-$$;
+				ELSE (ceil(extract(epoch FROM at) * 1000)::bigint - 1735689600000) << 22 END;
 COMMENT ON FUNCTION first_id_at(timestamptz) IS
 'The lowest id that can have been given out at that time or later: ids recorded before it are lower. Example: SELECT count(*) FROM payledger.journal_entries WHERE journal_entry_id >= payledger.first_id_at(now() - interval ''1 day'');';
 
 /*
  * Entries that took effect when they were recorded come by their ids, the
  * others by effective_shifts.  No SECURITY DEFINER and no SET, so that it
- * becomes a part of the caller's query.
+ * becomes a part of the caller's query; so every operator is qualified.
  */
 CREATE FUNCTION entries_in_effect("from" timestamptz, "to" timestamptz, as_of timestamptz)
 	RETURNS TABLE (journal_entry_id bigint, recorded_at timestamptz, effective_at timestamptz, entry_type text,
@@ -73,19 +71,19 @@ CREATE FUNCTION entries_in_effect("from" timestamptz, "to" timestamptz, as_of ti
 AS $$
 	SELECT j.journal_entry_id, j.recorded_at, j.effective_at, j.entry_type, j.payment_id, j.reverses, j.reference, j.metadata
 	  FROM payledger.journal_entries j
-	 WHERE j.journal_entry_id >= payledger.first_id_at(coalesce($1, '-infinity'))
-	   AND j.journal_entry_id < payledger.first_id_at(coalesce($2, 'infinity'))
-	   AND j.effective_at >= coalesce($1, '-infinity') AND j.effective_at < coalesce($2, 'infinity')
-	   AND j.recorded_at <= coalesce($3, 'infinity')
+	 WHERE j.journal_entry_id OPERATOR(pg_catalog.>=) payledger.first_id_at(coalesce($1, '-infinity'))
+	   AND j.journal_entry_id OPERATOR(pg_catalog.<) payledger.first_id_at(coalesce($2, 'infinity'))
+	   AND j.effective_at OPERATOR(pg_catalog.>=) coalesce($1, '-infinity') AND j.effective_at OPERATOR(pg_catalog.<) coalesce($2, 'infinity')
+	   AND j.recorded_at OPERATOR(pg_catalog.<=) coalesce($3, 'infinity')
 	 UNION ALL
 	SELECT j.journal_entry_id, j.recorded_at, j.effective_at, j.entry_type, j.payment_id, j.reverses, j.reference, j.metadata
 	  FROM (SELECT DISTINCT s.journal_entry_id FROM payledger.effective_shifts s
-			 WHERE s.at >= coalesce($1, '-infinity') AND s.at < coalesce($2, 'infinity')
-			   AND (s.journal_entry_id < payledger.first_id_at(coalesce($1, '-infinity'))
-					OR s.journal_entry_id >= payledger.first_id_at(coalesce($2, 'infinity')))) d
-	  JOIN payledger.journal_entries j ON j.journal_entry_id = d.journal_entry_id
-	 WHERE j.effective_at >= coalesce($1, '-infinity') AND j.effective_at < coalesce($2, 'infinity')
-	   AND j.recorded_at <= coalesce($3, 'infinity')
+			 WHERE s.at OPERATOR(pg_catalog.>=) coalesce($1, '-infinity') AND s.at OPERATOR(pg_catalog.<) coalesce($2, 'infinity')
+			   AND (s.journal_entry_id OPERATOR(pg_catalog.<) payledger.first_id_at(coalesce($1, '-infinity'))
+					OR s.journal_entry_id OPERATOR(pg_catalog.>=) payledger.first_id_at(coalesce($2, 'infinity')))) d
+	  JOIN payledger.journal_entries j ON j.journal_entry_id OPERATOR(pg_catalog.=) d.journal_entry_id
+	 WHERE j.effective_at OPERATOR(pg_catalog.>=) coalesce($1, '-infinity') AND j.effective_at OPERATOR(pg_catalog.<) coalesce($2, 'infinity')
+	   AND j.recorded_at OPERATOR(pg_catalog.<=) coalesce($3, 'infinity')
 $$;
 REVOKE ALL ON FUNCTION entries_in_effect(timestamptz, timestamptz, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION entries_in_effect(timestamptz, timestamptz, timestamptz) IS
@@ -103,31 +101,31 @@ CREATE FUNCTION postings_in_effect(account_id bigint, "from" timestamptz, "to" t
 AS $$
 	WITH bounds AS MATERIALIZED (
 		SELECT b.from_id, b.to_id, coalesce(f.snapshot_xmax, 0) AS from_no, coalesce(f.snapshot_xip, '{}') AS open_nos,
-			   coalesce((SELECT t.snapshot_xmax FROM payledger.folds t WHERE t.xmax_after >= b.to_id - 1
+			   coalesce((SELECT t.snapshot_xmax FROM payledger.folds t WHERE t.xmax_after OPERATOR(pg_catalog.>=) (b.to_id OPERATOR(pg_catalog.-) 1)
 						  ORDER BY t.xmax_after LIMIT 1), 9223372036854775807) AS to_no
 		  FROM (SELECT payledger.first_id_at(coalesce($2, '-infinity')) AS from_id,
 					   payledger.first_id_at(coalesce($3, 'infinity')) AS to_id) b
 		  LEFT JOIN LATERAL (SELECT snapshot_xmax, snapshot_xip FROM payledger.folds
-							  WHERE newest_id < b.from_id ORDER BY newest_id DESC LIMIT 1) f ON true),
+							  WHERE newest_id OPERATOR(pg_catalog.<) b.from_id ORDER BY newest_id DESC LIMIT 1) f ON true),
 	found AS (
 		SELECT p.journal_entry_id, p.leg, p.amount
-		  FROM bounds b JOIN payledger.postings p ON p.account_id = $1 AND p.transaction_no >= b.from_no AND p.transaction_no < b.to_no
-		 WHERE p.journal_entry_id >= b.from_id AND p.journal_entry_id < b.to_id
+		  FROM bounds b JOIN payledger.postings p ON p.account_id OPERATOR(pg_catalog.=) $1 AND p.transaction_no OPERATOR(pg_catalog.>=) b.from_no AND p.transaction_no OPERATOR(pg_catalog.<) b.to_no
+		 WHERE p.journal_entry_id OPERATOR(pg_catalog.>=) b.from_id AND p.journal_entry_id OPERATOR(pg_catalog.<) b.to_id
 		 UNION ALL
 		SELECT p.journal_entry_id, p.leg, p.amount
-		  FROM bounds b JOIN payledger.postings p ON p.account_id = $1 AND p.transaction_no = ANY (b.open_nos)
-		 WHERE p.journal_entry_id >= b.from_id AND p.journal_entry_id < b.to_id
+		  FROM bounds b JOIN payledger.postings p ON p.account_id OPERATOR(pg_catalog.=) $1 AND p.transaction_no OPERATOR(pg_catalog.=) ANY (b.open_nos)
+		 WHERE p.journal_entry_id OPERATOR(pg_catalog.>=) b.from_id AND p.journal_entry_id OPERATOR(pg_catalog.<) b.to_id
 		 UNION ALL
 		SELECT p.journal_entry_id, p.leg, p.amount
 		  FROM (SELECT DISTINCT s.journal_entry_id FROM payledger.effective_shifts s, bounds b
-				 WHERE s.account_id = $1 AND s.at >= coalesce($2, '-infinity') AND s.at < coalesce($3, 'infinity')
-				   AND (s.journal_entry_id < b.from_id OR s.journal_entry_id >= b.to_id)) d
-		  JOIN payledger.postings p ON p.journal_entry_id = d.journal_entry_id AND p.account_id = $1)
+				 WHERE s.account_id OPERATOR(pg_catalog.=) $1 AND s.at OPERATOR(pg_catalog.>=) coalesce($2, '-infinity') AND s.at OPERATOR(pg_catalog.<) coalesce($3, 'infinity')
+				   AND (s.journal_entry_id OPERATOR(pg_catalog.<) b.from_id OR s.journal_entry_id OPERATOR(pg_catalog.>=) b.to_id)) d
+		  JOIN payledger.postings p ON p.journal_entry_id OPERATOR(pg_catalog.=) d.journal_entry_id AND p.account_id OPERATOR(pg_catalog.=) $1)
 	SELECT f.journal_entry_id, f.leg, f.amount, j.recorded_at, j.effective_at, j.entry_type, j.reference, j.metadata
 	  FROM found f
-	  JOIN payledger.journal_entries j ON j.journal_entry_id = f.journal_entry_id
-	 WHERE j.effective_at >= coalesce($2, '-infinity') AND j.effective_at < coalesce($3, 'infinity')
-	   AND j.recorded_at <= coalesce($4, 'infinity')
+	  JOIN payledger.journal_entries j ON j.journal_entry_id OPERATOR(pg_catalog.=) f.journal_entry_id
+	 WHERE j.effective_at OPERATOR(pg_catalog.>=) coalesce($2, '-infinity') AND j.effective_at OPERATOR(pg_catalog.<) coalesce($3, 'infinity')
+	   AND j.recorded_at OPERATOR(pg_catalog.<=) coalesce($4, 'infinity')
 $$;
 REVOKE ALL ON FUNCTION postings_in_effect(bigint, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION postings_in_effect(bigint, timestamptz, timestamptz, timestamptz) IS
@@ -136,11 +134,11 @@ COMMENT ON FUNCTION postings_in_effect(bigint, timestamptz, timestamptz, timesta
 CREATE FUNCTION counterparts(journal_entry_id bigint, account_id bigint) RETURNS TABLE (counterparts text)
 	LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
 AS $$
-	SELECT string_agg(CASE WHEN c.n > 3 THEN '...' ELSE c.account_code END, ', ' ORDER BY c.n)
-	  FROM (SELECT a.account_code, row_number() OVER (ORDER BY p.leg) AS n
+	SELECT pg_catalog.string_agg(CASE WHEN c.n OPERATOR(pg_catalog.>) 3 THEN '...' ELSE c.account_code END, ', ' ORDER BY c.n)
+	  FROM (SELECT a.account_code, pg_catalog.row_number() OVER (ORDER BY p.leg) AS n
 			  FROM (SELECT leg, account_id FROM payledger.postings
-					 WHERE journal_entry_id = $1 AND account_id <> $2 ORDER BY leg LIMIT 4) p
-			  JOIN payledger.accounts a ON a.account_id = p.account_id) c
+					 WHERE journal_entry_id OPERATOR(pg_catalog.=) $1 AND account_id OPERATOR(pg_catalog.<>) $2 ORDER BY leg LIMIT 4) p
+			  JOIN payledger.accounts a ON a.account_id OPERATOR(pg_catalog.=) p.account_id) c
 $$;
 REVOKE ALL ON FUNCTION counterparts(bigint, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION counterparts(bigint, bigint) IS
@@ -150,10 +148,10 @@ COMMENT ON FUNCTION counterparts(bigint, bigint) IS
 
 CREATE FUNCTION month_start(month date, for_ledger text DEFAULT 'MAIN') RETURNS timestamptz
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	PERFORM check_ledger(for_ledger);
+	PERFORM payledger.check_ledger(for_ledger);
 	RETURN (SELECT date_trunc('month', month::timestamp) AT TIME ZONE l.time_zone
 			  FROM payledger.ledgers l WHERE l.ledger = for_ledger);
 END
@@ -164,7 +162,7 @@ COMMENT ON FUNCTION month_start(date, text) IS
 
 CREATE FUNCTION month_end(month date, for_ledger text DEFAULT 'MAIN') RETURNS timestamptz
 	LANGUAGE sql STABLE PARALLEL SAFE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT payledger.month_start((month + interval '1 month')::date, for_ledger) - interval '1 microsecond'
 $$;
@@ -178,11 +176,11 @@ CREATE FUNCTION account_balances_at(as_of timestamptz DEFAULT NULL, effective_at
 	RETURNS TABLE (account_id bigint, account_code text, account_type text, entity_id text, currency text, category text,
 				   balance numeric, formatted text, ledger text, normal_side text)
 	LANGUAGE plpgsql STABLE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
-	PERFORM check_ledger(for_ledger);
+	PERFORM payledger.check_ledger(for_ledger);
 	IF as_of IS NULL AND effective_at IS NULL THEN
 		RETURN QUERY
 		SELECT b.account_id, b.account_code, b.account_type, b.entity_id, b.currency, b.category, b.balance, b.formatted,
@@ -211,11 +209,11 @@ CREATE FUNCTION trial_balance_at(effective_at timestamptz DEFAULT NULL, as_of ti
 	RETURNS TABLE (account_code text, account_type text, category text, currency text, debit numeric, credit numeric,
 				   debit_formatted text, credit_formatted text, ledger text)
 	LANGUAGE plpgsql STABLE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
-	PERFORM check_ledger(for_ledger);
+	PERFORM payledger.check_ledger(for_ledger);
 	RETURN QUERY
 	SELECT b.account_code, b.account_type, b.category, b.currency, greatest(d.balance, 0), greatest(-d.balance, 0),
 		   CASE WHEN d.balance > 0 THEN payledger.format_total(d.balance, b.currency) ELSE '' END,
@@ -234,11 +232,11 @@ CREATE FUNCTION balance_sheet_at(effective_at timestamptz DEFAULT NULL, as_of ti
 	RETURNS TABLE (ledger text, currency text, category text, account_type text, balance numeric, formatted text,
 				   category_total numeric, category_total_formatted text)
 	LANGUAGE plpgsql STABLE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
-	PERFORM check_ledger(for_ledger);
+	PERFORM payledger.check_ledger(for_ledger);
 	RETURN QUERY
 	SELECT l.ledger, l.currency, l.category, l.account_type, l.balance, payledger.format_total(l.balance, l.currency),
 		   l.category_total, payledger.format_total(l.category_total, l.currency)
@@ -261,11 +259,11 @@ CREATE FUNCTION account_rollup_at(level int DEFAULT NULL, effective_at timestamp
 								  for_ledger text DEFAULT NULL)
 	RETURNS TABLE (ledger text, currency text, category text, path text, depth int, accounts bigint, balance numeric, formatted text)
 	LANGUAGE plpgsql STABLE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
-	PERFORM check_ledger(for_ledger);
+	PERFORM payledger.check_ledger(for_ledger);
 	IF level < 0 THEN
 		RAISE EXCEPTION 'level must not be negative' USING ERRCODE = '22023';
 	END IF;
@@ -298,7 +296,7 @@ CREATE FUNCTION aged_payables(effective_at timestamptz DEFAULT NULL, as_of times
 				   balance_formatted text, days_0_7_formatted text, days_8_30_formatted text, days_31_60_formatted text,
 				   days_61_90_formatted text, days_over_90_formatted text)
 	LANGUAGE plpgsql STABLE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan SET jit = off
 AS $$
 #variable_conflict use_column
@@ -306,7 +304,7 @@ DECLARE
 	until CONSTANT timestamptz := coalesce(effective_at, as_of, now());
 	recently CONSTANT timestamptz := until - interval '92 days';
 BEGIN
-	PERFORM check_ledger(for_ledger);
+	PERFORM payledger.check_ledger(for_ledger);
 	IF NOT EXISTS (SELECT FROM payledger.account_types t WHERE t.account_type = aged_payables.account_type) THEN
 		RAISE EXCEPTION 'account type "%" does not exist', aged_payables.account_type
 			USING ERRCODE = 'PL007', HINT = 'payledger.account_types lists the types, payledger.add_account_type() adds one.';
@@ -370,11 +368,11 @@ CREATE FUNCTION income_statement("from" timestamptz, "to" timestamptz, as_of tim
 	RETURNS TABLE (ledger text, currency text, category text, account_type text, amount numeric, formatted text,
 				   net_income numeric, net_income_formatted text)
 	LANGUAGE plpgsql STABLE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
-	PERFORM check_ledger(for_ledger), check_period("from", "to");
+	PERFORM payledger.check_ledger(for_ledger), payledger.check_period("from", "to");
 	RETURN QUERY
 	SELECT l.ledger, l.currency, l.category, l.account_type, l.amount, payledger.format_total(l.amount, l.currency),
 		   l.net_income, payledger.format_total(l.net_income, l.currency)
@@ -412,7 +410,7 @@ CREATE FUNCTION account_statement(account_code text, "from" timestamptz DEFAULT 
 				   debit_formatted text, credit_formatted text, balance_formatted text,
 				   journal_entry_id bigint, recorded_at timestamptz, metadata jsonb)
 	LANGUAGE plpgsql STABLE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan SET jit = off
 AS $$
 #variable_conflict use_column
@@ -420,7 +418,7 @@ DECLARE
 	account record;
 	opening numeric := 0;
 BEGIN
-	PERFORM check_ledger(NULL), check_period("from", "to");
+	PERFORM payledger.check_ledger(NULL), payledger.check_period("from", "to");
 	IF account_statement.account_code IS NULL THEN
 		RAISE EXCEPTION 'account_code must not be null' USING ERRCODE = '22004';
 	END IF;
@@ -476,12 +474,12 @@ CREATE FUNCTION general_ledger("from" timestamptz DEFAULT NULL, "to" timestamptz
 				   debit_formatted text, credit_formatted text, balance_formatted text,
 				   journal_entry_id bigint, recorded_at timestamptz, currency text, ledger text)
 	LANGUAGE plpgsql STABLE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
-	PERFORM check_ledger(for_ledger), check_period("from", "to");
+	PERFORM payledger.check_ledger(for_ledger), payledger.check_period("from", "to");
 	RETURN QUERY
 	WITH accounts AS MATERIALIZED (
 		SELECT a.account_id, a.account_code, a.currency, a.ledger, b.balance AS opening,

@@ -4,14 +4,14 @@ CREATE FUNCTION entry_digests(first_id bigint DEFAULT -9223372036854775808, last
 	RETURNS TABLE (journal_entry_id bigint, digest bytea, postings int, transaction_no bigint)
 	AS 'MODULE_PATHNAME', 'pl_sql_entry_digests'
 	LANGUAGE C STABLE STRICT PARALLEL RESTRICTED ROWS 1000000 COST 1000000
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp SET jit = off;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off;
 REVOKE ALL ON FUNCTION entry_digests(bigint, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION entry_digests(bigint, bigint) IS
 'The digests of the entries with an id from first_id to last_id as the journal is now, in the order of their ids: the first 16 bytes of the SHA-256 over an entry and its postings, in the form that src/ledger/digests.c describes. digest is null where there are postings without an entry, transaction_no (the lowest of the postings) where there are no postings. Errors: PL010 not set up. Example: SELECT * FROM payledger.entry_digests(7345678901234567890, 7345678901234567890);';
 
 CREATE FUNCTION account_digests(account_ids bigint[] DEFAULT NULL) RETURNS TABLE (account_id bigint, digest bytea)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1000
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp SET jit = off
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 	SELECT a.account_id,
 		   substr(sha256(convert_to(jsonb_build_array(a.account_id, a.account_code, a.account_type, a.entity_id, a.currency,
@@ -38,7 +38,7 @@ COMMENT ON FUNCTION sealed_digests(bytea) IS
 CREATE FUNCTION tampered_entries()
 	RETURNS TABLE (journal_entry_id bigint, seal_no bigint, offence text)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp SET jit = off
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 	WITH unseen AS (
 		SELECT CASE WHEN i.system_identifier = (SELECT c.system_identifier::text FROM pg_control_system() c)
@@ -96,7 +96,7 @@ COMMENT ON FUNCTION tampered_entries() IS
 CREATE FUNCTION tampered_accounts()
 	RETURNS TABLE (account_id bigint, seal_no bigint, offence text)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp SET jit = off
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 	SELECT coalesce(s.id, b.account_id), s.seal_no,
 		   format(CASE WHEN s.id IS NULL THEN 'account %1$s was inserted after its postings'
@@ -118,7 +118,7 @@ COMMENT ON FUNCTION tampered_accounts() IS
 CREATE FUNCTION broken_seals(last_seal bigint DEFAULT 9223372036854775807)
 	RETURNS TABLE (seal_no bigint, offence text)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp SET jit = off
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 	SELECT c.seal_no,
 		   CASE WHEN c.seal_no = c.previous_seal + 2 THEN format('seal %s is missing', c.seal_no - 1)
@@ -144,7 +144,7 @@ COMMENT ON FUNCTION broken_seals(bigint) IS
 
 CREATE FUNCTION check_seal(seal_no bigint, sha256 bytea) RETURNS boolean
 	LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT EXISTS (SELECT FROM payledger.seals s
 					WHERE s.seal_no = check_seal.seal_no AND s.sha256 = check_seal.sha256)
@@ -157,7 +157,7 @@ COMMENT ON FUNCTION check_seal(bigint, bytea) IS
 CREATE FUNCTION seal_of(journal_entry_id bigint)
 	RETURNS TABLE (seal_no bigint, fold_no bigint, sealed_at timestamptz, sha256 bytea, digest bytea, is_unchanged boolean)
 	LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp SET jit = off
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 	SELECT s.seal_no, s.fold_no, s.sealed_at, s.sha256, x.digest,
 		   coalesce(x.digest = (SELECT e.digest FROM payledger.entry_digests(seal_of.journal_entry_id, seal_of.journal_entry_id) e),

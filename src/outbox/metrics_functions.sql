@@ -3,7 +3,7 @@
 /* stat_outbox is there from setup() on, so the body is looked at when it runs. */
 CREATE FUNCTION outbox_metrics() RETURNS SETOF text
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 50
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN QUERY

@@ -5,7 +5,7 @@ CREATE FUNCTION register_seller(seller_id text, currency text,
 	RETURNS TABLE (seller_id text, currency text, status text, commission_bps int, commission_fixed bigint)
 	AS 'MODULE_PATHNAME', 'pl_sql_register_seller'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION register_seller(text, text, int, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION register_seller(text, text, int, bigint) IS
 'Registers a seller in a currency with its payable account. The platform keeps of each capture commission_bps hundredths of a per cent, rounded half up, plus commission_fixed minor units; more in payledger.add_commission_rule(). The same terms again change nothing. Errors: 22023 bad argument, 42710 registered with other terms. Example: SELECT payledger.register_seller(''SELLER-111'', ''EUR'', commission_bps => 1000);';
@@ -15,7 +15,7 @@ CREATE FUNCTION update_seller(seller_id text, currency text, commission_bps int 
 	RETURNS TABLE (seller_id text, currency text, status text, commission_bps int, commission_fixed bigint)
 	AS 'MODULE_PATHNAME', 'pl_sql_update_seller'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION update_seller(text, text, int, bigint, text) FROM PUBLIC;
 COMMENT ON FUNCTION update_seller(text, text, int, bigint, text) IS
 'Changes a seller''s terms or status (ACTIVE, SUSPENDED, CLOSED); nulls keep what is there. New terms are a new row of payledger.commission_rules and count from the next capture on. Errors: 22023 bad argument, PL007 no such seller. Example: SELECT payledger.update_seller(''SELLER-111'', ''EUR'', status => ''SUSPENDED'');';
@@ -28,7 +28,7 @@ CREATE FUNCTION create_payment_intent(order_id text, buyer_id text, currency tex
 				   next_action jsonb, metadata jsonb, created_at timestamptz, updated_at timestamptz)
 	AS 'MODULE_PATHNAME', 'pl_sql_create_payment_intent'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION create_payment_intent(text, text, text, jsonb, text, text, text, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION create_payment_intent(text, text, text, jsonb, text, text, text, jsonb) IS
 'Creates a payment intent for the goods of one or more sellers; lines is an array of {"seller_id", "amount"} with amounts in minor units. capture_method automatic captures as soon as authorized, manual waits for capture(). The same idempotency_key with the same request returns the first reply. Errors: 22023 bad argument (naming the path), 22003 overflow, PL006 key reused with another request, PL007 unknown seller or gateway, PL008 seller not active, PL010 not set up, PL011 card data. Example: SELECT payment_intent_id, status FROM payledger.create_payment_intent(''ORDER-1'', ''BUYER-1'', ''EUR'', ''[{"seller_id":"SELLER-111","amount":1450}]'', idempotency_key => ''checkout-1'');';
@@ -37,7 +37,7 @@ CREATE FUNCTION request_authorization(payment_intent_id bigint, payment_method t
 	RETURNS text
 	AS 'MODULE_PATHNAME', 'pl_sql_request_authorization'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION request_authorization(bigint, text, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION request_authorization(bigint, text, jsonb) IS
 'Asks the gateway to authorize the intent with a payment method, without waiting: the worker does it after this transaction commits. payment_method is the PSP''s token, or for Adyen the JSON object that its component made in the front end (card data encrypted; the payment method alone or the component''s whole state data). After the shopper''s action (REQUIRES_ACTION) call it again to go on, or confirm_authorization() where the front end brought something back; the method may then be null. alternatives are payment methods for other gateways, such as {"adyen": "8416038790273850"}: where the routing rule of the intent lists them as failover_gateways, they take over when the gateway documented that it did not execute the authorization, or it could not be sent for the gateway''s failover_after_ms; never when the outcome is unknown. Returns the new status PENDING_AUTH. Errors: 22023 malformed alternatives, PL001 not CREATED or REQUIRES_ACTION, PL007 no such intent or gateway, PL011 a card number where a token belongs, 22P02 no JSON, 22023 empty, too long or too large. Example: SELECT payledger.request_authorization(payment_intent_id, ''pm_ok'') FROM payledger.payment_intents WHERE order_id = ''ORDER-1'';';
@@ -46,7 +46,7 @@ CREATE FUNCTION confirm_authorization(payment_intent_id bigint, details jsonb DE
 	RETURNS text
 	AS 'MODULE_PATHNAME', 'pl_sql_confirm_authorization'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION confirm_authorization(bigint, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION confirm_authorization(bigint, jsonb) IS
 'Goes on with an intent that waits for the shopper (REQUIRES_ACTION) after the action that its next_action asked for. details is what the front end brought back, an object of at most 16 kB: for Adyen redirectResult, threeDSResult or whatever its component names, alone or as {"details", "paymentData"}; Stripe needs none. Returns the new status PENDING_AUTH; the worker asks the gateway after this transaction commits. Errors: PL001 not REQUIRES_ACTION, PL007 no such intent, PL011 card data in details, 22023 no object or too large. Example: SELECT payledger.confirm_authorization(42, ''{"redirectResult": "X6XtfGC3!Y..."}'');';
@@ -54,7 +54,7 @@ COMMENT ON FUNCTION confirm_authorization(bigint, jsonb) IS
 CREATE FUNCTION cancel_payment_intent(payment_intent_id bigint) RETURNS text
 	AS 'MODULE_PATHNAME', 'pl_sql_cancel_payment_intent'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION cancel_payment_intent(bigint) FROM PUBLIC;
 COMMENT ON FUNCTION cancel_payment_intent(bigint) IS
 'Cancels an intent that is not being authorized; one that waits for the shopper is also cancelled at the PSP. Returns CANCELLED. Errors: PL001 it is being authorized or decided, PL007 no such intent. Example: SELECT payledger.cancel_payment_intent(payment_intent_id) FROM payledger.payment_intents WHERE order_id = ''ORDER-1'';';
@@ -68,7 +68,7 @@ CREATE FUNCTION add_commission_rule(seller_id text, currency text, commission_bp
 				   seller_pays_psp_fee boolean)
 	AS 'MODULE_PATHNAME', 'pl_sql_add_commission_rule'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION add_commission_rule(text, text, int, bigint, bigint, bigint, jsonb, text, boolean, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION add_commission_rule(text, text, int, bigint, bigint, bigint, jsonb, text, boolean, timestamptz) IS
 'What the platform keeps of a seller''s captures from valid_from on (null: now; never in the past): of each capture commission_bps hundredths of a per cent, rounded half up, plus commission_fixed, at least minimum, at most maximum, never more than the capture; minor units. tiers replace commission_bps by the volume captured in the month before, such as [{"from_volume": 1000000, "bps": 800}]. refund_policy says what a refund gives back: none, pro_rata, or all with the first one. seller_pays_psp_fee charges the PSP''s fee to the seller when a settlement reports it. Errors: 22023 bad argument or a time in the past, 23505 a rule from that moment exists, PL007 seller not registered in the currency. Example: SELECT * FROM payledger.add_commission_rule(''SELLER-111'', ''EUR'', 1000, minimum => 50, tiers => ''[{"from_volume": 1000000, "bps": 800}]'');';
@@ -79,7 +79,7 @@ CREATE FUNCTION capture(payment_order_id bigint, amount bigint DEFAULT NULL, ide
 				   captured_amount bigint, refunded_amount bigint, status text, retry_count int)
 	AS 'MODULE_PATHNAME', 'pl_sql_capture'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION capture(bigint, bigint, text, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION capture(bigint, bigint, text, boolean) IS
 'Asks the gateway to capture a payment order of an intent with capture_method manual: amount minor units, null for all that is left. The rest is given back at once, unless final is false: then more may be captured later. Where the gateway has no multicapture, what is asked for is planned until no order of the payment is open, and captured by one request. The worker does it after this transaction commits. Errors: 22023 amount not greater than zero, 0A000 not final and the gateway captures once, PL001 nothing of the order can be captured, PL005 amount above what was authorized and is left, PL006 key reused with another request, PL007 no such order. Example: SELECT payledger.capture(payment_order_id) FROM payledger.payment_orders WHERE seller_id = ''SELLER-111'' AND status = ''INITIATED_PENDING'';';
@@ -89,7 +89,7 @@ CREATE FUNCTION capture_payment(payment_id bigint, amount bigint DEFAULT NULL, i
 				   status text)
 	AS 'MODULE_PATHNAME', 'pl_sql_capture_payment'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION capture_payment(bigint, bigint, text) FROM PUBLIC;
 COMMENT ON FUNCTION capture_payment(bigint, bigint, text) IS
 'Asks the gateway to capture a whole payment: amount minor units, null for all that is left, shared out over its open orders in proportion to what is left of each, exactly (largest remainder); the rest is given back. Errors: 22023 amount not greater than zero, PL001 nothing of it can be captured, PL005 amount above what is left, PL006 key reused with another request, PL007 no such payment. Example: SELECT * FROM payledger.capture_payment(payment_id, 2000) FROM payledger.payments WHERE order_id = ''ORDER-2'';';
@@ -100,7 +100,7 @@ CREATE FUNCTION refund(payment_order_id bigint, amount bigint DEFAULT NULL, reas
 				   currency text, status text, reason text, created_at timestamptz)
 	AS 'MODULE_PATHNAME', 'pl_sql_refund'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION refund(bigint, bigint, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION refund(bigint, bigint, text, text) IS
 'Asks the gateway to give amount (minor units, null for all that is left) of a captured payment order back to the shopper; may be partial and repeated, never above what was captured less what is refunded, asked to be refunded or disputed. The seller''s funds are reserved at once and given back if it fails, however late. The worker does it after this transaction commits. Errors: 22023 amount not greater than zero, PL001 nothing of the order is captured, PL005 amount above what is left, PL006 key reused with another request, PL007 no such order, PL011 card data in reason. Example: SELECT payledger.refund(payment_order_id, 450, ''damaged'') FROM payledger.payment_orders WHERE seller_id = ''SELLER-222'';';
@@ -110,7 +110,7 @@ CREATE FUNCTION refund_payment(payment_id bigint, amount bigint DEFAULT NULL, re
 	RETURNS TABLE (payment_id bigint, currency text, amount bigint, refund_ids bigint[])
 	AS 'MODULE_PATHNAME', 'pl_sql_refund_payment'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION refund_payment(bigint, bigint, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION refund_payment(bigint, bigint, text, text) IS
 'refund() for a whole payment: amount (minor units, null for all that is left) is shared out over its orders in proportion to what is left of each, exactly (largest remainder), one refund for each. Errors: as refund(), naming the payment. Example: SELECT * FROM payledger.refund_payment(payment_id) FROM payledger.payments WHERE order_id = ''ORDER-1'';';
@@ -118,7 +118,7 @@ COMMENT ON FUNCTION refund_payment(bigint, bigint, text, text) IS
 CREATE FUNCTION cancel_payment_order(payment_order_id bigint) RETURNS text
 	AS 'MODULE_PATHNAME', 'pl_sql_cancel_payment_order'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION cancel_payment_order(bigint) FROM PUBLIC;
 COMMENT ON FUNCTION cancel_payment_order(bigint) IS
 'Gives what is neither captured nor asked to be captured of a payment order back. When nothing of the payment was captured and this was the last one open, the payment is VOIDED and cancelled at the PSP. Returns the order''s status, CANCELLED if nothing of it was captured. Errors: PL001 nothing of the order is open, PL007 no such order. Example: SELECT payledger.cancel_payment_order(payment_order_id) FROM payledger.payment_orders WHERE seller_id = ''SELLER-222'';';
@@ -133,7 +133,7 @@ COMMENT ON FUNCTION check_totals() IS
 CREATE FUNCTION void_payment(payment_id bigint) RETURNS text
 	AS 'MODULE_PATHNAME', 'pl_sql_void_payment'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION void_payment(bigint) FROM PUBLIC;
 COMMENT ON FUNCTION void_payment(bigint) IS
 'Gives a whole payment back uncaptured and cancels it at the PSP. Returns VOIDED. Errors: PL001 something of it is captured or asked to be captured, PL007 no such payment. Example: SELECT payledger.void_payment(payment_id) FROM payledger.payments WHERE order_id = ''ORDER-1'';';
@@ -141,7 +141,7 @@ COMMENT ON FUNCTION void_payment(bigint) IS
 CREATE FUNCTION expire_authorizations() RETURNS int
 	AS 'MODULE_PATHNAME', 'pl_sql_expire_authorizations'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION expire_authorizations() FROM PUBLIC;
 COMMENT ON FUNCTION expire_authorizations() IS
 'Gives back what nobody captured of authorizations that expire within the hour, at most 100 of them, and sends what is planned onto them. Returns their number. The keeper does this every minute. Errors: PL010 not set up. Example: SELECT payledger.expire_authorizations();';

@@ -18,7 +18,7 @@ CREATE FUNCTION seller_statement(seller_id text, currency text, "from" timestamp
 				   payment_id bigint, payment_order_id bigint, payout_id bigint, reference text,
 				   journal_entry_id bigint, recorded_at timestamptz)
 	LANGUAGE plpgsql STABLE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan SET jit = off
 AS $$
 #variable_conflict use_column
@@ -30,7 +30,7 @@ DECLARE
 	opening numeric := 0;
 	opening_reserve numeric := 0;
 BEGIN
-	PERFORM check_ledger(NULL), check_period("from", "to");
+	PERFORM payledger.check_ledger(NULL), payledger.check_period("from", "to");
 	IF seller IS NULL OR cur IS NULL THEN
 		RAISE EXCEPTION '% must not be null', CASE WHEN seller IS NULL THEN 'seller_id' ELSE 'currency' END
 			USING ERRCODE = '22004';
@@ -114,7 +114,7 @@ COMMENT ON FUNCTION seller_statement(text, text, timestamptz, timestamptz, times
 CREATE FUNCTION payment_timeline(payment_id bigint)
 	RETURNS TABLE (at timestamptz, source text, what text, detail text, object_id bigint)
 	LANGUAGE plpgsql STABLE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	SET jit = off
 AS $$
 #variable_conflict use_column
@@ -123,7 +123,7 @@ DECLARE
 	cur text;
 	event_ids text[];
 BEGIN
-	PERFORM check_ledger(NULL);
+	PERFORM payledger.check_ledger(NULL);
 	IF payment IS NULL THEN
 		RAISE EXCEPTION 'payment_id must not be null' USING ERRCODE = '22004';
 	END IF;

@@ -6,7 +6,7 @@ CREATE FUNCTION add_gateway(name text, adapter text, options jsonb DEFAULT '{}',
 	RETURNS TABLE (gateway text, adapter text, options jsonb, is_default boolean)
 	AS 'MODULE_PATHNAME', 'pl_sql_add_gateway'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION add_gateway(text, text, jsonb, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION add_gateway(text, text, jsonb, boolean) IS
 'Adds an account at a payment service provider; payment intents that name no gateway go to the default one. payledger.gateway_options() lists the options of each adapter with units and defaults. Secrets are no options: they belong into the file that payledger.gateway_secrets_file names, section [name]. Errors: 22023 unknown adapter or option, or a value out of range; 42501 a private address; 42710 the gateway exists (see alter_gateway). Example: SELECT * FROM payledger.add_gateway(''sandbox'', adapter => ''sandbox'', is_default => true);';
@@ -15,7 +15,7 @@ CREATE FUNCTION alter_gateway(name text, options jsonb DEFAULT NULL, is_default 
 	RETURNS TABLE (gateway text, adapter text, options jsonb, is_default boolean)
 	AS 'MODULE_PATHNAME', 'pl_sql_alter_gateway'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION alter_gateway(text, jsonb, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION alter_gateway(text, jsonb, boolean) IS
 'Changes options of a gateway, those given only: null takes one back to its default. The gateway worker follows at once; requests under way end as they began. Errors: 22023 as add_gateway, 42501 a private address, PL007 no such gateway. Example: SELECT * FROM payledger.alter_gateway(''stripe'', ''{"timeout_ms": 20000, "return_url": null}'');';
@@ -72,7 +72,7 @@ COMMENT ON FUNCTION gateways_changed() IS
 CREATE FUNCTION payment_intent_status(payment_intent_id bigint) RETURNS text
 	AS 'MODULE_PATHNAME', 'pl_sql_payment_intent_status'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION payment_intent_status(bigint) FROM PUBLIC;
 COMMENT ON FUNCTION payment_intent_status(bigint) IS
 'The status of a payment intent as committed now, for roles that may not read payledger.payment_intents. Errors: PL007 no such intent. Example: SELECT payledger.payment_intent_status(42);';
@@ -92,7 +92,7 @@ CREATE FUNCTION resolve_request(psp_request_id bigint, outcome text, note text, 
 	RETURNS TABLE (psp_request_id bigint, status text)
 	AS 'MODULE_PATHNAME', 'pl_sql_resolve_request'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION resolve_request(bigint, text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION resolve_request(bigint, text, text, text) IS
 'An operator''s decision, after a look at the PSP, on a request that is UNKNOWN, PENDING or PARKED: outcome SUCCEEDED or REFUSED, with all that follows for the payment; REVERSED on a capture, refund or payout that SUCCEEDED and that the PSP took back later. The note stays in payledger.state_history. psp_reference is the PSP''s id of the payment, needed when an authorization succeeded and no reply named it. Errors: 22023 another outcome, no note or no psp_reference; PL007 no such request; PL001 the request does not wait for an operator. Example: SELECT * FROM payledger.resolve_request(4711, ''SUCCEEDED'', ''seen in the dashboard'', ''pi_3N'');';
@@ -101,7 +101,7 @@ CREATE FUNCTION retry_request(psp_request_id bigint)
 	RETURNS TABLE (psp_request_id bigint, status text)
 	AS 'MODULE_PATHNAME', 'pl_sql_retry_request'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION retry_request(bigint) FROM PUBLIC;
 COMMENT ON FUNCTION retry_request(bigint) IS
 'Has the gateway worker go on with a PARKED request, after what stood in its way was put right: one that was never sent is sent (READY), another one is sent again with its idempotency key while the PSP keeps it, and afterwards only asked for where the PSP can be asked (UNKNOWN). Errors: 55000 it might be executed a second time (use resolve_request), or its gateway is gone; PL001 it is not PARKED; PL007 no such request. Example: SELECT * FROM payledger.retry_request(4711);';

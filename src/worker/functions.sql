@@ -13,7 +13,7 @@ COMMENT ON FUNCTION worker_statistics() IS
 CREATE FUNCTION unfinished_work(before timestamptz DEFAULT NULL) RETURNS TABLE (requests bigint, events bigint)
 	AS 'MODULE_PATHNAME', 'pl_sql_unfinished_work'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION unfinished_work(timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION unfinished_work(timestamptz) IS
 'How many requests are with a PSP or due before the given time (default: now), and how many committed events are not published, 10,000 at most; 0 events while payledger.kafka_brokers is empty. Errors: PL010 before setup(). Example: SELECT * FROM payledger.unfinished_work();';

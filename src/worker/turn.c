@@ -9,7 +9,8 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_extension.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -20,9 +21,11 @@
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "storage/lwlock.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "worker/worker.h"
 
 #define FIRST_PAUSE_MS	1000L
@@ -125,12 +128,36 @@ commit_as_owner(void)
 }
 
 /*
+ * The extension, held until the end of the transaction; InvalidOid if there is
+ * none.  Any role can lock the extension object itself against us, with a
+ * function of its own that DEPENDS ON EXTENSION.  So the lock is on one of its
+ * members, all of which DROP EXTENSION locks before it goes to any table.
+ */
+static Oid
+lock_extension(void)
+{
+	Oid			extension = get_extension_oid("payledger", true);
+	Oid			namespace = get_namespace_oid("payledger", true);
+	Oid			member;
+
+	if (!OidIsValid(extension) || !OidIsValid(namespace))
+		return InvalidOid;
+	member = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("setup"),
+							 PointerGetDatum(buildoidvector(NULL, 0)), ObjectIdGetDatum(namespace));
+	if (!OidIsValid(member))
+		return InvalidOid;
+	LockDatabaseObject(ProcedureRelationId, member, 0, AccessShareLock);
+	if (get_extension_oid("payledger", true) != extension)
+		return InvalidOid;
+	return extension;
+}
+
+/*
  * Begin a turn: a transaction with an active snapshot and an open SPI
  * connection.  Returns false, with no transaction, while the extension is
  * absent, setup() has not been run, or a restore is under way.
  *
- * Holds ACCESS SHARE on the extension object until pl_worker_commit(), so that
- * DROP EXTENSION waits for the turn and the turn never sees half of it.
+ * DROP EXTENSION waits for the turn, and the turn never sees half of it.
  */
 bool
 pl_worker_begin(void)
@@ -142,14 +169,7 @@ pl_worker_begin(void)
 	pgstat_report_activity(STATE_RUNNING, NULL);
 	pl_worker_turn();
 
-	extension = get_extension_oid("payledger", true);
-	if (OidIsValid(extension))
-	{
-		LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
-		if (get_extension_oid("payledger", true) != extension)
-			extension = InvalidOid;
-	}
-
+	extension = lock_extension();
 	if (OidIsValid(extension))
 	{
 		act_as_owner();

@@ -246,6 +246,16 @@ guards('settlement_is_guarded', settlement_reports => 'enforce_transition', sett
 guards('payments_are_guarded', payments => 'totals_agree', refunds => 'refuse_identity_change', commission_rules => 'refuse_change');
 guards('history_is_guarded', state_history => 'refuse_change');
 
+# ---- whose the objects are; test/t/400_takeover.pl has more ----
+
+finds('owner_is_powerless', q{ALTER ROLE payledger_owner CREATEDB}, 'role payledger_owner is CREATEDB');
+finds('schema_is_closed', q{GRANT CREATE ON SCHEMA payledger TO PUBLIC}, 'role PUBLIC may create objects in schema payledger');
+finds('objects_belong_to_owner', q{ALTER TABLE payledger.sellers OWNER TO CURRENT_USER}, 'table payledger\.sellers belongs to role');
+finds('functions_are_the_extensions', q{CREATE FUNCTION payledger.zz() RETURNS int LANGUAGE sql AS 'SELECT 1'}, 'function payledger\.zz\(\)');
+finds('nothing_foreign_is_attached', q{CREATE TRIGGER zz BEFORE UPDATE ON payledger.sellers FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()},
+	'trigger zz of table sellers is none of payledger');
+finds('grants_attach_nothing', q{GRANT TRIGGER ON payledger.sellers TO PUBLIC}, 'role PUBLIC has TRIGGER on sellers');
+
 is(join(' ', grep { !$seen{$_} && $room_of->{$_} ne 'ledger_checks' } sort keys %$room_of), '', 'every check was tried');
 
 $node->stop;
