@@ -1,7 +1,7 @@
 -- What the catalogue must say of every object: a comment, a pinned path, no
 -- privilege that PUBLIC should not have.
 BEGIN;
-SELECT plan(14);
+SELECT plan(15);
 
 CREATE TEMP VIEW our_functions AS
 	SELECT p.*, p.oid::regprocedure::text AS signature FROM pg_proc p
@@ -49,5 +49,7 @@ SELECT is_empty($$SELECT a.attrelid::regclass, a.attname FROM pg_attribute a JOI
 	JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = a.atttypid AND d.deptype = 'e'
 	WHERE c.relkind IN ('r', 'p')$$, 'no column has a type that DROP EXTENSION would take away');
 
+SELECT is_empty($$SELECT pg_describe_object(classid, objid, 0) FROM payledger.schema_objects() WHERE owner <> 'payledger_owner'::regrole$$,
+	'everything belongs to payledger_owner');
 SELECT * FROM finish();
 ROLLBACK;
