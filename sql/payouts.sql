@@ -72,7 +72,7 @@ SELECT terms($$payout_day => 1$$);
 SELECT terms($$minimum => -1$$);
 SELECT terms($$cut_off => '24:00'$$);
 SELECT terms($$gateway => 'nowhere'$$);
-SELECT gateway FROM payledger.add_gateway('payouts-adyen', adapter => 'adyen', options => '{"base_url": "http://127.0.0.1:1", "merchant_account": "Shop", "return_url": "https://shop.example/"}');
+SELECT gateway FROM payledger.add_gateway('payouts-adyen', adapter => 'adyen', options => '{"merchant_account": "Shop", "return_url": "https://shop.example/"}');
 SELECT terms($$gateway => 'payouts-adyen'$$);
 SELECT terms($$available_from => 'yesterday'$$);
 SELECT count(*) FROM payledger.payout_terms WHERE seller_id IN ('PAY-2', 'NOBODY');

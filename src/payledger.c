@@ -34,6 +34,7 @@ int			pl_relay_batch;
 int			pl_relay_shards;
 int			pl_after_dead_letter;
 char	   *pl_gateway_secrets_file;
+char	   *pl_private_gateway_addresses;
 int			pl_gateway_concurrency;
 int			pl_webhook_retention;
 int			pl_outbox_retention;	/* seconds */
@@ -127,6 +128,11 @@ define_worker_settings(void)
 							   NULL,
 							   &pl_gateway_secrets_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
 							   NULL, NULL, NULL);
+	DefineCustomStringVariable("payledger.private_gateway_addresses",
+							   "Networks of this machine and one's own in which gateways may be.",
+							   "A list such as 10.1.2.0/24, ::1/128. Empty: gateways are on the internet only.",
+							   &pl_private_gateway_addresses, "", PGC_SIGHUP, GUC_LIST_INPUT | GUC_SUPERUSER_ONLY,
+							   pl_check_networks, pl_assign_networks, NULL);
 	DefineCustomIntVariable("payledger.gateway_concurrency",
 							"Requests that may be in flight at each gateway at once.",
 							"Each takes a file descriptor or two of max_files_per_process.",

@@ -7,6 +7,7 @@ use warnings FATAL => 'all';
 
 use IO::Select;
 use IO::Socket::INET;
+use PayledgerHosts;
 use POSIX ();
 
 # target is a port of 127.0.0.1
@@ -16,6 +17,7 @@ sub new
 	my $self = bless { target => $target, port => 0 }, $class;
 
 	$self->up;
+	PayledgerHosts::add($self->{port});
 	return $self;
 }
 

@@ -8,6 +8,7 @@ use warnings FATAL => 'all';
 use Fcntl qw(:flock O_APPEND O_CREAT O_WRONLY);
 use IO::Socket::INET;
 use JSON::PP;
+use PayledgerHosts;
 use POSIX ();
 use PostgreSQL::Test::Utils ();
 
@@ -20,7 +21,7 @@ sub new
 	my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 128, ReuseAddr => 1)
 	  or die "could not listen: $!\n";
 	my $self = bless {
-		port => $listener->sockport,
+		port => PayledgerHosts::add($listener->sockport),
 		log => PostgreSQL::Test::Utils::tempdir('impostor') . '/requests',
 	}, $class;
 

@@ -7,12 +7,22 @@ use warnings FATAL => 'all';
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use JSON::PP;
+use PayledgerHosts;
 use Test::More;
 
 use lib dirname(abs_path(__FILE__)) . '/psp/t';
 use parent 'PspServer';
 
 -x "$PspServer::HOME/psp-server" or BAIL_OUT("no $PspServer::HOME/psp-server, run make -C $PspServer::HOME first");
+
+sub new
+{
+	my ($class, @options) = @_;
+	my $self = $class->SUPER::new(@options);
+
+	PayledgerHosts::add($self->{port});
+	return $self;
+}
 
 # A server with this certificate and key, both PEM files; ca is what signed it.
 sub new_tls

@@ -13,6 +13,7 @@ use Exporter qw(import);
 use File::Basename qw(dirname);
 use IPC::Run ();
 use JSON::PP;
+use PayledgerHosts;
 use POSIX ();
 use Test::More;
 use Time::HiRes qw(time sleep);
@@ -36,7 +37,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 
 our @EXPORT = qw(
-  new_node new_database sql try_sql sql_fails rows wait_for wait_sql settle wait_for_workers add_stripe write_secrets
+  new_node new_database sql try_sql sql_fails rows wait_for wait_sql settle wait_for_workers add_stripe write_secrets add_secrets
   create_intent create_authorized pay pay_many start_load finish_load
   worker_pid kill9_worker signal_worker worker_is_blocked
   check_ledger check_psp check_kafka check_books
@@ -68,6 +69,7 @@ sub new_node
 		max_worker_processes = 20
 		max_prepared_transactions = 10
 		timezone = 'UTC'
+		payledger.private_gateway_addresses = '127.0.0.0/8, ::1/128'
 		CONF
 	$node->append_conf('postgresql.conf', join '', map { "$_ = '$settings{$_}'\n" } sort keys %settings);
 	$node->start;
@@ -110,21 +112,38 @@ sub wait_for_workers
 	return;
 }
 
-# Writes the file with secrets, and returns its path.  Pairs are gateways and
-# either their API key or a list of names and values.
+# Writes the file with secrets, and returns its path.  Pairs are gateways of the
+# database "payledger" and either their API key or a list of names and values;
+# one that names no host is allowed all that PayledgerHosts knows.
 sub write_secrets
 {
 	my ($node, %secrets) = @_;
+
+	return _write_sections($node, '>', %secrets);
+}
+
+# The same, behind what is in the file.
+sub add_secrets
+{
+	my ($node, %secrets) = @_;
+
+	return _write_sections($node, '>>', %secrets);
+}
+
+sub _write_sections
+{
+	my ($node, $mode, %secrets) = @_;
 	my $path = $node->basedir . '/secrets';
 
 	# never readable by others, not even before the chmod
 	my $before = umask 0077;
-	open(my $file, '>', $path) or die "could not write $path: $!\n";
+	open(my $file, $mode, $path) or die "could not write $path: $!\n";
 	for my $gateway (sort keys %secrets)
 	{
 		my @pairs = ref $secrets{$gateway} ? @{ $secrets{$gateway} } : (api_key => $secrets{$gateway});
 
-		print $file "[$gateway]\n";
+		push @pairs, map { (host => $_) } PayledgerHosts::all() unless grep { $_ eq 'host' } @pairs;
+		print $file "[$DATABASE/$gateway]\n";
 		print $file shift(@pairs) . ' = ' . shift(@pairs) . "\n" while @pairs;
 	}
 	close($file);

@@ -78,6 +78,10 @@ extern char *pl_text_arg(FunctionCallInfo fcinfo, int argno, const char *name);
 extern char *pl_optional_text_arg(FunctionCallInfo fcinfo, int argno);
 extern int64 pl_int64_arg(FunctionCallInfo fcinfo, int argno, const char *name);
 
+/* ---- files.c ---- */
+
+extern char *pl_read_file(const char *path, size_t limit, bool secret, const char **problem);
+
 /* ---- log_mask.c ---- */
 
 extern void pl_log_mask_init(void);

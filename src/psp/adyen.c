@@ -264,7 +264,7 @@ adyen_build(const PlGateway *gateway, const PlRequest *request, PlHttpRequest *h
 static List *
 adyen_headers(const PlGateway *gateway, const PlRequest *request, const PlHttpRequest *http)
 {
-	return list_make2(psprintf("X-API-Key: %s", pl_secret(gateway->name, "api_key")),
+	return list_make2(pl_secret_line(gateway, "X-API-Key: ", "api_key"),
 					  psprintf("Idempotency-Key: %s", request->idempotency_key));
 }
 

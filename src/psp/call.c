@@ -163,6 +163,13 @@ void
 pl_call_send(PlCall *call)
 {
 	MemoryContext oldcontext = MemoryContextSwitchTo(call->context);
+	char	   *problem = pl_gateway_problem(call->gateway);
+
+	/* what is leased is usable; but a key must not leave by an oversight */
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg_internal("%s", problem)));
 
 	if (call->backfill != NULL)
 		pl_backfill_build(call);

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "psp/circuit.h"
 #include "psp/psp.h"
@@ -100,13 +101,32 @@ clear(int code, Datum arg)
 }
 
 /*
+ * Why the gateway is not asked, or the trouble with the file that its keys are
+ * from: into status, cut off at the end of a character.
+ */
+static void
+note_problem(const PlGateway *gateway, PlGatewayStatus *status)
+{
+	char	   *problem = pl_gateway_problem(gateway);
+	const char *text = problem;
+
+	if (text == NULL && gateway->adapter->secrets != NULL)
+		text = pl_secrets_problem();
+	if (text == NULL)
+		return;
+	memcpy(status->problem, text, pg_mbcliplen(text, strlen(text), PL_MAX_PROBLEM - 1));
+	if (problem != NULL)
+		pfree(problem);
+}
+
+/*
  * Show what is known now, until the process exits.  For the gateway worker.
  */
 void
 pl_gateway_status_publish(void)
 {
 	static bool registered = false;
-	PlGatewayStatus statuses[MAX_ENTRIES];
+	static PlGatewayStatus statuses[MAX_ENTRIES];
 	int			n = 0;
 	ListCell   *cell;
 
@@ -120,8 +140,14 @@ pl_gateway_status_publish(void)
 	{
 		const PlGateway *gateway = lfirst(cell);
 
-		if (gateway->limits != NULL && n < MAX_ENTRIES)
-			pl_limits_status(gateway, &statuses[n++]);
+		if (n == MAX_ENTRIES)
+			break;
+		memset(&statuses[n], 0, sizeof(PlGatewayStatus));
+		strlcpy(statuses[n].gateway, gateway->name, NAMEDATALEN);
+		/* a row that cannot be used has no limits */
+		if (gateway->limits != NULL)
+			pl_limits_status(gateway, &statuses[n]);
+		note_problem(gateway, &statuses[n++]);
 	}
 	write_entries(statuses, n);
 }
@@ -136,7 +162,7 @@ time_or_null(TimestampTz at, bool *isnull)
 /*
  * gateway_statistics() RETURNS TABLE (gateway text, circuit text, circuit_since
  * timestamptz, next_probe_at timestamptz, throttled_until timestamptz,
- * replies bigint, faults bigint)
+ * replies bigint, faults bigint, problem text)
  */
 Datum
 pl_sql_gateway_statistics(PG_FUNCTION_ARGS)
@@ -149,8 +175,8 @@ pl_sql_gateway_statistics(PG_FUNCTION_ARGS)
 	for (int i = 0; i < MAX_ENTRIES; i++)
 	{
 		StatusEntry entry;
-		Datum		values[7];
-		bool		nulls[7] = {false};
+		Datum		values[8];
+		bool		nulls[8] = {false};
 
 		SpinLockAcquire(&status_shared->lock);
 		entry = status_shared->entries[i];
@@ -165,6 +191,8 @@ pl_sql_gateway_statistics(PG_FUNCTION_ARGS)
 		values[4] = time_or_null(entry.status.throttled_until, &nulls[4]);
 		values[5] = Int64GetDatum(entry.status.replies);
 		values[6] = Int64GetDatum(entry.status.faults);
+		values[7] = CStringGetTextDatum(entry.status.problem);
+		nulls[7] = entry.status.problem[0] == '\0';
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -214,7 +214,8 @@ with_capabilities(Relation relation, HeapTuple row, const PlGateway *gateway)
 
 /*
  * check_gateway(): BEFORE INSERT OR UPDATE row trigger of gateways.  Raises
- * 22023 for an unknown adapter or option, PL003 for a changed adapter.
+ * 22023 for an unknown adapter or option, 42501 for an address that only a
+ * superuser may allow, PL003 for a changed adapter.
  */
 Datum
 pl_sql_check_gateway(PG_FUNCTION_ARGS)
@@ -252,6 +253,8 @@ pl_sql_check_gateway(PG_FUNCTION_ARGS)
 				 errhint("Add another gateway and make it the default.")));
 	gateway.adapter = require_adapter(gateway.name, adapter);
 	gateway.options = pl_options_read(gateway.name, gateway.adapter, DatumGetJsonbP(options), &gateway.noptions);
+	if (gateway.adapter->perform == NULL)
+		pl_require_public(gateway.name, "base_url", pl_option_text(&gateway, "base_url"));
 	return PointerGetDatum(with_capabilities(trigger->tg_relation, row, &gateway));
 }
 
@@ -318,6 +321,14 @@ read_options(PlGateway *gateway, Jsonb *options)
 	gateway->key_window = pl_option_int(gateway, "key_window_seconds");
 	if (gateway->key_window == 0)
 		gateway->key_window = gateway->adapter->key_window;
+	if (gateway->adapter->perform == NULL)
+	{
+		const char *home = pl_default_base_url(gateway->adapter);
+
+		pl_url_endpoint(pl_option_text(gateway, "base_url"), &gateway->endpoint);
+		if (home != NULL)
+			pl_url_endpoint(home, &gateway->home);
+	}
 	pl_limits_configure(gateway);
 }
 
@@ -466,17 +477,13 @@ pl_gateways(void)
 char *
 pl_gateway_problem(const PlGateway *gateway)
 {
+	const char *refused;
+
 	if (gateway->problem != NULL)
 		return pstrdup(gateway->problem);
-	for (int i = 0; gateway->adapter->secrets && gateway->adapter->secrets[i]; i++)
-		if (pl_secret(gateway->name, gateway->adapter->secrets[i]) == NULL)
-		{
-			const char *file_problem = pl_secrets_problem();
-
-			if (file_problem != NULL)
-				return pstrdup(file_problem);
-			return psprintf("no %s for gateway \"%s\" in the file that payledger.gateway_secrets_file names",
-							gateway->adapter->secrets[i], gateway->name);
-		}
-	return NULL;
+	refused = gateway->adapter->perform == NULL ? pl_endpoint_refused(&gateway->endpoint) : NULL;
+	if (refused != NULL)
+		return psprintf("base_url of gateway \"%s\" is %s that payledger.private_gateway_addresses does not list",
+						gateway->name, refused);
+	return pl_secrets_missing(gateway);
 }

@@ -51,8 +51,7 @@ typedef struct Transfer
 	PlReplyBuffers reply;		/* the head's are those of the newest response */
 	size_t		head_total;
 	size_t		max_body;
-	bool		allow_loopback;
-	bool		allow_private;
+	bool		plain;			/* without TLS, so to this machine only */
 	bool		address_refused;
 	int			opened[SOCKETS_WATCHED];	/* the last sockets it opened */
 	int			nopened;
@@ -199,12 +198,11 @@ forget_closed_sockets(const Transfer *transfer)
 	}
 }
 
-/* May the transfer talk to an address of this class?  Notes a refusal. */
+/* May the transfer talk to that address?  Notes a refusal. */
 static bool
-allows(Transfer *transfer, PlAddressClass class)
+allows(Transfer *transfer, const struct sockaddr *address)
 {
-	if (class == PL_ADDRESS_PUBLIC || transfer->allow_private ||
-		(class == PL_ADDRESS_LOOPBACK && transfer->allow_loopback))
+	if (pl_address_allowed(address, transfer->plain))
 		return true;
 	transfer->address_refused = true;
 	return false;
@@ -216,7 +214,7 @@ open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
 {
 	curl_socket_t result;
 
-	if (!allows(data, pl_address_class(&address->addr)))
+	if (!allows(data, &address->addr))
 		return CURL_SOCKET_BAD;
 	result = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 	if (result < 0)
@@ -237,21 +235,22 @@ close_socket(void *data, curl_socket_t socket)
 }
 
 /*
- * Before a request goes out.  The connection may be a kept one, made for a
- * gateway at the same address that allows more than this one.
+ * Before a request goes out.  The connection may be a kept one, made while its
+ * address was allowed.
  */
 static int
 use_connection(void *data, char *address, char *local_address, int port, int local_port)
 {
 	struct sockaddr_in v4 = {.sin_family = AF_INET};
 	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
-	PlAddressClass class = PL_ADDRESS_PRIVATE;
+	struct sockaddr unknown = {.sa_family = AF_UNSPEC};
+	struct sockaddr *peer = &unknown;
 
 	if (inet_pton(AF_INET, address, &v4.sin_addr) == 1)
-		class = pl_address_class((struct sockaddr *) &v4);
+		peer = (struct sockaddr *) &v4;
 	else if (inet_pton(AF_INET6, address, &v6.sin6_addr) == 1)
-		class = pl_address_class((struct sockaddr *) &v6);
-	return allows(data, class) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+		peer = (struct sockaddr *) &v6;
+	return allows(data, peer) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
 static size_t
@@ -345,18 +344,17 @@ static bool
 configure(Transfer *transfer, PlGateway *gateway)
 {
 	CURL	   *easy = transfer->easy;
-	const char *ca_file = pl_option_text(gateway, "ca_file");
-	bool		loopback = pl_url_is_loopback(pl_option_text(gateway, "base_url"));
+	const char *ca = pl_secrets_ca(gateway);
+	struct curl_blob blob = {.data = (void *) ca, .len = ca ? strlen(ca) : 0, .flags = CURL_BLOB_COPY};
 	CURLcode	failed = CURLE_OK;
 
 #define SET(option, value) \
 	(failed = failed != CURLE_OK ? failed : curl_easy_setopt(easy, option, value))
 
-	transfer->allow_loopback = loopback;
-	transfer->allow_private = pl_option_bool(gateway, "allow_private_addresses");
+	transfer->plain = gateway->endpoint.plain;
 	transfer->max_body = pl_option_int(gateway, "max_reply_bytes");
 
-	SET(CURLOPT_PROTOCOLS_STR, loopback ? "http,https" : "https");
+	SET(CURLOPT_PROTOCOLS_STR, transfer->plain ? "http" : "https");
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
 	SET(CURLOPT_SSL_VERIFYPEER, 1L);
 	SET(CURLOPT_SSL_VERIFYHOST, 2L);
@@ -385,9 +383,10 @@ configure(Transfer *transfer, PlGateway *gateway)
 	SET(CURLOPT_ERRORBUFFER, transfer->error);
 	SET(CURLOPT_PRIVATE, transfer);
 	SET(CURLOPT_SHARE, gateway->http->share);
-	if (ca_file != NULL)
+	/* the gateway's own authorities instead of the system's; no file is opened */
+	if (ca != NULL)
 	{
-		SET(CURLOPT_CAINFO, ca_file);
+		SET(CURLOPT_CAINFO_BLOB, &blob);
 		SET(CURLOPT_CAPATH, NULL);
 	}
 #undef SET
@@ -713,7 +712,7 @@ pl_http_next(PlHttpReply *reply)
 	{
 		reply->fault = fault_of(transfer, reply->sent);
 		if (transfer->address_refused && !reply->sent)
-			reply->fault_detail = "the PSP's name resolves to a private address";
+			reply->fault_detail = "the PSP's address is a private one that payledger.private_gateway_addresses does not list";
 		else if (transfer->reply.too_large)
 			reply->fault_detail = "the reply is larger than max_reply_bytes, or too many replies are large";
 		else if (transfer->result == CURLE_OK)

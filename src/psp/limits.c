@@ -395,7 +395,7 @@ pl_limits_answered(PlCall *call, const PlHttpReply *reply)
 }
 
 /*
- * What stat_gateway shows of the gateway.
+ * What stat_gateway shows of the gateway's limits, into status, which is zeroed.
  */
 void
 pl_limits_status(const PlGateway *gateway, PlGatewayStatus *status)
@@ -405,8 +405,6 @@ pl_limits_status(const PlGateway *gateway, PlGatewayStatus *status)
 	TimestampTz clock = GetCurrentTimestamp();
 	int64		paused_until = 0;
 
-	memset(status, 0, sizeof(PlGatewayStatus));
-	strlcpy(status->gateway, gateway->name, NAMEDATALEN);
 	for (int i = 0; i < PL_OPERATION_COUNT; i++)
 		paused_until = Max(paused_until, limits->endpoints[i].paused_until);
 	if (paused_until > now)

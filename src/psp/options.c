@@ -66,7 +66,7 @@ static const PlOption shared_options[] = {
 
 static const PlOption http_options[] = {
 	{"base_url", PL_OPTION_URL, 0, 0, NULL, NULL,
-	"where the PSP's API is: https, or http to a loopback literal"},
+	"where the PSP's API is: https, or http to a loopback literal; keys go only to hosts of the gateway's section in the secrets file"},
 	{"connect_timeout_ms", PL_OPTION_INT, 50, 600000, NULL, "5000",
 	"milliseconds for name lookup, connect and TLS handshake"},
 	{"circuit_failures", PL_OPTION_INT, 0, 10000, NULL, "10",
@@ -75,15 +75,11 @@ static const PlOption http_options[] = {
 	"milliseconds until one request probes whether it answers again; doubles up to 60 s while it does not"},
 	{"max_reply_bytes", PL_OPTION_INT, 1024, PL_HTTP_REPLY_BUDGET, NULL, "1048576",
 	"bytes of reply body beyond which a reply is abandoned"},
-	{"ca_file", PL_OPTION_FILE, 0, 0, NULL, NULL,
-	"certificate authorities to trust instead of the system's, PEM"},
-	{"allow_private_addresses", PL_OPTION_BOOL, 0, 0, NULL, "false",
-	"whether the PSP's name may resolve to a private, loopback or link-local address"},
 	{NULL}
 };
 
 static const char *const option_types[] = {
-	"integer", "number", "boolean", "text", "choice", "url", "file"
+	"integer", "number", "boolean", "text", "choice", "url"
 };
 
 /* Names that say that somebody puts a secret where everybody can read it. */
@@ -157,7 +153,7 @@ refuse_unknown(const char *gateway, const PlAdapter *adapter, const char *name)
 				 errmsg("options of gateway \"%s\" must not hold a secret", gateway),
 				 errdetail("Everybody who may read payledger.gateways could read it."),
 				 errhint("Put it into the file that payledger.gateway_secrets_file names, in section [%s].",
-						 gateway)));
+						 pl_secrets_section(NULL, gateway))));
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("gateway \"%s\" has an unknown option \"%s\"", gateway, name),
@@ -227,8 +223,6 @@ string_value(const char *gateway, const PlOption *option, const JsonbValue *valu
 			appendStringInfoString(&words, *p == '|' ? ", " : (char[]){*p, '\0'});
 		refuse_value(gateway, option, words.data);
 	}
-	if (option->type == PL_OPTION_FILE && text[0] != '/')
-		refuse_value(gateway, option, "an absolute path");
 	return text;
 }
 
@@ -302,16 +296,15 @@ check_together(const char *gateway, const PlAdapter *adapter, PlOptionValue *val
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("gateway \"%s\" needs the option \"base_url\"", gateway)));
-		pl_check_url(gateway, "base_url", url,
-					 strcmp(find_value(values, n, "allow_private_addresses")->value, "true") == 0);
+		pl_check_url(gateway, "base_url", url);
 	}
 }
 
 /*
  * Check the options of a gateway and complete them by their defaults.  The
  * array is in the current memory context.  Raises 22023 naming the option that
- * is unknown or has a wrong value, PL011 for a card number in one, 42501 for
- * an address that is not allowed.
+ * is unknown or has a wrong value, PL011 for a card number in one.  Whether the
+ * base_url's address is allowed changes with the settings and is not asked here.
  */
 PlOptionValue *
 pl_options_read(const char *gateway, const PlAdapter *adapter, Jsonb *options, int *noptions)
@@ -395,6 +388,17 @@ pl_option_bool(const PlGateway *gateway, const char *name)
 	const char *value = pl_option_text(gateway, name);
 
 	return value != NULL && strcmp(value, "true") == 0;
+}
+
+/*
+ * The base_url of an adapter's gateways that name none; NULL if it has none.
+ */
+const char *
+pl_default_base_url(const PlAdapter *adapter)
+{
+	const PlOption *option = find_option(adapter, "base_url");
+
+	return option ? option->fallback : NULL;
 }
 
 PG_FUNCTION_INFO_V1(pl_sql_gateway_options);

@@ -15,9 +15,11 @@
 #include "lib/ilist.h"
 #include "lib/pairingheap.h"
 #include "nodes/pg_list.h"
+#include "utils/guc.h"
 
 /* settings, defined in payledger.c */
 extern char *pl_gateway_secrets_file;	/* payledger.gateway_secrets_file */
+extern char *pl_private_gateway_addresses;	/* payledger.private_gateway_addresses */
 extern int	pl_gateway_concurrency; /* payledger.gateway_concurrency */
 extern int	pl_webhook_retention;	/* payledger.webhook_retention, s */
 extern int	pl_authorize_timeout;	/* payledger.authorize_timeout, ms */
@@ -33,8 +35,7 @@ typedef enum PlOptionType
 	PL_OPTION_BOOL,
 	PL_OPTION_TEXT,				/* up to 200 printable characters */
 	PL_OPTION_CHOICE,			/* one of the words in choices */
-	PL_OPTION_URL,				/* https, or http to a loopback literal */
-	PL_OPTION_FILE				/* absolute path on the server */
+	PL_OPTION_URL				/* https, or http to a loopback literal */
 } PlOptionType;
 
 /* One legal option of a gateway. */
@@ -237,6 +238,14 @@ extern const PlAdapter *pl_find_adapter(const char *name);
 
 /* ---- gateways.c: the rows of payledger.gateways, as the worker keeps them ---- */
 
+/* Where requests go to. */
+typedef struct PlEndpoint
+{
+	char	   *host;			/* in lower case, IPv6 in brackets; NULL: nowhere */
+	int			port;
+	bool		plain;			/* without TLS */
+} PlEndpoint;
+
 typedef struct PlOptionValue
 {
 	const PlOption *option;
@@ -262,6 +271,8 @@ struct PlGateway
 	int			lease_seconds;
 	int			timeout_ms;
 	int			key_window;		/* the adapter's, or less; seconds */
+	PlEndpoint	endpoint;		/* its base_url's; of no host for an embedded one */
+	PlEndpoint	home;			/* that of the adapter's own base_url */
 
 	MemoryContext context;
 	int			in_flight;		/* calls that point here */
@@ -283,6 +294,7 @@ extern const char *pl_option_text(const PlGateway *gateway, const char *name);
 extern int	pl_option_int(const PlGateway *gateway, const char *name);
 extern double pl_option_number(const PlGateway *gateway, const char *name);
 extern bool pl_option_bool(const PlGateway *gateway, const char *name);
+extern const char *pl_default_base_url(const PlAdapter *adapter);
 
 /* ---- address.c: where a gateway may be ---- */
 
@@ -295,17 +307,38 @@ typedef enum PlAddressClass
 
 struct sockaddr;
 extern PlAddressClass pl_address_class(const struct sockaddr *address);
-extern bool pl_url_is_loopback(const char *url);
-extern void pl_check_url(const char *gateway, const char *option, const char *url,
-						 bool allow_private);
+extern bool pl_address_allowed(const struct sockaddr *address, bool plain);
+extern void pl_check_url(const char *gateway, const char *option, const char *url);
+extern void pl_require_public(const char *gateway, const char *option, const char *url);
+extern bool pl_parse_host(const char *text, PlEndpoint *endpoint);
+extern void pl_url_endpoint(const char *url, PlEndpoint *endpoint);
+extern bool pl_same_endpoint(const PlEndpoint *a, const PlEndpoint *b);
+extern const char *pl_endpoint_refused(const PlEndpoint *endpoint);
+
+/* ---- networks.c: addresses of one's own ---- */
+
+extern bool pl_check_networks(char **newval, void **extra, GucSource source);
+extern void pl_assign_networks(const char *newval, void *extra);
+extern bool pl_in_own_network(const struct sockaddr *address);
 
 /* ---- secrets.c ---- */
 
-extern void pl_secrets_load(void);
-extern const char *pl_secret(const char *gateway, const char *name);
-extern bool pl_secret_at(int i, const char **gateway, const char **name, const char **value);
-extern char *pl_hide_secrets(const char *gateway, const char *text);
+typedef enum PlSecretsLoaded
+{
+	PL_SECRETS_READ,			/* the file as it is now */
+	PL_SECRETS_READ_PARTLY,		/* what is right of it; nothing was known before */
+	PL_SECRETS_KEPT				/* nothing of it: what was known before counts */
+} PlSecretsLoaded;
+
+extern PlSecretsLoaded pl_secrets_load(const char *database);
 extern const char *pl_secrets_problem(void);
+extern char *pl_secrets_missing(const PlGateway *gateway);
+extern char *pl_secret_line(const PlGateway *gateway, const char *before, const char *name);
+extern const char *pl_secrets_ca(const PlGateway *gateway);
+extern bool pl_has_secrets(const char *gateway);
+extern void pl_each_webhook_secret(void (*take) (const char *gateway, const char *value, void *arg), void *arg);
+extern char *pl_hide_secrets(const char *gateway, const char *text);
+extern char *pl_secrets_section(const char *database, const char *gateway);
 
 /* ---- http.c: many transfers at once, for the gateway worker ---- */
 
@@ -410,6 +443,8 @@ typedef struct PlCall
 
 typedef struct PlGatewayLimits PlGatewayLimits;
 
+#define PL_MAX_PROBLEM	512		/* bytes that are kept of it */
+
 /* What stat_gateway shows; plain data, for shared memory. */
 typedef struct PlGatewayStatus
 {
@@ -420,6 +455,7 @@ typedef struct PlGatewayStatus
 	TimestampTz throttled_until;	/* 0: the PSP asked for no pause */
 	int64		replies;		/* to calls, or their lack */
 	int64		faults;			/* of them, no answer or status 5xx */
+	char		problem[PL_MAX_PROBLEM];	/* why it is not asked; empty: it is */
 } PlGatewayStatus;
 
 extern void pl_limits_configure(PlGateway *gateway);
@@ -493,7 +529,7 @@ extern PlAnswered pl_answer_request(PlWork *work, int64 payment_id, int64 psp_re
 
 extern Size pl_webhook_keys_shmem_size(void);
 extern void pl_webhook_keys_shmem_init(void);
-extern const char *pl_webhook_keys_publish(void);
+extern char *pl_webhook_keys_publish(bool all);
 extern PlWebhookKey *pl_webhook_keys(const char *gateway, int *nkeys);
 extern void pl_webhook_keys_wipe(PlWebhookKey *keys);
 

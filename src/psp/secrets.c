@@ -3,233 +3,342 @@
  *		The gateways' keys, from the file that payledger.gateway_secrets_file
  *		names.  Read by the gateway worker only.
  *
- *		# comment
- *		[gateway name]
- *		api_key = sk_live_...
+ * The file is the server administrator's, gateways are SQL users': so it says
+ * not only what the keys are but whose they are and where they may go.  A
+ * section belongs to one gateway of one database, and its keys are given out for
+ * a gateway only while that is at a host of the section, by its own default the
+ * adapter's.  Sections of other databases are not kept at all.
+ *
+ * A file that cannot be read, or has a line that is wrong, changes nothing: what
+ * was read before goes on to count until the file is mended and the configuration
+ * reloaded.  A worker that knows nothing yet takes the sections that are right.
  *
  * Values are kept in one block of memory that is wiped when it is replaced,
  * and appear in no message.
  */
 #include "postgres.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "psp/psp.h"
-#include "storage/fd.h"
+#include "commands/dbcommands.h"
+#include "miscadmin.h"
+#include "psp/secrets.h"
 #include "utils/memutils.h"
 
-#define MAX_SECRETS_FILE 65536
+#define MAX_SECRETS_FILE	65536
+#define MAX_CA_FILE			(1024 * 1024)
 
 /* anything shorter is no secret, and a part of many words */
 #define MIN_SECRET 8
 
-typedef struct Secret
+/* What was read: all of it in a context of its own. */
+typedef struct Known
 {
-	const char *gateway;
-	const char *name;
-	const char *value;
-} Secret;
+	MemoryContext context;
+	char	   *text;			/* MAX_SECRETS_FILE + 2 bytes; NULL: no file */
+	List	   *sections;		/* PlSecretSection, of this database */
+} Known;
 
-/* the file's text, cut into strings, and the secrets that point into it */
-static char *file_text = NULL;
-static Secret *secrets = NULL;
-static int	nsecrets = 0;
-static char problem[256] = "";
+static Known *known = NULL;
+static char *problem = NULL;	/* with the file; NULL: none */
+static char database_name[NAMEDATALEN] = "";
 
 static void
-forget_secrets(void)
+forget(Known *what)
 {
-	if (file_text != NULL)
-	{
-		explicit_bzero(file_text, MAX_SECRETS_FILE + 1);
-		pfree(file_text);
-		file_text = NULL;
-	}
-	if (secrets != NULL)
-		pfree(secrets);
-	secrets = NULL;
-	nsecrets = 0;
+	if (what->text != NULL)
+		explicit_bzero(what->text, MAX_SECRETS_FILE + 2);
+	MemoryContextDelete(what->context);
 }
 
 /*
- * Why an open file may not hold secrets; NULL if it may.
+ * Keep the sections of this database that are right, with their authorities;
+ * what the others hold is wiped.  *why stays what it is, or becomes what is wrong
+ * with a file of authorities.
  */
-static const char *
-untrusted(int fd)
+static List *
+own_sections(List *all, char **why)
 {
-	struct stat st;
+	List	   *own = NIL;
+	ListCell   *cell;
 
-	if (fstat(fd, &st) != 0)
-		return "cannot be examined";
-	if (!S_ISREG(st.st_mode))
-		return "is not a regular file";
-	if (st.st_uid != geteuid())
-		return "is not owned by the user that runs the server";
-	if (st.st_mode & (S_IRWXG | S_IRWXO))
-		return "may be read or written by others; set its mode to 0600";
-	if (st.st_size > MAX_SECRETS_FILE)
-		return "is larger than 64 kB";
-	return NULL;
-}
-
-/* Cut blanks off both ends, in place. */
-static char *
-trim(char *s)
-{
-	char	   *end;
-
-	s += strspn(s, " \t");
-	end = s + strlen(s);
-	while (end > s && strchr(" \t\r", end[-1]) != NULL)
-		*--end = '\0';
-	return s;
-}
-
-/* A value goes into an HTTP header. */
-static bool
-is_printable(const char *s)
-{
-	if (*s == '\0')
-		return false;
-	for (; *s; s++)
-		if ((unsigned char) *s <= 0x20 || (unsigned char) *s >= 0x7f)
-			return false;
-	return true;
-}
-
-/*
- * Take the text apart; the number of the first bad line, or 0.
- */
-static int
-parse_secrets(void)
-{
-	char	   *next = file_text;
-	const char *section = NULL;
-	int			allocated = 0;
-
-	for (int line = 1; next != NULL; line++)
+	foreach(cell, all)
 	{
-		char	   *current = strsep(&next, "\n");
-		char	   *equals;
+		PlSecretSection *section = lfirst(cell);
+		const char *refused = NULL;
+		ListCell   *pair;
 
-		current = trim(current);
-		if (*current == '\0' || *current == '#' || *current == ';')
-			continue;
-		if (*current == '[')
+		if (strcmp(section->database, database_name) == 0 && !section->wrong)
 		{
-			size_t		length = strlen(current);
-
-			if (length < 3 || current[length - 1] != ']')
-				return line;
-			current[length - 1] = '\0';
-			section = trim(current + 1);
-			continue;
+			if (section->ca_file != NULL)
+				section->ca = pl_read_file(section->ca_file, MAX_CA_FILE, false, &refused);
+			if (refused == NULL)
+			{
+				own = lappend(own, section);
+				continue;
+			}
+			if (*why == NULL)
+				*why = psprintf("section [%s]: ca_file \"%s\" %s",
+								pl_secrets_section(section->database, section->gateway), section->ca_file, refused);
 		}
-		equals = strchr(current, '=');
-		if (section == NULL || equals == NULL)
-			return line;
-		*equals = '\0';
-		if (nsecrets == allocated)
+		foreach(pair, section->secrets)
 		{
-			allocated = Max(16, allocated * 2);
-			secrets = secrets ? repalloc(secrets, allocated * sizeof(Secret))
-				: MemoryContextAlloc(TopMemoryContext, allocated * sizeof(Secret));
+			PlSecret   *secret = lfirst(pair);
+
+			explicit_bzero((char *) secret->value, strlen(secret->value));
 		}
-		secrets[nsecrets].gateway = section;
-		secrets[nsecrets].name = trim(current);
-		secrets[nsecrets].value = trim(equals + 1);
-		if (!is_printable(secrets[nsecrets].name) || !is_printable(secrets[nsecrets].value))
-			return line;
-		nsecrets++;
 	}
-	return 0;
+	return own;
 }
 
-/* Read the open file into file_text; false if that fails. */
-static bool
-read_text(int fd)
+/* Read the file; *why becomes what is wrong with it, palloc'd, or NULL. */
+static Known *
+read_secrets(char **why)
 {
-	size_t		length = 0;
-	ssize_t		n;
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "payledger secrets",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext oldcontext = MemoryContextSwitchTo(context);
+	Known	   *fresh = palloc0(sizeof(Known));
+	const char *refused = NULL;
 
-	file_text = MemoryContextAllocZero(TopMemoryContext, MAX_SECRETS_FILE + 1);
-	while (length < MAX_SECRETS_FILE &&
-		   (n = read(fd, file_text + length, MAX_SECRETS_FILE - length)) != 0)
+	*why = NULL;
+	fresh->context = context;
+	if (pl_gateway_secrets_file != NULL && pl_gateway_secrets_file[0] != '\0')
 	{
-		if (n < 0)
-			return false;
-		length += n;
+		fresh->text = pl_read_file(pl_gateway_secrets_file, MAX_SECRETS_FILE, true, &refused);
+		if (fresh->text != NULL)
+			fresh->sections = own_sections(pl_secrets_parse(fresh->text, why), why);
+		else
+			*why = pstrdup(refused);
 	}
-	return strlen(file_text) == length;
+	MemoryContextSwitchTo(oldcontext);
+	return fresh;
 }
 
 /*
- * Read the secrets file again; those read before are wiped first.  Raises
- * nothing: pl_secrets_problem() tells what is wrong.
+ * Read the secrets file again, for a worker of that database.  Raises nothing:
+ * pl_secrets_problem() tells what is wrong.
  */
-void
-pl_secrets_load(void)
+PlSecretsLoaded
+pl_secrets_load(const char *database)
 {
-	int			fd;
-	const char *why;
-	int			line;
+	char	   *why;
+	Known	   *fresh;
+	bool		keep;
 
-	forget_secrets();
-	problem[0] = '\0';
-	if (pl_gateway_secrets_file == NULL || pl_gateway_secrets_file[0] == '\0')
-		return;
-
-	/* not blocking: a FIFO is refused below instead of waited for */
-	fd = OpenTransientFile(pl_gateway_secrets_file, O_RDONLY | O_NONBLOCK | PG_BINARY);
-	if (fd < 0)
-	{
-		snprintf(problem, sizeof(problem), "gateway secrets file \"%.128s\" cannot be opened: %s",
-				 pl_gateway_secrets_file, strerror(errno));
-		return;
-	}
-	why = untrusted(fd);
-	if (why == NULL && !read_text(fd))
-		why = "cannot be read as text";
-	CloseTransientFile(fd);
-
+	strlcpy(database_name, database, NAMEDATALEN);
+	fresh = read_secrets(&why);
+	keep = why != NULL && known != NULL && known->sections != NIL;
+	if (problem != NULL)
+		pfree(problem);
+	problem = NULL;
 	if (why != NULL)
-		snprintf(problem, sizeof(problem), "gateway secrets file \"%.128s\" %s",
-				 pl_gateway_secrets_file, why);
-	else if ((line = parse_secrets()) != 0)
-		snprintf(problem, sizeof(problem),
-				 "gateway secrets file \"%.128s\" has a syntax error in line %d",
-				 pl_gateway_secrets_file, line);
-	if (problem[0] != '\0')
-		forget_secrets();
+		problem = MemoryContextStrdup(TopMemoryContext,
+									  psprintf("gateway secrets file \"%s\" %s%s", pl_gateway_secrets_file, why,
+											   keep ? "; what was read before still counts"
+											   : fresh->sections != NIL ? "; its sections that are right count" : ""));
+	if (keep)
+	{
+		forget(fresh);
+		return PL_SECRETS_KEPT;
+	}
+	if (known != NULL)
+		forget(known);
+	known = fresh;
+	return problem == NULL ? PL_SECRETS_READ : PL_SECRETS_READ_PARTLY;
 }
 
 /*
- * A secret of a gateway, or NULL.  The last one in the file counts.  The
- * string is gone after the next pl_secrets_load().
+ * What is wrong with the secrets file; NULL if nothing is.
  */
 const char *
-pl_secret(const char *gateway, const char *name)
+pl_secrets_problem(void)
 {
-	for (int i = nsecrets - 1; i >= 0; i--)
-		if (strcmp(secrets[i].gateway, gateway) == 0 && strcmp(secrets[i].name, name) == 0)
-			return secrets[i].value;
+	return problem;
+}
+
+/* ---- sections ---- */
+
+static void
+append_name(StringInfo out, const char *name)
+{
+	bool		bare = name[0] != '\0';
+
+	for (const char *p = name; bare && *p; p++)
+		bare = IS_HIGHBIT_SET(*p) || isalnum((unsigned char) *p) || strchr("-_.$", *p) != NULL;
+	if (bare)
+	{
+		appendStringInfoString(out, name);
+		return;
+	}
+	appendStringInfoChar(out, '"');
+	for (const char *p = name; *p; p++)
+	{
+		if (*p == '"')
+			appendStringInfoChar(out, '"');
+		appendStringInfoChar(out, *p);
+	}
+	appendStringInfoChar(out, '"');
+}
+
+/*
+ * What stands between the brackets of a gateway's section, palloc'd; database is
+ * NULL for this one, which needs a transaction.
+ */
+char *
+pl_secrets_section(const char *database, const char *gateway)
+{
+	StringInfoData out;
+
+	if (database == NULL)
+		database = get_database_name(MyDatabaseId);
+	initStringInfo(&out);
+	append_name(&out, database ? database : "database");
+	appendStringInfoChar(&out, '/');
+	append_name(&out, gateway);
+	return out.data;
+}
+
+/* The gateway's section, or NULL. */
+static PlSecretSection *
+find_section(const char *gateway)
+{
+	ListCell   *cell;
+
+	if (known == NULL)
+		return NULL;
+	foreach(cell, known->sections)
+		if (strcmp(((PlSecretSection *) lfirst(cell))->gateway, gateway) == 0)
+			return lfirst(cell);
+	return NULL;
+}
+
+/* May anything be sent to where the gateway is?  section may be NULL. */
+static bool
+is_at_home(const PlSecretSection *section, const PlGateway *gateway)
+{
+	ListCell   *cell;
+
+	/* an embedded one sends nothing */
+	if (gateway->adapter->perform != NULL)
+		return true;
+	if (section == NULL || section->hosts == NIL)
+		return pl_same_endpoint(&gateway->endpoint, &gateway->home);
+	foreach(cell, section->hosts)
+		if (pl_same_endpoint(&gateway->endpoint, lfirst(cell)))
+			return true;
+	return false;
+}
+
+static const char *
+find_secret(const PlSecretSection *section, const char *name)
+{
+	ListCell   *cell;
+
+	if (section == NULL)
+		return NULL;
+	foreach(cell, section->secrets)
+	{
+		const PlSecret *secret = lfirst(cell);
+
+		if (strcmp(secret->name, name) == 0)
+			return secret->value;
+	}
 	return NULL;
 }
 
 /*
- * The i-th secret of the file, from 0; false behind the last.
+ * Why the gateway gets none of its keys, or lacks one that it needs, palloc'd;
+ * NULL: it has all, for where it is.
+ */
+char *
+pl_secrets_missing(const PlGateway *gateway)
+{
+	const PlSecretSection *section = find_section(gateway->name);
+
+	if (!is_at_home(section, gateway))
+	{
+		if (section == NULL && problem != NULL)
+			return pstrdup(problem);
+		return psprintf("gateway \"%s\" is at %s:%d, which is no host of its section [%s] in the file that payledger.gateway_secrets_file names: it gets no key, and no request is sent",
+						gateway->name, gateway->endpoint.host, gateway->endpoint.port,
+						pl_secrets_section(database_name, gateway->name));
+	}
+	for (int i = 0; gateway->adapter->secrets && gateway->adapter->secrets[i]; i++)
+		if (find_secret(section, gateway->adapter->secrets[i]) == NULL)
+		{
+			if (section == NULL && problem != NULL)
+				return pstrdup(problem);
+			return psprintf("no %s for gateway \"%s\" in section [%s] of the file that payledger.gateway_secrets_file names",
+							gateway->adapter->secrets[i], gateway->name,
+							pl_secrets_section(database_name, gateway->name));
+		}
+	return NULL;
+}
+
+/*
+ * A header line with a secret of the gateway behind before, palloc'd, the only
+ * copy.  Raises 55000 if it has none, or is not where that may be sent.
+ */
+char *
+pl_secret_line(const PlGateway *gateway, const char *before, const char *name)
+{
+	const PlSecretSection *section = find_section(gateway->name);
+	const char *value = is_at_home(section, gateway) ? find_secret(section, name) : NULL;
+	char	   *line;
+
+	if (value == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("gateway \"%s\" has no %s for where it is", gateway->name, name)));
+	line = palloc(strlen(before) + strlen(value) + 1);
+	strcpy(line, before);
+	strcat(line, value);
+	return line;
+}
+
+/*
+ * The authorities whose certificates the gateway accepts, PEM; NULL: the
+ * system's.  Gone after the next pl_secrets_load().
+ */
+const char *
+pl_secrets_ca(const PlGateway *gateway)
+{
+	const PlSecretSection *section = find_section(gateway->name);
+
+	return section ? section->ca : NULL;
+}
+
+/*
+ * Call take for each webhook_secret of the file, with the gateway that it is of.
+ */
+void
+pl_each_webhook_secret(void (*take) (const char *gateway, const char *value, void *arg), void *arg)
+{
+	ListCell   *cell;
+	ListCell   *pair;
+
+	if (known == NULL)
+		return;
+	foreach(cell, known->sections)
+	{
+		const PlSecretSection *section = lfirst(cell);
+
+		foreach(pair, section->secrets)
+		{
+			const PlSecret *secret = lfirst(pair);
+
+			if (strcmp(secret->name, "webhook_secret") == 0)
+				take(section->gateway, secret->value, arg);
+		}
+	}
+}
+
+/*
+ * Does the file have a section of the gateway?
  */
 bool
-pl_secret_at(int i, const char **gateway, const char **name, const char **value)
+pl_has_secrets(const char *gateway)
 {
-	if (i >= nsecrets)
-		return false;
-	*gateway = secrets[i].gateway;
-	*name = secrets[i].name;
-	*value = secrets[i].value;
-	return true;
+	return find_section(gateway) != NULL;
 }
 
 /*
@@ -239,26 +348,22 @@ pl_secret_at(int i, const char **gateway, const char **name, const char **value)
 char *
 pl_hide_secrets(const char *gateway, const char *text)
 {
+	const PlSecretSection *section = find_section(gateway);
 	char	   *result = text ? pstrdup(text) : NULL;
+	ListCell   *cell;
 
-	for (int i = 0; result != NULL && i < nsecrets; i++)
+	if (section == NULL || result == NULL)
+		return result;
+	foreach(cell, section->secrets)
 	{
-		size_t		length = strlen(secrets[i].value);
+		const char *value = ((const PlSecret *) lfirst(cell))->value;
+		size_t		length = strlen(value);
 		char	   *found = result;
 
-		if (strcmp(secrets[i].gateway, gateway) != 0 || length < MIN_SECRET)
+		if (length < MIN_SECRET)
 			continue;
-		for (; (found = strstr(found, secrets[i].value)) != NULL; found += length)
+		for (; (found = strstr(found, value)) != NULL; found += length)
 			memset(found, '*', length);
 	}
 	return result;
-}
-
-/*
- * What is wrong with the secrets file; NULL if nothing is.
- */
-const char *
-pl_secrets_problem(void)
-{
-	return problem[0] ? problem : NULL;
 }

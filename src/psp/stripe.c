@@ -303,7 +303,7 @@ stripe_headers(const PlGateway *gateway, const PlRequest *request, const PlHttpR
 	List	   *headers = NIL;
 	const char *account = pl_option_text(gateway, "stripe_account");
 
-	headers = lappend(headers, psprintf("Authorization: Bearer %s", pl_secret(gateway->name, "api_key")));
+	headers = lappend(headers, pl_secret_line(gateway, "Authorization: Bearer ", "api_key"));
 	if (http->method == PL_HTTP_POST)
 		headers = lappend(headers, psprintf("Idempotency-Key: %s", request->idempotency_key));
 	headers = lappend(headers, pstrdup("Stripe-Version: " STRIPE_VERSION));

@@ -43,14 +43,15 @@ CREATE OR REPLACE VIEW payledger.stat_gateway AS
 		   s.next_probe_at,
 		   CASE WHEN s.throttled_until > pg_catalog.now() THEN s.throttled_until END AS throttled_until,
 		   s.replies,
-		   s.faults
+		   s.faults,
+		   s.problem
 	  FROM payledger.gateways g
 	  FULL JOIN counts c ON c.gateway = g.gateway
 	  LEFT JOIN failing f ON f.gateway = coalesce(g.gateway, c.gateway)
 	  LEFT JOIN payledger.gateway_statistics() s ON s.gateway = coalesce(g.gateway, c.gateway)
 	 ORDER BY 1;
 COMMENT ON VIEW payledger.stat_gateway IS
-'What waits at each gateway and why: requests ready, due now, in flight, of unknown outcome, accepted and pending at the PSP, and parked for an operator (payledger.resolve_request), when the oldest is due, and the last fault of those that are waiting. adapter is null for requests to a gateway that is gone. circuit is CLOSED, OPEN while the PSP does not answer and nothing is sent until next_probe_at, or HALF_OPEN while one request finds out whether it answers again; throttled_until is how long the PSP wants no more requests of some kind; replies and faults (no reply, or status 5xx) count since the gateway worker started. These are null where no gateway worker runs. payledger.stat_worker tells if the gateway worker itself is in trouble, for want of an API key say.';
+'What waits at each gateway and why: requests ready, due now, in flight, of unknown outcome, accepted and pending at the PSP, and parked for an operator (payledger.resolve_request), when the oldest is due, and the last fault of those that are waiting. adapter is null for requests to a gateway that is gone. circuit is CLOSED, OPEN while the PSP does not answer and nothing is sent until next_probe_at, or HALF_OPEN while one request finds out whether it answers again; throttled_until is how long the PSP wants no more requests of some kind; replies and faults (no reply, or status 5xx) count since the gateway worker started; problem is why the gateway is not asked at all: no key in its section of the secrets file, a base_url that is none of its hosts, an option that makes no sense; or, while requests go on, why the last reload of the secrets file changed nothing. These are null where no gateway worker runs. payledger.stat_worker tells if the gateway worker itself is in trouble.';
 
 CREATE OR REPLACE VIEW payledger.undecided_requests AS
 	SELECT r.psp_request_id,

@@ -57,44 +57,53 @@ pl_webhook_keys_shmem_init(void)
 	keys_shared->lock = &(GetNamedLWLockTranche("payledger webhook keys"))->lock;
 }
 
+/* What publish_key() has done so far. */
+typedef struct Publishing
+{
+	int			slot;			/* entries before it are taken */
+	const char *refused;		/* gateway of the first key without room */
+} Publishing;
+
+/* Put a key into the next free entry. */
+static void
+publish_key(const char *gateway, const char *value, void *arg)
+{
+	Publishing *publishing = arg;
+	KeyEntry   *entry;
+
+	while (publishing->slot < MAX_KEYS && keys_shared->entries[publishing->slot].database != InvalidOid)
+		publishing->slot++;
+	if (publishing->slot == MAX_KEYS || strlen(gateway) >= NAMEDATALEN || strlen(value) >= sizeof(PlWebhookKey))
+	{
+		if (publishing->refused == NULL)
+			publishing->refused = gateway;
+		return;
+	}
+	entry = &keys_shared->entries[publishing->slot];
+	entry->database = MyDatabaseId;
+	strlcpy(entry->gateway, gateway, NAMEDATALEN);
+	strlcpy(entry->key.value, value, sizeof(PlWebhookKey));
+}
+
 /*
  * Replace the published keys of this database by those of the secrets file as
- * it was read last.  Returns the gateway of the first key that found no room,
- * or is too long; NULL: all are there.
+ * it was read last; unless all, those of gateways that it has no section of
+ * stay.  Returns the gateway of the first key that found no room, or is too
+ * long, palloc'd; NULL: all are there.
  */
-const char *
-pl_webhook_keys_publish(void)
+char *
+pl_webhook_keys_publish(bool all)
 {
-	const char *gateway;
-	const char *name;
-	const char *value;
-	const char *refused = NULL;
-	int			slot = 0;
+	Publishing publishing = {0};
 
 	LWLockAcquire(keys_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < MAX_KEYS; i++)
-		if (keys_shared->entries[i].database == MyDatabaseId)
+		if (keys_shared->entries[i].database == MyDatabaseId &&
+			(all || pl_has_secrets(keys_shared->entries[i].gateway)))
 			explicit_bzero(&keys_shared->entries[i], sizeof(KeyEntry));
-	for (int i = 0; pl_secret_at(i, &gateway, &name, &value); i++)
-	{
-		KeyEntry   *entry;
-
-		if (strcmp(name, "webhook_secret") != 0)
-			continue;
-		while (slot < MAX_KEYS && keys_shared->entries[slot].database != InvalidOid)
-			slot++;
-		if (slot == MAX_KEYS || strlen(gateway) >= NAMEDATALEN || strlen(value) >= sizeof(PlWebhookKey))
-		{
-			refused = refused ? refused : gateway;
-			continue;
-		}
-		entry = &keys_shared->entries[slot];
-		entry->database = MyDatabaseId;
-		strlcpy(entry->gateway, gateway, NAMEDATALEN);
-		strlcpy(entry->key.value, value, sizeof(PlWebhookKey));
-	}
+	pl_each_webhook_secret(publish_key, &publishing);
 	LWLockRelease(keys_shared->lock);
-	return refused;
+	return publishing.refused ? pstrdup(publishing.refused) : NULL;
 }
 
 /*

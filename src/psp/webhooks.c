@@ -96,16 +96,23 @@ check_authentic(const char *gateway, const PlAdapter *adapter, const PlWebhook *
 {
 	int			nkeys;
 	PlWebhookKey *keys = pl_webhook_keys(gateway, &nkeys);
-	const char *problem;
+	const char *volatile problem = NULL;
 
 	if (nkeys == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no key for the webhooks of gateway \"%s\" is known", gateway),
 				 errhint("Put webhook_secret into section [%s] of the file that payledger.gateway_secrets_file names; the gateway worker reads it.",
-						 gateway)));
-	problem = adapter->verify_webhook(webhook, keys, nkeys, GetCurrentTimestamp());
-	pl_webhook_keys_wipe(keys);
+						 pl_secrets_section(NULL, gateway))));
+	PG_TRY();
+	{
+		problem = adapter->verify_webhook(webhook, keys, nkeys, GetCurrentTimestamp());
+	}
+	PG_FINALLY();
+	{
+		pl_webhook_keys_wipe(keys);
+	}
+	PG_END_TRY();
 	if (problem != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_PL_WEBHOOK_REFUSED),

@@ -16,6 +16,7 @@
 
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "postmaster/bgworker.h"
 #include "psp/psp.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -101,6 +102,12 @@ report_trouble(void)
 		gateways_in_trouble = error_shown = true;
 		pl_worker_set_error(problem);
 	}
+	/* while what was read before still counts, no gateway is in trouble yet */
+	if (pl_secrets_problem() != NULL)
+	{
+		gateways_in_trouble = error_shown = true;
+		pl_worker_set_error(pl_secrets_problem());
+	}
 	if (were_in_trouble && !gateways_in_trouble)
 	{
 		pl_worker_clear_error();
@@ -113,13 +120,17 @@ report_trouble(void)
 static void
 reload(void)
 {
-	const char *refused;
+	PlSecretsLoaded loaded;
+	char	   *refused = NULL;
 
 	if (known_reloads == pl_worker_reloads)
 		return;
 	known_reloads = pl_worker_reloads;
-	pl_secrets_load();
-	refused = pl_webhook_keys_publish();
+	loaded = pl_secrets_load(MyBgworkerEntry->bgw_extra);
+	if (loaded != PL_SECRETS_KEPT)
+		refused = pl_webhook_keys_publish(loaded == PL_SECRETS_READ);
+	if (pl_secrets_problem() != NULL)
+		pl_worker_insist(pl_secrets_problem());
 	report_trouble();
 	if (refused != NULL)
 		pl_worker_set_error(psprintf("a webhook_secret of gateway \"%s\" is too long, or there are too many", refused));

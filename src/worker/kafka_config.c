@@ -17,6 +17,7 @@
 #include "worker/kafka.h"
 
 #define FILE_LIMIT	65536
+#define LOCATION_LIMIT	(1024 * 1024)
 
 static const struct
 {
@@ -294,14 +295,26 @@ refuse_line(rd_kafka_conf_t *conf, int line_no)
 			 errhint("A comment begins with #.")));
 }
 
-/* The library says of such a file only that something failed. */
+/*
+ * The library says of such a file only that something failed, and reads what it
+ * is given: from a FIFO for ever, from a device without end.  Only authorities
+ * may be a folder.
+ */
 static void
 check_location(rd_kafka_conf_t *conf, const char *name, const char *path)
 {
+	struct stat status;
 	int			save_errno;
 
-	if (access(path, R_OK) == 0)
-		return;
+	if (stat(path, &status) == 0)
+	{
+		if (!S_ISREG(status.st_mode) && !(S_ISDIR(status.st_mode) && strcmp(name, "ssl.ca.location") == 0))
+			refuse_property(conf, name, "The file is not a regular one.");
+		if (S_ISREG(status.st_mode) && status.st_size > LOCATION_LIMIT)
+			refuse_property(conf, name, "The file is larger than 1 MB.");
+		if (access(path, R_OK) == 0)
+			return;
+	}
 	save_errno = errno;
 	rd_kafka_conf_destroy(conf);
 	errno = save_errno;

@@ -304,6 +304,17 @@ pl_worker_report(const char *message, const char *detail, const char *hint)
 		log_warning(message, detail, hint);
 }
 
+/*
+ * The same, logged however old it is: for what somebody who just reloaded the
+ * configuration has to learn.
+ */
+void
+pl_worker_insist(const char *message)
+{
+	(void) pl_worker_record_error(message);
+	log_warning(message, NULL, NULL);
+}
+
 /* The same with neither. */
 void
 pl_worker_set_error(const char *message)

@@ -87,6 +87,7 @@ extern void pl_worker_started(int slot);
 extern void pl_worker_state(const char *state);
 extern void pl_worker_turn(void);
 extern void pl_worker_count(int64 n);
+extern void pl_worker_insist(const char *message);
 extern void pl_worker_set_error(const char *message);
 extern void pl_worker_report(const char *message, const char *detail, const char *hint);
 extern void pl_worker_warn(const char *message, const char *hint);

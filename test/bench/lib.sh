@@ -96,7 +96,7 @@ start_psp() {
 	psp_pid=$(cat "$dir/psp.pid")
 	psp_url=http://127.0.0.1:$(cat "$dir/psp.port")
 	secrets=$dir/secrets
-	printf '[stripe]\napi_key = %s\n' "$psp_key" | as_user sh -c "umask 077 && cat > '$secrets'"
+	printf '[payledger/stripe]\nhost = %s\napi_key = %s\n' "${psp_url#http://}" "$psp_key" | as_user sh -c "umask 077 && cat > '$secrets'"
 }
 
 # ---- processes ----

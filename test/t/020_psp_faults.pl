@@ -270,10 +270,9 @@ subtest 'a PSP that is down' => sub {
 };
 check_books($node, 'after a PSP that was down', psp => $psp);
 
-# Lets others read the secrets file, and returns when the gateway worker has noticed.
-sub close_secrets
+# Reads the secrets again, and returns when the gateway worker has found fault with them.
+sub reload_and_fail
 {
-	chmod 0644, $node->basedir . '/secrets';
 	$node->reload;
 	wait_sql($node, "SELECT failing FROM payledger.stat_worker WHERE role = 'gateway'", 'the gateway worker complains');
 	return;
@@ -281,7 +280,8 @@ sub close_secrets
 
 subtest 'a wrong API key' => sub {
 	# meanwhile the gateway has no key at all, so that the wrong one is the next
-	close_secrets();
+	write_secrets($node, nobody => 'sk_test_of_nobody');
+	reload_and_fail();
 	my $executed = () = $psp->all_truth;
 	my $id = pay($node, 'pm_card_visa', [500]);
 	write_secrets($node, stripe => 'sk_test_wrong_key_1234567890');
@@ -299,11 +299,20 @@ subtest 'a wrong API key' => sub {
 };
 
 subtest 'a secrets file that others can read' => sub {
-	my $asked = $psp->stats->{requests};
+	my $why = qr/secrets file ".*" may be read or written by others; set its mode to 0600/;
 
-	close_secrets();
-	like(sql($node, "SELECT last_error FROM payledger.stat_worker WHERE role = 'gateway'"),
-		qr/secrets file ".*" may be read or written by others; set its mode to 0600/, 'and says why');
+	chmod 0644, $node->basedir . '/secrets';
+	reload_and_fail();
+	like(sql($node, "SELECT last_error FROM payledger.stat_worker WHERE role = 'gateway'"), $why, 'and says why');
+	is(states(create_authorized($node, 'pm_card_visa', [500])) =~ /^AUTHORIZED/, 1, 'what was read before still counts');
+	settle($node);
+	like(sql($node, "SELECT last_error FROM payledger.stat_worker WHERE role = 'gateway' AND failing"), $why, 'it goes on to say so');
+
+	# one that starts has nothing that was read before
+	my $former = signal_worker($node, 'gateway', 'TERM');
+	wait_for(sub { my $now = worker_pid($node, 'gateway'); $now && $now != $former }, 'there is another worker', $node);
+	wait_sql($node, "SELECT problem LIKE 'gateway secrets file%' FROM payledger.stat_gateway WHERE gateway = 'stripe'", 'stat_gateway says why');
+	my $asked = $psp->stats->{requests};
 	my $id = pay($node, 'pm_card_visa', [500]);
 	# a gateway of the sandbox is served in the same turns, and later asked for
 	sql($node, "SELECT payledger.add_gateway('sandbox', 'sandbox')");
@@ -339,12 +348,13 @@ subtest 'TLS' => sub {
 	my $tls = PayledgerPsp->new_tls("$dir/127.0.0.1.crt", "$dir/127.0.0.1.key", "$dir/127.0.0.1.crt");
 	my $impostor = PayledgerPsp->new_tls("$dir/127.0.0.2.crt", "$dir/127.0.0.2.key", "$dir/127.0.0.2.crt");
 
-	write_secrets($node, map { $_ => $psp->key } qw(stripe tls impostor));
+	my %key = (stripe => $psp->key, impostor => [ api_key => $psp->key, ca_file => "$dir/127.0.0.2.crt" ]);
+	write_secrets($node, %key, tls => $psp->key);
 	$node->reload;
-	for my $gateway ([ 'tls', $tls, '' ], [ 'impostor', $impostor, qq(, "ca_file": "$dir/127.0.0.2.crt") ])
+	for my $gateway ([ 'tls', $tls ], [ 'impostor', $impostor ])
 	{
 		sql($node, qq(SELECT payledger.add_gateway('$gateway->[0]', 'stripe', '{"base_url": "${\$gateway->[1]->url('')}",
-			"timeout_ms": 1000, "lease_seconds": 6, "retry_base_ms": 50, "retry_max_ms": 400$gateway->[2]}')));
+			"timeout_ms": 1000, "lease_seconds": 6, "retry_base_ms": 50, "retry_max_ms": 400}')));
 	}
 	my $untrusted = pay($node, 'pm_card_visa', [500], gateway => 'tls');
 	my $misnamed = pay($node, 'pm_card_visa', [500], gateway => 'impostor');
@@ -359,7 +369,8 @@ subtest 'TLS' => sub {
 	is($tls->stats->{requests}, 0, 'not a byte of a request was sent');
 	is(impostor_stats($impostor)->{requests}, 0, 'to neither');
 
-	sql($node, qq(SELECT payledger.alter_gateway('tls', '{"ca_file": "$dir/127.0.0.1.crt"}')));
+	write_secrets($node, %key, tls => [ api_key => $psp->key, ca_file => "$dir/127.0.0.1.crt" ]);
+	$node->reload;
 	wait_sql($node, "SELECT bool_and(status = 'SUCCEEDED') AND count(*) = 2 FROM payledger.psp_requests WHERE payment_id = $untrusted",
 		'the trusted one goes on');
 	is(states($untrusted), 'AUTHORIZED CAPTURED CAPTURED', 'with its authority trusted it is paid');

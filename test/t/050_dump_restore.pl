@@ -157,6 +157,7 @@ $target->append_conf('postgresql.conf', <<~"CONF");
 	timezone = 'UTC'
 	max_wal_size = 4GB
 	payledger.kafka_brokers = '${\$kafka->address}'
+	payledger.private_gateway_addresses = '127.0.0.0/8'
 	payledger.gateway_secrets_file = '${\write_secrets($target, stripe => $psp->key)}'
 	CONF
 $target->start;

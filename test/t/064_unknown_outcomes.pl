@@ -24,7 +24,7 @@ add_stripe($node, $psp, unknown_max_ms => 400, backfill_seconds => 0);
 my %fast = (timeout_ms => 1000, lease_seconds => 6, retry_base_ms => 50, retry_max_ms => 400, unknown_max_ms => 400);
 my %gateways = (
 	adyen => [ 'adyen', { %fast, base_url => $psp->base_url('adyen'), merchant_account => 'Shop', return_url => 'https://shop.example/' } ],
-	fake => [ 'stripe', { %fast, base_url => 'http://127.0.0.1:' . $fake->sockport, backfill_seconds => 0 } ]);
+	fake => [ 'stripe', { %fast, base_url => 'http://127.0.0.1:' . PayledgerHosts::add($fake->sockport), backfill_seconds => 0 } ]);
 write_secrets($node, stripe => $psp->key, adyen => [ api_key => $psp->key, webhook_secret => $psp->webhook_secret('adyen') ], fake => 'sk_test_fake');
 $node->reload;
 sql($node, "SELECT payledger.add_gateway('$_', '$gateways{$_}[0]', '" . $json->encode($gateways{$_}[1]) . "')") for sort keys %gateways;

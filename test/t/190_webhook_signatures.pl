@@ -23,8 +23,8 @@ sub set_keys
 	my ($stripe, $adyen) = @_;
 
 	write_secrets($node,
-		stripe => [ api_key => 'sk_test_1', map { ; webhook_secret => $_ } @$stripe ],
-		adyen => [ api_key => 'AQE1', map { ; webhook_secret => $_ } @$adyen ]);
+		stripe => [ api_key => 'sk_test_1', host => '127.0.0.1:1', map { ; webhook_secret => $_ } @$stripe ],
+		adyen => [ api_key => 'AQE1', host => '127.0.0.1:1', map { ; webhook_secret => $_ } @$adyen ]);
 	$node->reload;
 	return;
 }

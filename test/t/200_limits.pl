@@ -42,9 +42,7 @@ sub add_stripe_too
 		backfill_seconds => 0,
 		%options);
 
-	open(my $secrets, '>>', $node->basedir . '/secrets') or die "could not write the secrets: $!\n";
-	print $secrets "[$name]\napi_key = " . $psp->key . "\n";
-	close($secrets);
+	add_secrets($node, $name => $psp->key);
 	$node->reload;
 	sql($node, "SELECT payledger.add_gateway('$name', 'stripe', '" . encode_json(\%all) . "')");
 	return;
@@ -262,9 +260,7 @@ subtest 'an error that is stored opens no circuit' => sub {
 	my $options = encode_json({ base_url => $other->url('/v71'), merchant_account => 'Shop', return_url => 'https://shop.example/back',
 		circuit_failures => 5, retry_base_ms => 20, retry_max_ms => 50, unknown_max_ms => 50 });
 
-	open(my $secrets, '>>', $node->basedir . '/secrets') or die "could not write the secrets: $!\n";
-	print $secrets "[adyen]\napi_key = " . $psp->key . "\n";
-	close($secrets);
+	add_secrets($node, adyen => $psp->key);
 	$node->reload;
 	sql($node, "SELECT payledger.add_gateway('adyen', 'adyen', '$options')");
 	$other->fault(fault => 'error_500_stored', match => { operation => 'authorize' });
@@ -394,7 +390,7 @@ sub start_replying
 	my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 8) or die "could not listen: $!\n";
 	my $pid = fork() // die "could not fork: $!\n";
 
-	return ('http://127.0.0.1:' . $listener->sockport, $pid) if $pid;
+	return ('http://127.0.0.1:' . PayledgerHosts::add($listener->sockport), $pid) if $pid;
 	while (my $client = $listener->accept)
 	{
 		sysread($client, my $request, 65536);

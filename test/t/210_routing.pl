@@ -21,9 +21,7 @@ my $node = new_node('routing');
 add_stripe($node, $first, base_url => $front->url, failover_after_ms => 600_000, max_attempts => 3, circuit_failures => 0);
 for my $gateway ([ 'second', $second ], [ 'third', $third ])
 {
-	open(my $secrets, '>>', $node->basedir . '/secrets') or die "could not write the secrets: $!\n";
-	print $secrets "[$gateway->[0]]\napi_key = " . $first->key . "\n";
-	close($secrets);
+	add_secrets($node, $gateway->[0] => $first->key);
 	sql($node, "SELECT payledger.add_gateway('$gateway->[0]', 'stripe', '"
 		  . encode_json({ base_url => $gateway->[1]->url(''), timeout_ms => 1000, retry_base_ms => 50, retry_max_ms => 400,
 				lease_seconds => 6, max_attempts => 2, failover_after_ms => 600_000, rate_per_second => 0, endpoint_rate_per_second => 0 })

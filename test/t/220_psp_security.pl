@@ -37,12 +37,28 @@ my $log_start = -s $node->logfile;
 my %key = (stripe => [ api_key => $psp->key, webhook_secret => $PayledgerTest::WEBHOOK_SECRET ]);
 add_stripe($node, $psp);
 
-# Adds a Stripe gateway with retries fast enough for a test.
+# Allows gateways to be in these networks, and returns when the gateway worker knows.
+sub allow_networks
+{
+	my ($networks) = @_;
+
+	sql($node, "ALTER SYSTEM SET payledger.private_gateway_addresses = $networks");
+	$node->reload;
+	# the gateway "stripe" is at 127.0.0.1
+	wait_sql($node, "SELECT problem IS " . ($networks =~ /127/ ? '' : 'NOT ') . "NULL FROM payledger.stat_gateway WHERE gateway = 'stripe'",
+		"the networks are $networks");
+	return;
+}
+
+# Adds a Stripe gateway with retries fast enough for a test; its section allows
+# its host, and those of all servers of the test.
 sub add
 {
 	my ($name, $url, %options) = @_;
+	my $ca_file = delete $options{ca_file};
+	my ($host) = $url =~ m{^https?://([^/]+)};
 
-	$key{$name} //= $psp->key;
+	$key{$name} //= [ api_key => $psp->key, $ca_file ? (ca_file => $ca_file) : (), map { (host => $_) } $host, PayledgerHosts::all() ];
 	write_secrets($node, %key);
 	$node->reload;
 	my %all = (
@@ -141,6 +157,28 @@ subtest 'addresses that an operator may not give' => sub {
 	sql_fails($node, q{UPDATE payledger.gateways SET options = '{"base_url": "https://10.0.0.1"}' WHERE gateway = 'good'},
 		'42501', 'private address', 'nor past the functions');
 	is(sql($node, "SELECT count(*) FROM payledger.gateways WHERE gateway = 'bad'"), 0, 'none is there');
+
+	# this machine is no exception, but where a superuser says so
+	my @inner = ('https://127.0.0.1', 'https://127.9.9.9', 'https://localhost', 'https://[::1]', 'http://127.0.0.1:8080',
+		'http://localhost', 'http://[::1]:1', 'https://[::ffff:127.0.0.1]', 'https://[64:ff9b::7f00:1]', 'https://[2002:7f00:1::]');
+	my $alter = sub { q{SELECT payledger.alter_gateway('good', '} . $json->encode({ base_url => $_[0] }) . q{')} };
+
+	allow_networks(q{'10.1.2.0/24', 'fd00::/64'});
+	sql_fails($node, $alter->($_), '42501', '(loopback|private) address', $_) for @inner, 'https://10.1.3.1', 'https://[fd00:0:0:1::1]';
+	sql_fails($node, $alter->('http://10.1.2.3'), '22023', 'https URL', 'nor without TLS beyond this machine');
+	sql_fails($node, $alter->("http://$_"), '22023', 'https URL', "nor to $_") for '[64:ff9b::7f00:1]', '[2002:7f00:1::]';
+	for my $url ('https://10.1.2.255', 'https://[fd00::ffff:1]', 'https://[64:ff9b::808:808]', 'https://[::ffff:8.8.8.8]')
+	{
+		like(sql($node, $alter->($url)), qr/good/, "$url is allowed");
+	}
+	for my $wrong ('10.1.2.3/24', '10.1.2.0/33', 'localhost', '127.0.0.1/', '::1/129', 'x', '1.2.3/8', join(', ', ('10.0.0.1') x 65))
+	{
+		my ($code, $out, $err) = $node->psql('payledger', "ALTER SYSTEM SET payledger.private_gateway_addresses = '$wrong'");
+
+		like($err, qr/invalid value for parameter/, "$wrong is no list of networks");
+	}
+	sql($node, $alter->('https://api.stripe.com'));
+	allow_networks(q{'127.0.0.0/8', '::1/128'});
 };
 
 subtest 'names that lead to this machine or its network' => sub {
@@ -154,12 +192,15 @@ subtest 'names that lead to this machine or its network' => sub {
 		$name{ $try->[0] } = $try->[1] if $try->[1] =~ /^[a-z0-9][a-z0-9.-]*$/ && system("getent ahosts $try->[1] >/dev/null") == 0;
 	}
 	note('names: ', join ' ', map { "$_=$name{$_}" } sort keys %name);
+	# 'localhost.' is one for libcurl as well
+	allow_networks(q{''});
 	add($_, "https://$name{$_}:$port") for sort keys %name;
 	my %id = map { $_ => pay($node, 'pm_card_visa', [500], gateway => $_) } sort keys %name;
 
 	tried(5, values %id);
 	is(fault_of($id{$_}), 'PENDING_AUTH|address_refused', "$name{$_}: refused once its address is known") for sort keys %name;
 	is($canary->visits, 0, 'nobody called');
+	allow_networks(q{'127.0.0.0/8', '::1/128'});
 	lead_to_psp(sort keys %name);
 };
 
@@ -218,24 +259,25 @@ subtest 'TLS' => sub {
 
 subtest 'a connection that is kept' => sub {
 	# names are looked up and addresses checked for a connection; one that was
-	# allowed must not serve who is not allowed to make it
+	# allowed must not serve when it is not allowed any more
 	my $named = PayledgerPsp->new_tls($tls->certificate('named', names => 'DNS:psp.localhost'));
 	my $url = $named->url('') =~ s/127\.0\.0\.1/psp.localhost/r;
 
-	add('allowed', $url, ca_file => $tls->{ca_file}, allow_private_addresses => JSON::PP::true);
-	add('stranger', $url, ca_file => $tls->{ca_file});
+	add('allowed', $url, ca_file => $tls->{ca_file});
 	my $first = pay($node, 'pm_card_visa', [500], gateway => 'allowed');
 	settle($node);
 	is(sql($node, "SELECT status FROM payledger.payments WHERE payment_id = $first"), 'CAPTURED', 'where it is allowed it is paid');
 	my $asked = $tls->requests_at($named);
 
-	sql($node, q{SELECT payledger.alter_gateway('allowed', '{"allow_private_addresses": false}')});
-	my %id = map { $_ => pay($node, 'pm_card_visa', [500], gateway => $_) } qw(allowed stranger);
-	tried(3, values %id);
-	is(fault_of($id{allowed}), 'PENDING_AUTH|address_refused', 'allowed no more: refused');
-	is(fault_of($id{stranger}), 'PENDING_AUTH|address_refused', 'never allowed: refused');
+	allow_networks(q{'::1/128'});
+	my $id = pay($node, 'pm_card_visa', [500], gateway => 'allowed');
+	tried(3, $id);
+	is(fault_of($id), 'PENDING_AUTH|address_refused', 'allowed no more: refused');
 	is($tls->requests_at($named), $asked, 'not a request more was sent');
-	sql($node, "SELECT payledger.alter_gateway('$_', '{\"allow_private_addresses\": true}')") for keys %id;
+	like(sql($node, "SELECT problem FROM payledger.stat_gateway WHERE gateway = 'stripe'"),
+		qr/base_url of gateway "stripe" is a loopback address that payledger.private_gateway_addresses does not list/,
+		'and a gateway whose address says so itself is not asked');
+	allow_networks(q{'127.0.0.0/8', '::1/128'});
 	settle($node);
 };
 
@@ -677,7 +719,7 @@ subtest 'secrets' => sub {
 	app_fails("SELECT payledger.add_gateway('x', 'sandbox')", '42501', 'a gateway of its own');
 	app_fails('LOAD $$payledger$$', '42501', 'the library');
 
-	for my $setting ('gateway_secrets_file', 'kafka_config_file', 'kafka_brokers', 'delivery', 'databases', 'gateway_concurrency')
+	for my $setting ('gateway_secrets_file', 'private_gateway_addresses', 'kafka_config_file', 'kafka_brokers', 'delivery', 'databases', 'gateway_concurrency')
 	{
 		app_fails("SET payledger.$setting = '1'", '55P02', "SET payledger.$setting");
 		app_fails("SELECT set_config('payledger.$setting', '1', true)", '55P02', "set_config, payledger.$setting");

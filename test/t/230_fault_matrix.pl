@@ -263,7 +263,8 @@ for my $psp_row (@PSPS)
 
 # ---- before ----
 
-write_secrets($node, map { $_ => [ api_key => $psp->key, webhook_secret => $psp->webhook_secret($gateway{$_}[0]) ] } keys %gateway);
+write_secrets($node, map { $_ => [ api_key => $psp->key, webhook_secret => $psp->webhook_secret($gateway{$_}[0]), ca_file => $tls->{ca_file} ] }
+	  keys %gateway);
 $node->append_conf('postgresql.conf', "payledger.gateway_secrets_file = '" . $node->basedir . "/secrets'");
 $node->reload;
 # each fault has gateways of its own: pauses that a PSP asks for are for all
@@ -346,7 +347,7 @@ for my $cell (@cells)
 for my $gateway (grep { !$gateway{$_}[2] } sort keys %gateway)
 {
 	sql($node, "SELECT payledger.alter_gateway('$gateway', '"
-		  . $json->encode({ base_url => $bad{ $gateway{$gateway}[1] }->base_url($gateway{$gateway}[0]), ca_file => $tls->{ca_file} }) . "')");
+		  . $json->encode({ base_url => $bad{ $gateway{$gateway}[1] }->base_url($gateway{$gateway}[0]) }) . "')");
 }
 signal_worker($node, 'gateway', 'CONT');
 
