@@ -2,8 +2,10 @@
  * src/core/wakeup.c
  *		Waking the workers at commit, and backends that wait for a worker.
  *
- * A command that leaves work for a worker raises a flag; the transaction
- * callback sets the worker's latch once the commit is visible.  COMMIT
+ * A command that leaves work for a worker raises a flag; the worker's latch is
+ * set once the commit is visible, its invalidations are sent and its locks are
+ * gone: a worker that looked before would miss a changed gateway, or find the
+ * rows locked, and sleep on.  COMMIT
  * PREPARED runs no callback of the preparing session, so workers also look by
  * themselves from time to time.  In the other direction workers announce
  * topics; a topic is hashed onto a condition variable.
@@ -17,10 +19,12 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
+#include "utils/resowner.h"
 
 PL_DEFINE_WAIT_EVENT(wait_event_progress, "PayledgerProgress")
 
 static bool wake_flags[PL_ROLE_COUNT];
+static bool wake_after_locks[PL_ROLE_COUNT];	/* those of the transaction that commits */
 static PlWorkerSlot *my_slot = NULL;
 
 /*
@@ -49,15 +53,28 @@ pl_wake_worker(PlRole role)
 
 /* May not raise an error: the transaction has committed. */
 static void
-wake_on_commit(XactEvent event, void *arg)
+note_commit(XactEvent event, void *arg)
 {
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
 	for (int role = 0; role < PL_ROLE_COUNT; role++)
 	{
-		if (wake_flags[role] && event == XACT_EVENT_COMMIT)
-			pl_wake_worker(role);
+		wake_after_locks[role] = wake_flags[role] && event == XACT_EVENT_COMMIT;
 		wake_flags[role] = false;
+	}
+}
+
+/* The same: may not raise an error. */
+static void
+wake_after_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
+{
+	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_commit || !is_top_level)
+		return;
+	for (int role = 0; role < PL_ROLE_COUNT; role++)
+	{
+		if (wake_after_locks[role])
+			pl_wake_worker(role);
+		wake_after_locks[role] = false;
 	}
 }
 
@@ -71,7 +88,8 @@ pl_wake_at_commit(PlRole role)
 
 	if (!registered)
 	{
-		RegisterXactCallback(wake_on_commit, NULL);
+		RegisterXactCallback(note_commit, NULL);
+		RegisterResourceReleaseCallback(wake_after_release, NULL);
 		registered = true;
 	}
 	wake_flags[role] = true;
