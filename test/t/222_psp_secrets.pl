@@ -107,11 +107,18 @@ sub add
 	return "SELECT payledger.add_gateway('$name', 'stripe', '" . $json->encode({ %fast, base_url => $url }) . "')";
 }
 
+sub alter
+{
+	my ($url) = @_;
+
+	return "SELECT payledger.alter_gateway('stripe', '" . $json->encode({ base_url => $url }) . "')";
+}
+
 sub move
 {
 	my ($url) = @_;
 
-	sql($node, "SELECT payledger.alter_gateway('stripe', '" . $json->encode({ base_url => $url }) . "')");
+	sql($node, alter($url));
 	return;
 }
 
@@ -172,7 +179,7 @@ subtest 'another database' => sub {
 	other(q{SELECT payledger.register_seller('S', 'EUR')});
 	other(q{SELECT payledger.request_authorization(payment_intent_id, 'pm_card_visa') FROM payledger.create_payment_intent('O', 'B', 'EUR',
 			'[{"seller_id": "S", "amount": 5}]', gateway => 'stripe')});
-	other(q{SELECT payledger.alter_gateway('stripe', '{"base_url": "} . $psp->url('') . q{"}')});
+	other(alter($psp->url('')));
 	wait_for(sub { other($condition =~ s/is no host/is at $own, which is no host/r) eq 't' }, 'nor at that PSP', $node);
 	is(other('SELECT status, attempt FROM payledger.psp_requests'), 'READY|0', 'its gateway of the same name gets no key');
 	is(other_error(webhook($secret{stripe})), '55000', 'nor is a webhook of that gateway known by it');
@@ -183,7 +190,7 @@ subtest 'another database' => sub {
 	is(other_error(webhook($secret{stripe})), 'PL012', 'another database\'s does not');
 	sql_fails($node, webhook($secret{other}), 'PL012', 'refused', 'nor its own one there');
 	sql($node, webhook($secret{stripe}));
-	other('SELECT payledger.alter_gateway($$stripe$$, $${"base_url": "https://api.stripe.com"}$$)');
+	other(alter('https://api.stripe.com'));
 	wait_for(sub { other($condition =~ s/is no host/is at api.stripe.com:443, which is no host/r) eq 't' }, 'the adapter\'s host is none once others are given', $node);
 };
 
@@ -197,6 +204,7 @@ sub in_memory
 	open(my $memory, '<:raw', "/proc/$pid/mem") or die "could not open its memory: $!\n";
 	for my $map (grep { / rw-p / } split /\n/, slurp_file("/proc/$pid/maps"))
 	{
+		no warnings 'portable';
 		my ($from, $to) = map { hex } $map =~ /^(\w+)-(\w+)/;
 		my $bytes = '';
 
