@@ -98,27 +98,27 @@ sub other_error
 }
 
 my %fast = (timeout_ms => 1000, connect_timeout_ms => 1000, lease_seconds => 6, retry_base_ms => 20, retry_max_ms => 100,
-	rate_per_second => 0, endpoint_rate_per_second => 0, circuit_failures => 0, backfill_seconds => 1);
+	rate_per_second => 0, endpoint_rate_per_second => 0, circuit_failures => 0, backfill_seconds => 0);
 
 sub add
 {
-	my ($name, $url) = @_;
+	my ($name, $url, %more) = @_;
 
-	return "SELECT payledger.add_gateway('$name', 'stripe', '" . $json->encode({ %fast, base_url => $url }) . "')";
+	return "SELECT payledger.add_gateway('$name', 'stripe', '" . $json->encode({ %fast, base_url => $url, %more }) . "')";
 }
 
 sub alter
 {
-	my ($url) = @_;
+	my ($url, %more) = @_;
 
-	return "SELECT payledger.alter_gateway('stripe', '" . $json->encode({ base_url => $url }) . "')";
+	return "SELECT payledger.alter_gateway('stripe', '" . $json->encode({ base_url => $url, %more }) . "')";
 }
 
 sub move
 {
-	my ($url) = @_;
+	my ($url, %more) = @_;
 
-	sql($node, alter($url));
+	sql($node, alter($url, %more));
 	return;
 }
 
@@ -146,13 +146,13 @@ subtest 'a gateway that is led elsewhere' => sub {
 		is($psp->stats->{requests} - $asked, 0, 'nor to the PSP by another name');
 	}
 	# one that starts asks for the list of events at once
-	move($thief->url);
+	move($thief->url, backfill_seconds => 1);
 	my $former = signal_worker($node, 'gateway', 'TERM');
 	wait_for(sub { my $now = worker_pid($node, 'gateway'); $now && $now != $former }, 'there is another worker', $node);
 	says('stripe', 'is no host', 'another worker says so, too');
 	create_authorized($node, 'pm_ok', [500], gateway => 'sandbox');
 	like(sql($node, q{SELECT last_error FROM payledger.stat_worker WHERE role = 'gateway' AND failing}), qr/it gets no key/, 'it is failing');
-	move($psp->url(''));
+	move($psp->url(''), backfill_seconds => 0);
 	settle($node);
 	is(sql($node, "SELECT count(*) FROM payledger.payments p JOIN payledger.payment_intents i ON i.payment_intent_id = p.payment_id"
 			  . " WHERE i.gateway = 'stripe' AND p.status = 'CAPTURED'"), 4, 'led back, it is asked for all that waited');
@@ -172,7 +172,7 @@ subtest 'another gateway of the database' => sub {
 
 subtest 'another database' => sub {
 	other('CREATE EXTENSION payledger; SELECT payledger.setup();');
-	other(add('stripe', $thief->url));
+	other(add('stripe', $thief->url, backfill_seconds => 1));
 	my $condition = q{SELECT problem LIKE '%is no host of its section ["odd/na ""me"/stripe]%' FROM payledger.stat_gateway WHERE gateway = 'stripe'};
 
 	wait_for(sub { other($condition) eq 't' }, 'it says why', $node);
@@ -249,7 +249,7 @@ subtest 'a file that cannot be read' => sub {
 		'a URL for a host' => [ sub { write_file("$section\nhost = https://api.stripe.com/\n") }, 'line 6 gives no host' ],
 		'a port that is none' => [ sub { write_file("$section\nhost = x:99999\n") }, 'line 6 gives no host' ],
 		'no file of authorities' => [ sub { write_file("$section\n[payledger/x]\nca_file = /nowhere\n") }, 'section .payledger/x.: ca_file "/nowhere" cannot be opened: No such file' ],
-		'a FIFO of authorities' => [ sub { write_file("$section\n[payledger/x]\nca_file = $fifo\n") }, 'ca_file ".*" is not a regular file' ],
+		'a FIFO of authorities' => [ sub { write_file("$section\n[payledger/x]\nca_file = $fifo\n") }, 'section .payledger/x.: ca_file ".*" is not a regular file' ],
 		'mode 0640' => [ sub { write_file($section, 0640) }, 'may be read or written by others' ],
 		'no file' => [ sub { unlink $file }, 'cannot be opened: No such file' ],
 		'a folder' => [ sub { unlink $file; mkdir $file }, 'is not a regular file' ],
