@@ -4,6 +4,7 @@
 #   make install    install           make test          everything, on throw-away servers
 #   make demo       a payment, shown  make bench         measure; docs/performance.md
 #   make torture    exactly once, with a thousand crashes
+#   make check-sanitize, check-valgrind, fuzz               memory errors; docs/robustness.md
 
 PG_CONFIG ?= pg_config
 
@@ -58,7 +59,7 @@ $(EXTENSION_SQL): Makefile $(wildcard src/*/*.sql) src/core/setup.awk src/core/c
 
 # ---- beyond PGXS: whole runs on throw-away servers ----
 
-.PHONY: demo demo-stop test torture bench conformance garble
+.PHONY: demo demo-stop test torture bench conformance garble check-sanitize check-valgrind fuzz
 
 demo:
 	test/demo
@@ -81,3 +82,15 @@ garble:
 
 conformance:
 	test/conformance "$(SPECS)"
+
+# SUITES and TESTS choose; see test/sanitize/README.md
+check-sanitize:
+	TESTS="$(TESTS)" test/sanitize/check-sanitize $(SUITES)
+
+check-valgrind:
+	TESTS="$(TESTS)" test/sanitize/check-valgrind
+
+# each target so many seconds; see test/fuzz/README.md
+SECONDS = 20
+fuzz:
+	test/fuzz/run $(SECONDS) $(TARGETS)

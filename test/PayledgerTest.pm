@@ -24,7 +24,8 @@ BEGIN
 {
 	$TEST_DIR = dirname(abs_path(__FILE__));
 	$DATABASE = 'payledger';
-	$TIMEOUT = 90;
+	# a server that a tool instruments is slower
+	$TIMEOUT = 90 * ($ENV{PAYLEDGER_SLOWNESS} // 1);
 
 	# what make would set for a test below the PostgreSQL tree
 	my $pgxs = qx(pg_config --pgxs);
@@ -40,7 +41,7 @@ our @EXPORT = qw(
   new_node new_database sql try_sql sql_fails rows wait_for wait_sql settle wait_for_workers add_stripe write_secrets add_secrets
   create_intent create_authorized pay pay_many start_load finish_load
   worker_pid kill9_worker signal_worker worker_is_blocked
-  check_ledger check_psp check_kafka check_books
+  check_ledger check_psp check_kafka check_books memory_below
 );
 
 # What the PSP test server signs Stripe's webhooks with.
@@ -471,6 +472,17 @@ sub kill9_worker
 }
 
 # ---- what must hold ----
+
+# What a process takes is less than this.  Nothing can be said of that where
+# AddressSanitizer or valgrind holds freed memory back.
+sub memory_below
+{
+	my ($value, $limit, $name) = @_;
+
+	return note("not under $ENV{PAYLEDGER_SANITIZE}: $name") if $ENV{PAYLEDGER_SANITIZE};
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return cmp_ok($value, '<', $limit, $name);
+}
 
 # The journal balances, the balances are its sums, verify() finds nothing, and
 # every payment's journal says what its totals say.

@@ -330,7 +330,7 @@ for my $case ([ 'of 100 MB', 100 << 20 ], [ 'without an end', 1 << 40 ], [ 'as l
 				return $psp->fired('oversized') >= $fired + 192 || status('ready + in_flight + unknown') == 0;
 			},
 			'all were sent', $node);
-		cmp_ok($most, '<', $before + 16, sprintf('the worker grew from %.1f to %.1f MB', $before, $most));
+		memory_below($most, $before + 16, sprintf('the worker grew from %.1f to %.1f MB', $before, $most));
 		settle($node);
 		is(worker_pid($node, 'gateway'), $pid, 'it lives');
 		is(sql($node, "SELECT count(*) FROM payledger.payments WHERE order_id LIKE 'large$bytes-%'"), 64, 'all are authorized in the end');

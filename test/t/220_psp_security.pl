@@ -512,7 +512,7 @@ subtest 'bodies without end and bombs' => sub {
 	}
 	my $grown = memory('VmHWM') - $before;
 	note("the worker has grown by $grown kB at most");
-	cmp_ok($grown, '<', 16 * 1024, 'the worker grew by less than 16 MB');
+	memory_below($grown, 16 * 1024, 'the worker grew by less than 16 MB');
 	is(worker_pid($node, 'gateway'), $pid, 'and lives');
 	is(scalar(grep { $_->{head} =~ /^(Accept-Encoding|TE):/mi } $impostor->requests), 0, 'nobody was asked for compressed bodies');
 	lead_to_psp('impostor');
@@ -528,7 +528,7 @@ subtest 'a list of events without end' => sub {
 	is(sql($node, "SELECT problem FROM payledger.webhook_backfills WHERE gateway = 'events'"),
 		'the list of events is too many members', 'it is not read');
 	isnt(worker_pid($node, 'gateway'), $former, 'by another worker');
-	cmp_ok(memory('VmHWM') - memory('VmRSS'), '<', 16 * 1024, 'which grew by less than 16 MB');
+	memory_below(memory('VmHWM') - memory('VmRSS'), 16 * 1024, 'which grew by less than 16 MB');
 };
 
 # ---- texts of callers ----

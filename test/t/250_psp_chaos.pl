@@ -345,7 +345,7 @@ is(join("\n", grep { /^\S+ \S+ \S+ (?:client backend|payledger [a-z]+|background
 is(PayledgerTest::worker_pid($node, 'gateway'), $worker, 'the worker is the one that began');
 my ($memory) = slurp_file("/proc/$worker/status") =~ /^RssAnon:\s+(\d+) kB/m;
 note("memory of the gateway worker: $memory kB");
-cmp_ok($memory, '<', 64 * 1024, 'its memory is bounded');
+memory_below($memory, 64 * 1024, 'its memory is bounded');
 
 $session->quit;
 done_testing();
