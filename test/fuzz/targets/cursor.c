@@ -1,0 +1,55 @@
+/*
+ * cursor.c
+ *		Target: records of the cursor's topic, which others may have written.
+ *
+ * The source itself is included, for what reads a record is static there; its
+ * own names are given others.
+ */
+#include "postgres.h"
+
+#include "worker/relay_cursor.h"
+
+#define pl_cursor			fuzz_pl_cursor
+#define pl_cursor_topic		fuzz_pl_cursor_topic
+#define pl_cursor_hash		fuzz_pl_cursor_hash
+#define pl_cursor_message	fuzz_pl_cursor_message
+#define pl_cursor_recover	fuzz_pl_cursor_recover
+
+#include "worker/relay_cursor.c"
+
+#undef pl_cursor
+#undef pl_cursor_topic
+
+#include "fuzz/fuzz.h"
+
+/* First line: what follows the cursor's key; then the record. */
+static void
+run_cursor(const char *data, size_t length)
+{
+	Found		found = {0};
+	PlMessage	message = {0};
+	StringInfoData positions;
+	PlChunk		chunk = {0};
+	char	   *suffix = fuzz_line(&data, &length);
+
+	strlcpy(fuzz_pl_cursor.record_key, "fuzz", sizeof(fuzz_pl_cursor.record_key));
+	pl_worker_context = CurrentMemoryContext;
+	message.key = psprintf("fuzz%s", suffix);
+	message.value = pnstrdup(data, length);
+	message.value_length = length;
+	take_record(&found, &message);
+	if (found.epoch == PG_INT32_MAX)
+		fuzz_fail("an epoch that has no next one");
+
+	if (found.value == NULL)
+		return;
+	(void) read_claims(message.value);
+	pl_positions_load(message.value);
+	initStringInfo(&positions);
+	pl_positions_describe(&positions, &chunk);
+}
+
+const FuzzTarget fuzz_cursor_targets[] = {
+	{"cursor", run_cursor, true},
+	{NULL}
+};
