@@ -15,7 +15,6 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "worker/worker.h"
@@ -45,13 +44,14 @@ static PlQuery replace_rows = {
 
 /* ---- locks ---- */
 
+/* advisory lock class that SQL cannot take: its own are 1 and 2; "payledger relay" */
+#define RELAY_LOCK_KEY1 0x706c6472
+#define RELAY_LOCK_CLASS 7
+
 static void
 set_tag(LOCKTAG *tag, int shard)
 {
-	static const char name[] = "payledger.relay";
-	uint64		key = hash_bytes_extended((const unsigned char *) name, strlen(name), shard);
-
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, (uint32) (key >> 32), (uint32) key, 1);
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, RELAY_LOCK_KEY1, shard, RELAY_LOCK_CLASS);
 }
 
 /*
