@@ -32,7 +32,7 @@ CREATE INDEX dead_letters_open ON payledger.dead_letters (aggregatetype, event_k
 COMMENT ON TABLE payledger.dead_letters IS
 'Events that Kafka refused for what they are, and those of the same key that wait behind one (payledger.after_dead_letter). The relay goes on with all others. payledger.retry_dead_letter() sends one again, payledger.skip_dead_letter() gives it up; those HELD behind it follow by themselves, in order.';
 COMMENT ON COLUMN payledger.dead_letters.status IS 'PARKED: Kafka refused it; HELD: waits behind an earlier one of its aggregatetype and event_key; READY: to be sent again; PUBLISHED, SKIPPED: decided';
-COMMENT ON COLUMN payledger.dead_letters.reason IS 'what Kafka said last, or behind which event it waits';
+COMMENT ON COLUMN payledger.dead_letters.reason IS 'what Kafka said last, or behind which event it waits, or that the relay died twice while it sent it';
 COMMENT ON COLUMN payledger.dead_letters.attempts IS 'how often Kafka refused it';
 COMMENT ON COLUMN payledger.dead_letters.note IS 'why it was skipped; who and when are in state_history';
 COMMENT ON COLUMN payledger.dead_letters.seq IS 'of the event in outbox_events, as are this and the following columns';

@@ -25,6 +25,10 @@
 /* after a failure, how long to wait for reports about the other messages */
 #define SETTLE_MS	5000
 #define SETTLE_TRANSACTION_MS	200
+/* how long a question may block the process */
+#define ASK_MS		1000
+/* after so long nothing is sent any more, but waited for */
+#define WAITING_MS	1000
 /* with no acknowledgement for so long, say so */
 #define STALL_MS	10000
 #define SILENCE		"Kafka has not acknowledged events for 10 s"
@@ -134,6 +138,8 @@ fail_message(const PlMessage *message, rd_kafka_resp_err_t err)
 
 	if (rank == FAILURE_TOPIC)
 		pl_kafka_word_topic(&trouble, message->topic, err);
+	else if (rank == FAILURE_PURGED)
+		strlcpy(trouble.message, "events could not be sent: the Kafka transaction failed", sizeof(trouble.message));
 	else if (rank == FAILURE_MESSAGE)
 		snprintf(trouble.message, sizeof(trouble.message), "event %s was not taken by topic %s: %s",
 				 message->headers[0].value, message->topic, rd_kafka_err2str(err));
@@ -146,6 +152,42 @@ fail_message(const PlMessage *message, rd_kafka_resp_err_t err)
 		pl_kafka_word_producer(&trouble, err, text);
 	}
 	fail(rank, &trouble);
+}
+
+/*
+ * In a transaction what fails may be the transaction, as when its topic was
+ * deleted, and its messages are purged without a word about the topic: ask.
+ */
+static void
+blame_topic(void)
+{
+	const char *asked = NULL;
+
+	for (int i = 0; i <= batch_size && failure_rank == FAILURE_PURGED; i++)
+	{
+		const PlMessage *message = i < batch_size ? &batch[i] : batch_last;
+		rd_kafka_topic_t *topic;
+		const struct rd_kafka_metadata *metadata;
+		rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
+
+		if (message == NULL || message->acknowledged || message->parked || message->is_ahead ||
+			(asked != NULL && strcmp(asked, message->topic) == 0))
+			continue;
+		asked = message->topic;
+		topic = rd_kafka_topic_new(producer, asked, NULL);
+		if (topic == NULL)
+			continue;
+		if (rd_kafka_metadata(producer, 0, topic, &metadata, ASK_MS) == RD_KAFKA_RESP_ERR_NO_ERROR)
+		{
+			if (metadata->topic_cnt == 1)
+				err = metadata->topics[0].err;
+			rd_kafka_metadata_destroy(metadata);
+		}
+		rd_kafka_topic_destroy(topic);
+		if (err != RD_KAFKA_RESP_ERR_NO_ERROR && rank_error(err) == FAILURE_TOPIC)
+			fail_message(message, err);
+		pl_worker_interrupts();
+	}
 }
 
 /* A report about one message; the opaque is batch number and index. */
@@ -515,6 +557,9 @@ wait_for_reports(void)
 		pl_kafka_serve(true);
 
 		now = GetCurrentTimestamp();
+		/* who dies from here on died waiting */
+		if (TimestampDifferenceExceeds(start, now, WAITING_MS))
+			pl_deaths_sent();
 		if (failure_rank != FAILURE_NONE)
 		{
 			if (failed_at == 0)
@@ -591,6 +636,8 @@ pl_kafka_publish(PlMessage *messages, int n, PlMessage *last)
 		return PL_PUBLISHED;
 	}
 
+	if (failure_rank == FAILURE_PURGED)
+		blame_topic();
 	result = failure_rank == FAILURE_MESSAGE ? PL_PUBLISH_REFUSED :
 		failure_rank == FAILURE_TOPIC ? PL_PUBLISH_NO_TOPIC : PL_PUBLISH_FAILED;
 	pl_kafka_note_fencing();

@@ -66,11 +66,11 @@ advance(const PlChunk *chunk)
 	return true;
 }
 
-/* Kafka refuses the first event of the chunk for good: go on without it. */
+/* Kafka refuses the first event of the chunk for good, or it kills: go on without it. */
 static bool
-set_aside(PlChunk *chunk, PlPublished result)
+set_aside(PlChunk *chunk, PlPublished result, const char *failure)
 {
-	char	   *reason = MemoryContextStrdup(chunk->context, pl_kafka_failure());
+	char	   *reason = MemoryContextStrdup(chunk->context, failure);
 
 	if (chunk->kind == PL_CHUNK_WINDOW)
 		return pl_dead_letters_park(chunk, reason);
@@ -116,12 +116,27 @@ publish(PlChunk *chunk)
 {
 	while (chunk->n > 0)
 	{
-		PlChunk		part = first_part(chunk, Min(part_size, chunk->n));
+		PlChunk		part = first_part(chunk, pl_deaths_limit(chunk, Min(part_size, chunk->n)));
 		int			reloads = pl_worker_reloads;
 		bool		is_new;
 		PlReadiness readiness;
-		PlPublished result = pl_delivery_send(&part);
+		PlPublished result;
 
+		if (pl_deaths_is_killer(&part))
+		{
+			if (chunk->kind == PL_CHUNK_RETRACTIONS)
+			{
+				pl_worker_state("stopped");
+				pl_worker_back_off();
+				return false;
+			}
+			if (!set_aside(chunk, PL_PUBLISH_REFUSED, "the relay died twice while it sent this event alone"))
+				return false;
+			continue;
+		}
+		pl_deaths_sending(&part);
+		result = pl_delivery_send(&part);
+		pl_deaths_sent();
 		if (result == PL_PUBLISHED)
 		{
 			if (!advance(&part))
@@ -138,7 +153,7 @@ publish(PlChunk *chunk)
 		if (part.n == 1 && chunk->kind != PL_CHUNK_RETRACTIONS &&
 			(result == PL_PUBLISH_REFUSED || (result == PL_PUBLISH_NO_TOPIC && chunk->kind == PL_CHUNK_REPLAY)))
 		{
-			if (!set_aside(chunk, result))
+			if (!set_aside(chunk, result, pl_kafka_failure()))
 				return false;
 		}
 		else if (result == PL_PUBLISH_FAILED || part.n == 1)
@@ -336,6 +351,7 @@ pl_relay_main(void)
 	SetConfigOption("enable_bitmapscan", "off", PGC_USERSET, PGC_S_OVERRIDE);
 
 	keep_memory();
+	pl_deaths_begin(pl_worker_shard());
 	pl_kafka_close();
 	pl_delivery_forget();
 	pl_shards_forget();

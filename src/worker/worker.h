@@ -289,6 +289,14 @@ extern bool pl_dead_letters_read(PlChunk *chunk, MemoryContext context);
 extern void pl_dead_letters_published(const PlChunk *chunk);
 extern void pl_dead_letters_refused(const PlChunk *chunk, const char *reason);
 
+/* ---- relay_deaths.c: what the relay was sending when it died ---- */
+
+extern void pl_deaths_begin(int shard);
+extern int	pl_deaths_limit(const PlChunk *chunk, int n);
+extern bool pl_deaths_is_killer(const PlChunk *part);
+extern void pl_deaths_sending(const PlChunk *part);
+extern void pl_deaths_sent(void);
+
 /* ---- relay_replays.c: events published again ---- */
 
 extern PlRead pl_replays_read(PlChunk *chunk, MemoryContext context);

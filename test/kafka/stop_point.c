@@ -8,7 +8,8 @@
  *		kill|stop before|after POINT N
  *
  * POINT is begin, commit or init (a call of the transactional API that
- * succeeds) or the number of a Kafka request, as it is given to the socket: 0
+ * succeeds), key:KEY (a message with that key, only before it is handed over)
+ * or the number of a Kafka request, as it is given to the socket: 0
  * Produce, 22 InitProducerId, 24 AddPartitionsToTxn, 26 EndTxn.  At the Nth
  * time that the process gets to the first line's point that line is taken
  * away, with the last one the file, and the process gets SIGKILL or SIGSTOP;
@@ -149,6 +150,21 @@ rd_kafka_begin_transaction(rd_kafka_t *rk)
 	if (error == NULL)
 		arrive("after", "begin");
 	return error;
+}
+
+rd_kafka_error_t *
+rd_kafka_produceva(rd_kafka_t *rk, const rd_kafka_vu_t *vus, size_t n)
+{
+	rd_kafka_error_t *(*next) (rd_kafka_t *, const rd_kafka_vu_t *, size_t) = real("rd_kafka_produceva");
+	char		point[16];
+
+	for (size_t i = 0; i < n; i++)
+		if (vus[i].vtype == RD_KAFKA_VTYPE_KEY)
+		{
+			snprintf(point, sizeof(point), "key:%.*s", (int) vus[i].u.mem.size, (const char *) vus[i].u.mem.ptr);
+			arrive("before", point);
+		}
+	return next(rk, vus, n);
 }
 
 /* A request begins with its length, then its number. */
