@@ -16,7 +16,7 @@ my $home = dirname(abs_path(__FILE__)) . '/kafka';
 my @topics = map { "payledger.$_" } qw(payment ledger payout);
 my @brokers;
 
--x "$home/$_" or BAIL_OUT("no $home/$_, run make -C $home first") for qw(consume create-topic fence stop-point.so);
+-x "$home/$_" or BAIL_OUT("no $home/$_, run make -C $home first") for qw(consume create-topic delete-topic fence stop-point.so);
 
 # Runs a program; returns its exit code and what it wrote.
 sub _run
@@ -146,6 +146,40 @@ sub topic
 {
 	my ($self, @arguments) = @_;
 	$self->_broker('topic', @arguments);
+	return;
+}
+
+sub delete_topic
+{
+	my ($self, $topic) = @_;
+	my ($code, $out, $err) = _run("$home/delete-topic", $self->{address}, $topic);
+
+	die "could not delete $topic: $err\n" if $code != 0;
+	return;
+}
+
+# Writes a message, of any bytes, as anybody could: to a partition, with a key
+# and headers, name=value.  An undefined value is a tombstone.
+sub write_message
+{
+	my ($self, $topic, $partition, $key, $value, @headers) = @_;
+	my @command = ('kcat', '-P', '-b', $self->{address}, '-t', $topic, '-p', $partition, '-X', 'message.max.bytes=16000000',
+		map { ('-H', $_) } @headers);
+	my ($in, $out, $err) = ('', '', '');
+
+	if (defined $value && $value ne '')
+	{
+		my $file = "$self->{dir}/message";
+		unlink $file;
+		PostgreSQL::Test::Utils::append_to_file($file, $value);
+		push @command, defined $key ? ('-k', $key) : (), $file;
+	}
+	else
+	{
+		$in = "$key|\n";
+		push @command, '-K', '|', defined $value ? () : '-Z';
+	}
+	IPC::Run::run(\@command, '<', \$in, '>', \$out, '2>', \$err) or die "could not write to $topic: $err\n";
 	return;
 }
 

@@ -66,7 +66,7 @@ sub prepare_load
 					json_build_object('eventId', event_id, 'eventType', 'payment_voided', 'aggregateId', k::text, 'version', v,
 						'data', json_build_object('padding', (SELECT string_agg(encode(sha256(random()::text::bytea), 'base64'), '')
 							FROM generate_series(1, padding / 44)))),
-					clock_timestamp() AT TIME ZONE 'UTC', v, k, '/payledger/payledger', 'now', k,
+					clock_timestamp() AT TIME ZONE 'UTC', v, k, '/payledger/' || current_setting('payledger.node_id') || '/payledger', 'now', k,
 					(SELECT max(incarnation) FROM payledger.incarnations)::bigint << 48 | pg_current_xact_id()::text::bigint);
 			END LOOP;
 		END $$;

@@ -69,14 +69,24 @@ uuid_text(const pg_uuid_t *uuid)
 	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(uuid)));
 }
 
-/* Where events of this database come from: a CloudEvents source. */
+/*
+ * Where events of this database come from, if the server has that node id: a
+ * CloudEvents source, palloc'd.  A promoted standby has its primary's.
+ */
+char *
+pl_event_source(int node_id)
+{
+	return psprintf("/payledger/%d/%s", node_id, get_database_name(MyDatabaseId));
+}
+
+/* The same for what is appended now: neither node nor name changes under a session. */
 static const char *
 event_source(void)
 {
-	static char source[NAMEDATALEN + 16] = "";
+	static char source[NAMEDATALEN + 32] = "";
 
 	if (source[0] == '\0')
-		snprintf(source, sizeof(source), "/payledger/%s", get_database_name(MyDatabaseId));
+		strlcpy(source, pl_event_source(pl_node_id), sizeof(source));
 	return source;
 }
 

@@ -38,6 +38,7 @@ extern void pl_events_append(PlEventBatch *batch);
 extern void pl_events_append_always(PlEventBatch *batch);
 
 extern pg_uuid_t *pl_event_id(int64 aggregate_id, int64 version);
+extern char *pl_event_source(int node_id);
 
 /* ---- traceparent.c ---- */
 

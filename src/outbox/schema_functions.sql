@@ -82,7 +82,7 @@ DECLARE
 		"properties": {
 			"ce_id": {"type": "string", "format": "uuid"},
 			"ce_type": {"type": "string"},
-			"ce_source": {"type": "string"},
+			"ce_source": {"type": "string", "pattern": "^/payledger/[0-9]+/", "description": "the server by its payledger.node_id, and the database"},
 			"ce_specversion": {"const": "1.0"},
 			"ce_time": {"type": "string", "format": "date-time"},
 			"ce_subject": {"type": "string", "description": "the aggregate"},

@@ -33,6 +33,7 @@ COMMENT ON COLUMN payledger.outbox_events.payload IS 'the value; null: a tombsto
 COMMENT ON COLUMN payledger.outbox_events.event_key IS 'Kafka message key';
 COMMENT ON COLUMN payledger.outbox_events.version IS 'contiguous from 1 for each aggregate; the ce_sequence header';
 COMMENT ON COLUMN payledger.outbox_events."timestamp" IS 'UTC';
+COMMENT ON COLUMN payledger.outbox_events.ce_source IS '/payledger/NODE/DATABASE: payledger.node_id and the database''s name';
 COMMENT ON COLUMN payledger.outbox_events.transaction_no IS 'incarnation * 2^48 + transaction id: places the row in a snapshot window';
 
 /* Catches what no partition covers, so that a stopped keeper never stops a commit. */
@@ -79,8 +80,8 @@ COMMENT ON COLUMN payledger.relay_cursors.delivery IS 'exactly_once: the newest 
 COMMENT ON COLUMN payledger.relay_cursors.cursor_id IS 'part of the key of these records';
 COMMENT ON COLUMN payledger.relay_cursors.epoch IS 'counts the sessions of exactly-once delivery';
 COMMENT ON COLUMN payledger.relay_cursors.batch IS 'chunks published since setup, in either mode';
-COMMENT ON COLUMN payledger.relay_cursors.record_key IS 'key of the records, by cluster and database: in a copy of the database it is another, and this row is authoritative';
-COMMENT ON COLUMN payledger.relay_cursors.record_offset IS 'place of the record in its topic, whose partition is the shard: where a new session begins to read';
+COMMENT ON COLUMN payledger.relay_cursors.record_key IS 'key of the records, by payledger.node_id, cluster and database: in a copy of the database it is another, and this row is authoritative';
+COMMENT ON COLUMN payledger.relay_cursors.record_offset IS 'place of the record in its topic, whose partition is the shard: where a new session begins to read; at least once, place of the claim to this node id';
 COMMENT ON COLUMN payledger.relay_cursors.record_hash IS 'SHA-256 of the record''s value, which the next one names as "previous"';
 COMMENT ON COLUMN payledger.relay_cursors.updated_at IS 'when events were last published';
 

@@ -275,7 +275,7 @@ pl_kafka_serve(bool waiting)
 		else if (type == RD_KAFKA_EVENT_ERROR)
 		{
 			err = rd_kafka_event_error(event);
-			strlcpy(text, rd_kafka_event_error_string(event), sizeof(text));
+			pl_kafka_copy_text(text, rd_kafka_event_error_string(event), sizeof(text));
 		}
 		else if (type == RD_KAFKA_EVENT_LOG)
 		{
@@ -284,8 +284,8 @@ pl_kafka_serve(bool waiting)
 
 			if (rd_kafka_event_log(event, &fac, &str, &level) == 0)
 			{
-				strlcpy(facility, fac, sizeof(facility));
-				strlcpy(text, str, sizeof(text));
+				pl_kafka_copy_text(facility, fac, sizeof(facility));
+				pl_kafka_copy_text(text, str, sizeof(text));
 			}
 		}
 		rd_kafka_event_destroy(event);

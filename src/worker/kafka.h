@@ -29,6 +29,7 @@ typedef struct PlKafkaTrouble
 extern void pl_kafka_word_topic(PlKafkaTrouble *trouble, const char *topic, rd_kafka_resp_err_t err);
 extern void pl_kafka_word_partitions(PlKafkaTrouble *trouble, const char *topic, int partitions);
 extern void pl_kafka_word_producer(PlKafkaTrouble *trouble, rd_kafka_resp_err_t err, const char *text);
+extern void pl_kafka_copy_text(char *to, const char *from, size_t size);
 extern void pl_kafka_report(const PlKafkaTrouble *trouble, const char *detail);
 
 /* ---- kafka_connection.c: does Kafka talk to us? ---- */

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "mb/pg_wchar.h"
 #include "storage/fd.h"
 #include "worker/kafka.h"
 
@@ -222,7 +223,9 @@ pl_kafka_properties(void)
 	}
 	close(fd);
 
-	if (problem == NULL && (n < 0 || strlen(text.data) != (size_t) text.len))
+	/* what a message or a view quotes of it has to be text */
+	if (problem == NULL &&
+		(n < 0 || strlen(text.data) != (size_t) text.len || !pg_verifymbstr(text.data, text.len, true)))
 		problem = "could not be read as text";
 	if (problem != NULL)
 		refuse_file(problem);
@@ -257,7 +260,7 @@ refuse_property(rd_kafka_conf_t *conf, const char *name, const char *problem)
 {
 	char		text[512];
 
-	strlcpy(text, strstr(name, "password") ? "" : problem, sizeof(text));
+	pl_kafka_copy_text(text, strstr(name, "password") ? "" : problem, sizeof(text));
 	rd_kafka_conf_destroy(conf);
 	ereport(ERROR,
 			(errcode(ERRCODE_CONFIG_FILE_ERROR),
@@ -372,10 +375,13 @@ set_lines(rd_kafka_conf_t *conf, char *properties, bool is_producer)
 void
 pl_kafka_refuse_conf(rd_kafka_conf_t *conf, const char *what, const char *problem)
 {
+	char		text[512];
+
+	pl_kafka_copy_text(text, problem, sizeof(text));
 	rd_kafka_conf_destroy(conf);
 	ereport(ERROR,
 			(errcode(ERRCODE_CONFIG_FILE_ERROR),
-			 errmsg("could not create a Kafka %s: %s", what, problem),
+			 errmsg("could not create a Kafka %s: %s", what, text),
 			 errhint("Correct payledger.kafka_config_file \"%s\", or the files that it names.", pl_kafka_config_file)));
 }
 

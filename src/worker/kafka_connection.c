@@ -154,7 +154,7 @@ pl_kafka_note_trouble(rd_kafka_resp_err_t err, const char *text, bool waiting)
 	if (present >= 0 && troubles[found].rank < troubles[present].rank)
 		return;
 	present = found;
-	strlcpy(present_detail, text, sizeof(present_detail));
+	pl_kafka_copy_text(present_detail, text, sizeof(present_detail));
 	if (waiting && troubles[found].rank > RANK_CLOSED)
 		pl_kafka_report_silence(NULL);
 }
@@ -198,11 +198,13 @@ static void
 warn_of_topic(void *arg, const rd_kafka_metadata_topic_t *topic)
 {
 	PlKafkaTrouble trouble;
+	char		name[256];
 
 	/* a new topic has no leader for a moment */
 	if (topic->err == RD_KAFKA_RESP_ERR_NO_ERROR || topic->err == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
 		return;
-	pl_kafka_word_topic(&trouble, topic->topic, topic->err);
+	pl_kafka_copy_text(name, topic->topic, sizeof(name));
+	pl_kafka_word_topic(&trouble, name, topic->err);
 	pl_worker_warn(trouble.message, trouble.hint);
 }
 

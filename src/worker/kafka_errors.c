@@ -5,7 +5,39 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "worker/kafka.h"
+
+/*
+ * Copy what the library says, which may hold what a broker or a file said: as
+ * many whole characters as there is room for, with ? for bytes that are none
+ * and for control characters.
+ */
+void
+pl_kafka_copy_text(char *to, const char *from, size_t size)
+{
+	size_t		left = strlen(from);
+	size_t		n = 0;
+
+	while (left > 0)
+	{
+		int			length = pg_encoding_mblen(GetDatabaseEncoding(), from);
+		bool		valid = (size_t) length <= left && pg_verify_mbstr(GetDatabaseEncoding(), from, length, true);
+
+		if (!valid)
+			length = 1;
+		if (n + length >= size)
+			break;
+		if (valid && (length > 1 || ((unsigned char) *from >= ' ' && *from != 0x7f)))
+			memcpy(to + n, from, length);
+		else
+			to[n] = '?';
+		n += length;
+		from += length;
+		left -= length;
+	}
+	to[n] = '\0';
+}
 
 static bool
 is_cursor_topic(const char *topic)
@@ -99,7 +131,7 @@ pl_kafka_word_producer(PlKafkaTrouble *trouble, rd_kafka_resp_err_t err, const c
 		default:
 			break;
 	}
-	strlcpy(trouble->message, message, sizeof(trouble->message));
+	pl_kafka_copy_text(trouble->message, message, sizeof(trouble->message));
 	strlcpy(trouble->hint, hint, sizeof(trouble->hint));
 }
 

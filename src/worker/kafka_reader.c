@@ -12,6 +12,10 @@
 #define STALL_MS	10000
 /* how long a single question may block the process */
 #define ANSWER_MS	2000
+/* the same, if it can be asked again; signals are served in between */
+#define STEP_MS		200
+/* bytes of a key or value; brokers take 1 MB unless they are told otherwise */
+#define MAX_LENGTH	(256 * 1024 * 1024)
 
 static rd_kafka_t *consumer = NULL;
 static rd_kafka_topic_t *topic_handle = NULL;
@@ -56,7 +60,12 @@ serve(void)
 			int			level;
 
 			if (rd_kafka_event_log(event, &facility, &text, &level) == 0)
-				ereport(DEBUG1, (errcode(ERRCODE_SUCCESSFUL_COMPLETION), errmsg_internal("payledger relay: librdkafka %s: %s", facility, text)));
+			{
+				char		line[512];
+
+				pl_kafka_copy_text(line, text, sizeof(line));
+				ereport(DEBUG1, (errcode(ERRCODE_SUCCESSFUL_COMPLETION), errmsg_internal("payledger relay: librdkafka %s: %s", facility, line)));
+			}
 		}
 		if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR)
 			pl_kafka_note_trouble(rd_kafka_event_error(event), rd_kafka_event_error_string(event), true);
@@ -95,7 +104,7 @@ take_topic(void *arg, const rd_kafka_metadata_topic_t *metadata)
 	Topic	   *topic = arg;
 
 	topic->err = metadata->err;
-	topic->partitions = metadata->partition_cnt;
+	topic->partitions = Min(metadata->partition_cnt, PL_MAX_PARTITIONS);
 }
 
 /*
@@ -124,11 +133,10 @@ find_partition(const char *topic, int32 partition)
 	return fail(&trouble);
 }
 
-/* Begin to read at that offset; false if it cannot. */
+/* Make a consumer, which no broker makes a topic for; false if there cannot be such a topic. */
 static bool
-start_reading(const char *topic, int32 partition, int64 from)
+make_consumer(const char *topic)
 {
-	static const uint64 one = 1;
 	char	   *properties = pl_kafka_take_settings();
 	rd_kafka_conf_t *conf = pl_kafka_consumer_conf(pl_kafka_brokers, properties);
 	char		problem[512];
@@ -140,9 +148,16 @@ start_reading(const char *topic, int32 partition, int64 from)
 		pl_kafka_refuse_conf(conf, "consumer", problem);
 	rd_kafka_set_log_queue(consumer, NULL);
 	topic_handle = rd_kafka_topic_new(consumer, topic, NULL);
-	if (topic_handle == NULL)
-		return fail_topic(topic, rd_kafka_last_error());
-	if (!find_partition(topic, partition))
+	return topic_handle != NULL || fail_topic(topic, rd_kafka_last_error());
+}
+
+/* Begin to read at that offset; false if it cannot. */
+static bool
+start_reading(const char *topic, int32 partition, int64 from)
+{
+	static const uint64 one = 1;
+
+	if (!make_consumer(topic) || !find_partition(topic, partition))
 		return false;
 	messages = rd_kafka_queue_new(consumer);
 	rd_kafka_queue_io_event_enable(messages, pl_kafka_event_fd(), &one, sizeof(one));
@@ -151,6 +166,20 @@ start_reading(const char *topic, int32 partition, int64 from)
 	partition_read = partition;
 	reading = true;
 	return true;
+}
+
+/* Bytes with a zero byte behind them, palloc'd; NULL for none, and for more than any of ours has. */
+static char *
+copy_bytes(const void *bytes, size_t length)
+{
+	char	   *copy;
+
+	if (bytes == NULL || length > MAX_LENGTH)
+		return NULL;
+	copy = palloc(length + 1);
+	memcpy(copy, bytes, length);
+	copy[length] = '\0';
+	return copy;
 }
 
 /* What was read, as one of ours; its strings last as long as the message. */
@@ -165,8 +194,10 @@ describe(PlMessage *message, const char *topic, rd_kafka_message_t *from)
 	message->topic = topic;
 	message->partition = from->partition;
 	message->offset = from->offset;
-	message->key = from->key ? pnstrdup(from->key, from->key_len) : NULL;
-	message->value = from->payload ? pnstrdup(from->payload, from->len) : NULL;
+	message->key = copy_bytes(from->key, from->key_len);
+	message->key_length = from->key_len;
+	message->value = copy_bytes(from->payload, from->len);
+	message->value_length = from->len;
 	if (rd_kafka_message_headers(from, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR)
 		return;
 	/* the library ends each value with a zero byte */
@@ -174,6 +205,36 @@ describe(PlMessage *message, const char *topic, rd_kafka_message_t *from)
 		   rd_kafka_header_get_all(headers, message->nheaders, &message->headers[message->nheaders].name,
 								   &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR)
 		message->headers[message->nheaders++].value = value ? value : "";
+}
+
+/*
+ * Where the partition ends now, so that who goes on writing does not keep us
+ * reading: the offset behind its newest message, committed or not.  False, with
+ * the reason in stat_worker, if nobody says so.
+ */
+static bool
+find_end(const char *topic, int32 partition, int64 *end)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	rd_kafka_resp_err_t err;
+
+	for (;;)
+	{
+		int64_t		low;
+		int64_t		high;
+
+		err = rd_kafka_query_watermark_offsets(consumer, topic, partition, &low, &high, STEP_MS);
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		{
+			*end = high;
+			return true;
+		}
+		serve();
+		pl_worker_interrupts();
+		if (pl_kafka_settings_changed() || pl_kafka_is_refused() ||
+			TimestampDifferenceExceeds(start, GetCurrentTimestamp(), STALL_MS))
+			return fail_topic(topic, err);
+	}
 }
 
 /*
@@ -189,10 +250,17 @@ pl_kafka_read(const char *topic, int32 partition, int64 from, int64 until,
 			  void (*take) (void *arg, const PlMessage *message), void *arg)
 {
 	TimestampTz last = GetCurrentTimestamp();
+	bool		to_end = until < 0;
 
 	pl_kafka_stop_reading();
 	if (!start_reading(topic, partition, from))
 		return false;
+	if (to_end)
+	{
+		if (!find_end(topic, partition, &until))
+			return false;
+		until--;
+	}
 	for (;;)
 	{
 		rd_kafka_message_t *message = rd_kafka_consume_queue(messages, 0);
@@ -217,8 +285,9 @@ pl_kafka_read(const char *topic, int32 partition, int64 from, int64 until,
 			continue;
 		}
 		err = message->err;
-		ends = err == RD_KAFKA_RESP_ERR__PARTITION_EOF ? until < 0 :
-			err == RD_KAFKA_RESP_ERR_NO_ERROR && until >= 0 && message->offset >= until;
+		/* the newest may be in a transaction that is open: then the end comes before them */
+		ends = err == RD_KAFKA_RESP_ERR__PARTITION_EOF ? to_end :
+			err == RD_KAFKA_RESP_ERR_NO_ERROR && message->offset >= until;
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		{
 			PlMessage	taken;
@@ -239,7 +308,40 @@ pl_kafka_read(const char *topic, int32 partition, int64 from, int64 until,
 			pl_kafka_stop_reading();
 			return true;
 		}
+		/* the wait above is not come to while messages are there */
+		pl_worker_interrupts();
 	}
+}
+
+/* How many partitions a topic has; -1, with the error in *err, if that is not to be found out. */
+static int
+count_partitions(const char *topic, rd_kafka_resp_err_t *err)
+{
+	rd_kafka_topic_t *handle = rd_kafka_topic_new(pl_kafka_producer(), topic, NULL);
+	const struct rd_kafka_metadata *metadata;
+	int			result = -1;
+
+	if (handle == NULL)
+	{
+		*err = rd_kafka_last_error();
+		return -1;
+	}
+	*err = rd_kafka_metadata(pl_kafka_producer(), 0, handle, &metadata, ANSWER_MS);
+	rd_kafka_topic_destroy(handle);
+	if (*err == RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		if (metadata->topic_cnt == 1)
+			*err = metadata->topics[0].err;
+		if (*err == RD_KAFKA_RESP_ERR_NO_ERROR && metadata->topic_cnt == 1)
+			result = metadata->topics[0].partition_cnt;
+		rd_kafka_metadata_destroy(metadata);
+	}
+	if (result > PL_MAX_PARTITIONS)
+	{
+		*err = RD_KAFKA_RESP_ERR__BAD_MSG;
+		result = -1;
+	}
+	return result;
 }
 
 /*
@@ -249,31 +351,40 @@ pl_kafka_read(const char *topic, int32 partition, int64 from, int64 until,
 int
 pl_kafka_partitions(const char *topic)
 {
-	rd_kafka_topic_t *handle = rd_kafka_topic_new(pl_kafka_producer(), topic, NULL);
-	const struct rd_kafka_metadata *metadata;
 	rd_kafka_resp_err_t err;
-	int			result = -1;
+	int			result = count_partitions(topic, &err);
 
-	if (handle == NULL)
-	{
-		(void) fail_topic(topic, rd_kafka_last_error());
-		return -1;
-	}
-	err = rd_kafka_metadata(pl_kafka_producer(), 0, handle, &metadata, ANSWER_MS);
-	rd_kafka_topic_destroy(handle);
-	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
-	{
-		if (metadata->topic_cnt == 1)
-			err = metadata->topics[0].err;
-		if (err == RD_KAFKA_RESP_ERR_NO_ERROR && metadata->topic_cnt == 1)
-			result = metadata->topics[0].partition_cnt;
-		rd_kafka_metadata_destroy(metadata);
-	}
 	if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
 		return 0;
 	if (result < 0)
 		(void) fail_topic(topic, err);
 	return result;
+}
+
+/*
+ * The same, for a topic that may be missing or forbidden, when it is 0, too;
+ * it is not made by asking.
+ */
+int
+pl_kafka_look_for(const char *topic)
+{
+	Topic		known = {RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART};
+	bool		answered;
+
+	pl_kafka_stop_reading();
+	if (!make_consumer(topic))
+		return -1;
+	answered = pl_kafka_ask(consumer, topic_handle, serve, take_topic, &known);
+	pl_kafka_stop_reading();
+	if (!answered)
+		return -1;
+	if (known.err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		return known.partitions;
+	if (known.err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || known.err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
+		known.err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+		return 0;
+	(void) fail_topic(topic, known.err);
+	return -1;
 }
 
 /*

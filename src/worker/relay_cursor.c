@@ -27,16 +27,6 @@ static PlQuery next_epoch = {
 	"UPDATE payledger.relay_cursors SET epoch = greatest(epoch, $2) + 1 WHERE shard = $1 RETURNING epoch", 2, {INT4OID, INT4OID}
 };
 
-static PlQuery read_record = {
-	"SELECT (r ->> 'batch')::bigint, (r ->> 'timeline')::int, (r ->> 'lsn')::pg_catalog.pg_lsn,"
-	" r ->> 'last_event_id',"
-	" r ->> 'last_event_id' IS NULL"
-	" OR EXISTS (SELECT FROM payledger.outbox_events WHERE id = (r ->> 'last_event_id')::uuid)"
-	/* its partition may be gone */
-	" OR EXISTS (SELECT FROM payledger.relay_cursors WHERE shard = $2 AND last_event_id = (r ->> 'last_event_id')::uuid)"
-	" FROM (SELECT $1::json) AS t(r)", 2, {TEXTOID, INT4OID}
-};
-
 static PlQuery adopt_record = {
 	"UPDATE payledger.relay_cursors c"
 	" SET snapshot_xmax = r.snapshot_xmax, window_start = r.window_start,"
@@ -107,38 +97,130 @@ pl_cursor_message(PlMessage *message, const char *key, const char *value)
 
 /* ---- reading the cursor topic ---- */
 
+/* no relay begins so many sessions */
+#define MAX_EPOCH		1000000000
+
 typedef struct Found
 {
 	char	   *value;			/* of the newest record; NULL: none */
 	int64		offset;
-	int			timeline;		/* the latest that claimed the cursor */
+	List	   *timelines;		/* that claimed the cursor */
 	int			epoch;			/* the highest */
 	int64		next_offset;	/* behind what was read */
+	int64		damaged_offset; /* of the newest one with a key of ours that is damaged; -1: none */
 } Found;
+
+/* The number behind that member of an object, of at most that size; -1 if there is none. */
+static int
+number_member(const char *value, const char *member, int max)
+{
+	const char *p = strstr(value, member);
+	int64		number = 0;
+
+	if (p == NULL)
+		return -1;
+	p += strlen(member);
+	if (*p < '0' || *p > '9')
+		return -1;
+	for (; *p >= '0' && *p <= '9'; p++)
+	{
+		number = number * 10 + (*p - '0');
+		if (number > max)
+			return -1;
+	}
+	return (int) number;
+}
+
+/* The timeline of a claim's key, from behind "/claim/" on; 0 if there is none. */
+static int
+claimed_timeline(const char *text)
+{
+	int64		timeline = 0;
+
+	for (; *text >= '0' && *text <= '9' && timeline <= INT_MAX; text++)
+		timeline = timeline * 10 + (*text - '0');
+	return *text == '\0' && timeline <= INT_MAX ? (int) timeline : 0;
+}
+
+static int
+latest_timeline(const Found *found)
+{
+	int			latest = 0;
+	ListCell   *cell;
+
+	foreach(cell, found->timelines)
+		latest = Max(latest, lfirst_int(cell));
+	return latest;
+}
+
+/* A claim of this database's; without a value it is taken back. */
+static void
+take_claim(Found *found, int timeline, bool has_value)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(pl_worker_context);
+
+	if (!has_value)
+		found->timelines = list_delete_int(found->timelines, timeline);
+	else if (!list_member_int(found->timelines, timeline))
+		found->timelines = lappend_int(found->timelines, timeline);
+	MemoryContextSwitchTo(oldcontext);
+}
+
+static void
+forget_record(Found *found)
+{
+	if (found->value != NULL)
+		pfree(found->value);
+	found->value = NULL;
+}
 
 static void
 take_record(void *arg, const PlMessage *message)
 {
 	Found	   *found = arg;
 	const char *key = message->key;
-	const char *epoch_member;
 	size_t		length = strlen(pl_cursor.record_key);
+	bool		is_claim;
+	int			timeline = 0;
+	int			epoch = 0;
 
 	found->next_offset = message->offset + 1;
-	if (key == NULL || message->value == NULL || strncmp(key, pl_cursor.record_key, length) != 0)
+	pl_node_take_record(message);
+	if (key == NULL || strlen(key) != message->key_length || strncmp(key, pl_cursor.record_key, length) != 0)
 		return;
-	epoch_member = strstr(message->value, "\"epoch\":");
-	if (epoch_member != NULL)
-		found->epoch = Max(found->epoch, atoi(epoch_member + strlen("\"epoch\":")));
-	if (strncmp(key + length, "/claim/", 7) == 0)
-		found->timeline = Max(found->timeline, atoi(key + length + 7));
-	else if (key[length] == '\0')
+	is_claim = strncmp(key + length, "/claim/", 7) == 0;
+	if (!is_claim && key[length] != '\0')
+		return;
+	if (is_claim)
+		timeline = claimed_timeline(key + length + 7);
+	if (message->value == NULL)
 	{
-		if (found->value != NULL)
-			pfree(found->value);
-		found->value = MemoryContextStrdup(pl_worker_context, message->value);
-		found->offset = message->offset;
+		/* an operator's word: what has that key is void */
+		if (is_claim)
+			take_claim(found, timeline, false);
+		else
+			forget_record(found);
+		return;
 	}
+	if (pl_record_is_text(message->value, message->value_length))
+		epoch = number_member(message->value, "\"epoch\":", Max(MAX_EPOCH, pl_cursor.epoch) + MAX_EPOCH / 1000);
+	else
+		epoch = -1;
+	if (epoch < 0 || (is_claim && timeline == 0))
+	{
+		found->damaged_offset = message->offset;
+		return;
+	}
+	found->epoch = Max(found->epoch, epoch);
+	if (is_claim)
+	{
+		take_claim(found, timeline, true);
+		return;
+	}
+	forget_record(found);
+	found->damaged_offset = -1;
+	found->value = MemoryContextStrdup(pl_worker_context, message->value);
+	found->offset = message->offset;
 }
 
 /* Keep each record in a list. */
@@ -147,7 +229,8 @@ take_candidate(void *arg, const PlMessage *message)
 {
 	List	  **candidates = arg;
 
-	if (message->key != NULL && message->value != NULL && strcmp(message->key, pl_cursor.record_key) == 0)
+	if (message->key != NULL && message->value != NULL && strcmp(message->key, pl_cursor.record_key) == 0 &&
+		pl_record_is_text(message->value, message->value_length))
 		*candidates = lappend(*candidates, pstrdup(message->value));
 }
 
@@ -156,33 +239,54 @@ static bool
 is_demoted(int latest_timeline)
 {
 	char		text[256];
+	char		hint[768];
 
 	if (latest_timeline <= pl_timeline())
 		return false;
 	pl_worker_state("demoted");
 	snprintf(text, sizeof(text), "a server on timeline %d publishes this database's events, this one is on timeline %d",
 			 latest_timeline, pl_timeline());
-	pl_worker_set_error(text);
+	snprintf(hint, sizeof(hint), "If there is no such server, take its claim back: send a message without a value with the key %s/claim/%d to partition %d of topic %s.",
+			 pl_cursor.record_key, latest_timeline, pl_shard, pl_cursor_topic());
+	pl_worker_report(text, NULL, hint);
 	pl_kafka_close();
 	return true;
 }
 
-/* Commit a message that says who has the cursor now; sets *offset to its place. */
+/* A message that says who has the cursor, and this node, now; key is the caller's. */
+void
+pl_cursor_claim(PlMessage *message, char *key)
+{
+	snprintf(key, PL_CLAIM_KEY_LENGTH, "%s/claim/%d", pl_cursor.record_key, pl_timeline());
+	pl_cursor_message(message, key, psprintf("{\"timeline\":%d,\"epoch\":%d,\"predecessors\":[%s]}",
+											 pl_timeline(), pl_cursor.epoch, pl_node_predecessors()));
+}
+
+/* Commit that message; sets *offset to its place. */
 static bool
 claim(int64 *offset)
 {
 	PlMessage	message;
-	char		key[sizeof(pl_cursor.record_key) + 32];
-	char		value[64];
+	char		key[PL_CLAIM_KEY_LENGTH];
 
-	snprintf(key, sizeof(key), "%s/claim/%d", pl_cursor.record_key, pl_timeline());
-	snprintf(value, sizeof(value), "{\"timeline\":%d,\"epoch\":%d}", pl_timeline(), pl_cursor.epoch);
-	pl_cursor_message(&message, key, value);
+	pl_cursor_claim(&message, key);
 	if (!pl_kafka_begin() || pl_kafka_publish(NULL, 0, &message) != PL_PUBLISHED || !pl_kafka_commit())
 		return false;
 	*offset = message.offset;
 	return true;
 }
+
+static void
+use_row_instead(const char *text)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("payledger relay: %s", text),
+			 errdetail("The cursor in payledger.relay_cursors is used instead; events may be published again.")));
+}
+
+#define WAY_OUT \
+	"Set payledger.delivery = at_least_once: the relay goes on from payledger.relay_cursors, and may publish again what that does not know."
 
 /* The newest record is not what it should be; the setting is the way out. */
 static bool
@@ -191,41 +295,36 @@ refuse_record(const char *text)
 	if (pl_delivery == PL_DELIVERY_EXACTLY_ONCE)
 	{
 		pl_worker_state("stopped");
-		pl_worker_set_error(text);
+		pl_worker_report(text, NULL, WAY_OUT);
 		return false;
 	}
-	ereport(WARNING,
-			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("payledger relay: %s", text),
-			 errdetail("The cursor in payledger.relay_cursors is used instead; events may be published again.")));
+	use_row_instead(text);
 	return true;
 }
 
-/* What a record says, as far as it tells whether it is to be believed. */
-typedef struct Claims
+/* There is no record to go by. */
+static void
+begin_without_record(void)
 {
-	int64		batch;
-	int			timeline;
-	const char *last_event_id;	/* may be NULL */
-	bool		is_ours;		/* this server's history contains it */
-} Claims;
+	pl_cursor.record_offset = -1;
+	pl_cursor.record_hash[0] = '\0';
+	pl_positions_forget();
+}
 
-/* Needs a turn. */
-static Claims
-read_claims(const char *value)
+/* A record that no relay has written. */
+static bool
+refuse_damaged(int64 offset)
 {
-	PlArgs		args = {0};
-	Claims		claims;
-	bool		isnull;
+	char		text[512];
 
-	pl_arg_text(&args, value);
-	pl_arg_int32(&args, pl_shard);
-	pl_select(&read_record, &args);
-	claims.batch = pl_get_int64(0, 1);
-	claims.timeline = pl_get_int32(0, 2);
-	claims.last_event_id = pl_get_text(0, 4);
-	claims.is_ours = pl_get_bool(0, 5) && pl_history_contains(claims.timeline, DatumGetLSN(pl_get_datum(0, 3, &isnull)));
-	return claims;
+	begin_without_record();
+	snprintf(text, sizeof(text), "the record at offset " INT64_FORMAT " of partition %d of topic %s is damaged",
+			 offset, pl_shard, pl_cursor_topic());
+	if (pl_cursor.delivery == PL_DELIVERY_EXACTLY_ONCE)
+		return refuse_record(text);
+	/* the way back from the way out: the row was authoritative, the next record will be */
+	use_row_instead(text);
+	return true;
 }
 
 /*
@@ -258,11 +357,16 @@ adopt(const char *value, const Found *found, int64 found_batch)
 static const char *
 newest_of_ours(List *candidates)
 {
-	if (candidates == NIL || read_claims(linitial(candidates)).batch != pl_cursor.batch)
+	PlRecord	record;
+
+	if (candidates == NIL || !pl_record_read(linitial(candidates), &record) || record.batch != pl_cursor.batch)
 		return NULL;
 	for (int i = list_length(candidates) - 1; i >= 0; i--)
-		if (read_claims(list_nth(candidates, i)).is_ours)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (pl_record_read(list_nth(candidates, i), &record) && record.is_ours)
 			return list_nth(candidates, i);
+	}
 	return NULL;
 }
 
@@ -273,7 +377,7 @@ newest_of_ours(List *candidates)
  * false, with the reason in stat_worker, if that was not possible.
  */
 static bool
-leave_lost_history(const Found *found, int64 row_offset, const char *loss)
+leave_lost_history(const Found *found, int64 found_batch, int64 row_offset, const char *loss)
 {
 	MemoryContext context = AllocSetContextCreate(pl_worker_context, "payledger relay records", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext oldcontext = MemoryContextSwitchTo(context);
@@ -297,8 +401,6 @@ leave_lost_history(const Found *found, int64 row_offset, const char *loss)
 		result = refuse_record(loss);
 	else if ((result = pl_phantoms_find() && pl_worker_begin()))
 	{
-		int64		found_batch = read_claims(found->value).batch;
-
 		adopt(ours, found, found_batch);
 		pl_phantoms_store();
 		pl_positions_load(found->value);
@@ -312,21 +414,41 @@ leave_lost_history(const Found *found, int64 row_offset, const char *loss)
 }
 
 /*
+ * What is wrong with a record of this history, given the row and its hash; NULL
+ * if nothing is.
+ */
+static const char *
+problem_with(const PlRecord *record, const char *row_hash)
+{
+	if (pl_cursor.delivery != PL_DELIVERY_EXACTLY_ONCE)
+		return NULL;
+	if (record->batch < pl_cursor.batch)
+		return "the cursor in topic %s is older than what Kafka has acknowledged";
+	if (record->batch == pl_cursor.batch && strcmp(pl_cursor.record_hash, row_hash) != 0)
+		return "the cursor in topic %s is not the one that Kafka has acknowledged";
+	if (record->batch == pl_cursor.batch + 1 && record->is_ours && strcmp(record->previous ? record->previous : "", row_hash) != 0)
+		return "the cursor in topic %s does not follow the one that Kafka has acknowledged";
+	return NULL;
+}
+
+/*
  * Bring the row up to the newest record of the topic.  Returns false if they
  * do not fit together.
  */
 static bool
 take_cursor(const Found *found)
 {
-	Claims		claims;
+	PlRecord	record;
 	int64		row_offset = pl_cursor.record_offset;
-	char		text[256];
+	char		row_hash[sizeof(pl_cursor.record_hash)];
+	const char *problem;
+	char		text[512];
 
+	if (found->damaged_offset >= 0)
+		return refuse_damaged(found->damaged_offset);
 	if (found->value == NULL)
 	{
-		pl_cursor.record_offset = -1;
-		pl_cursor.record_hash[0] = '\0';
-		pl_positions_forget();
+		begin_without_record();
 		if (pl_cursor.delivery != PL_DELIVERY_EXACTLY_ONCE)
 			return true;
 		snprintf(text, sizeof(text), "topic %s has lost the cursor of this database", pl_cursor_topic());
@@ -335,29 +457,35 @@ take_cursor(const Found *found)
 
 	if (!pl_worker_begin())
 		return false;
-	claims = read_claims(found->value);
+	if (!pl_record_read(found->value, &record))
+	{
+		pl_worker_commit();
+		return refuse_damaged(found->offset);
+	}
+	strlcpy(row_hash, pl_cursor.record_hash, sizeof(row_hash));
 	pl_positions_load(found->value);
 	pl_cursor_hash(found->value, pl_cursor.record_hash);
 	pl_cursor.record_offset = found->offset;
 
-	if (claims.batch > pl_cursor.batch && !claims.is_ours)
+	if (record.batch > pl_cursor.batch && !record.is_ours)
 	{
 		snprintf(text, sizeof(text), "Kafka has events up to %s of timeline %d that this server has lost",
-				 claims.last_event_id ? claims.last_event_id : "none", claims.timeline);
+				 record.last_event_id ? record.last_event_id : "none", record.timeline);
 		pl_worker_commit();
-		return leave_lost_history(found, row_offset, text);
+		return leave_lost_history(found, record.batch, row_offset, text);
 	}
-	if (claims.batch > pl_cursor.batch)
-		adopt(found->value, found, claims.batch);
+	problem = problem_with(&record, row_hash);
+	if (problem == NULL && record.batch > pl_cursor.batch)
+		adopt(found->value, found, record.batch);
 	pl_worker_commit();
 	(void) pl_make_durable();
 
-	if (claims.batch < pl_cursor.batch && pl_cursor.delivery == PL_DELIVERY_EXACTLY_ONCE)
+	if (problem != NULL)
 	{
-		snprintf(text, sizeof(text), "the cursor in topic %s is older than what Kafka has acknowledged", pl_cursor_topic());
+		snprintf(text, sizeof(text), problem, pl_cursor_topic());
 		return refuse_record(text);
 	}
-	pl_cursor.batch = Max(pl_cursor.batch, claims.batch);
+	pl_cursor.batch = Max(pl_cursor.batch, record.batch);
 	return true;
 }
 
@@ -370,7 +498,7 @@ take_cursor(const Found *found)
 bool
 pl_cursor_recover(void)
 {
-	Found		found = {0};
+	Found		found = {.damaged_offset = -1};
 	PlArgs		args = {0};
 	int64		claimed_at = -1;
 	const char *topic = pl_cursor_topic();
@@ -381,8 +509,9 @@ pl_cursor_recover(void)
 		pl_worker_set_error("another relay with the same identity took over");
 
 	/* before fencing anybody, who may well be our heir */
+	pl_node_forget(pl_cursor.has_claim);
 	if (!pl_kafka_read(topic, pl_shard, pl_cursor.record_offset, -1, take_record, &found) ||
-		is_demoted(found.timeline))
+		is_demoted(latest_timeline(&found)) || !pl_node_is_ours())
 		return false;
 
 	if (!pl_worker_begin())
@@ -401,7 +530,7 @@ pl_cursor_recover(void)
 		return false;
 	if (!pl_kafka_read(topic, pl_shard, found.next_offset > claimed_at ? -1 : found.next_offset,
 					   claimed_at, take_record, &found) ||
-		is_demoted(found.timeline))
+		is_demoted(latest_timeline(&found)) || !pl_node_is_ours())
 		return false;
 
 	/* the row said where to begin, and there was nothing */
@@ -409,7 +538,7 @@ pl_cursor_recover(void)
 		!pl_kafka_read(topic, pl_shard, -1, claimed_at, take_record, &found))
 		return false;
 	result = take_cursor(&found);
-	if (found.value != NULL)
-		pfree(found.value);
+	forget_record(&found);
+	list_free(found.timelines);
 	return result;
 }

@@ -29,7 +29,7 @@ static char prefix[256];		/* of its topics */
 static XLogRecPtr safe_lsn = InvalidXLogRecPtr;
 
 static PlQuery load_row = {
-	"SELECT delivery, batch, coalesce(record_offset, -1), coalesce(record_hash, ''), cursor_id::text, record_key"
+	"SELECT delivery, batch, coalesce(record_offset, -1), coalesce(record_hash, ''), cursor_id::text, record_key, epoch"
 	" FROM payledger.relay_cursors WHERE shard = $1 AND shards = $2", 2, {INT4OID, INT4OID}
 };
 
@@ -45,11 +45,41 @@ mode_name(PlDelivery delivery)
 	return delivery == PL_DELIVERY_EXACTLY_ONCE ? "exactly_once" : "at_least_once";
 }
 
+/*
+ * The names by which Kafka knows this shard, for a server with that node.  They
+ * begin with what no other has: the node, for clusters that were copied from
+ * one image, and the system identifier, for those with the same node.  The
+ * transactional id of node 0 does not say so.
+ */
+static void
+set_names(int node_id, const char *cursor_id)
+{
+	pl_cursor.node_id = node_id;
+	snprintf(pl_cursor.transactional_id, sizeof(pl_cursor.transactional_id), "payledger." UINT64_FORMAT ".%u.%d",
+			 GetSystemIdentifier(), MyDatabaseId, pl_shard);
+	if (node_id != 0)
+		snprintf(pl_cursor.transactional_id + strlen(pl_cursor.transactional_id),
+				 sizeof(pl_cursor.transactional_id) - strlen(pl_cursor.transactional_id), ".%d", node_id);
+	/* data that was set up anew in the same database is not the old one's heir */
+	snprintf(pl_cursor.record_key, sizeof(pl_cursor.record_key), "%d." UINT64_FORMAT ".%u.%d.%s",
+			 node_id, GetSystemIdentifier(), MyDatabaseId, pl_shard, cursor_id);
+}
+
+/* Is that the key of records of this shard, written as another node? */
+static bool
+is_key_of_other_node(const char *key)
+{
+	const char *rest = strchr(key, '.');
+
+	return rest != NULL && strcmp(rest, strchr(pl_cursor.record_key, '.')) == 0;
+}
+
 /* Read the row; false if there is no database to read it from. */
 static bool
 load(void)
 {
 	PlArgs		args = {0};
+	const char *key;
 
 	if (!pl_worker_begin())
 		return false;
@@ -57,19 +87,27 @@ load(void)
 	pl_arg_int32(&args, pl_shards);
 	if (pl_select(&load_row, &args) != 1)
 		elog(ERROR, "payledger.relay_cursors has no row for shard %d of %d", pl_shard, pl_shards);
+	pl_cursor.delivery = strcmp(pl_get_text(0, 1), "exactly_once") == 0 ? PL_DELIVERY_EXACTLY_ONCE : PL_DELIVERY_AT_LEAST_ONCE;
 	pl_cursor.batch = pl_get_int64(0, 2);
 	pl_cursor.record_offset = pl_get_int64(0, 3);
 	strlcpy(pl_cursor.record_hash, pl_get_text(0, 4), sizeof(pl_cursor.record_hash));
-	snprintf(pl_cursor.transactional_id, sizeof(pl_cursor.transactional_id), "payledger." UINT64_FORMAT ".%u.%d",
-			 GetSystemIdentifier(), MyDatabaseId, pl_shard);
-	/* data that was set up anew in the same database is not the old one's heir */
-	snprintf(pl_cursor.record_key, sizeof(pl_cursor.record_key), UINT64_FORMAT ".%u.%d.%s",
-			 GetSystemIdentifier(), MyDatabaseId, pl_shard, pl_get_text(0, 5));
+	pl_cursor.epoch = pl_get_int32(0, 7);
+	set_names(pl_node_id, pl_get_text(0, 5));
+	key = pl_isnull(0, 6) ? "" : pl_get_text(0, 6);
+
+	/* first it has to be known what was published under the former name */
+	if (pl_cursor.delivery == PL_DELIVERY_EXACTLY_ONCE && strcmp(key, pl_cursor.record_key) != 0 && is_key_of_other_node(key))
+		set_names(atoi(key), pl_get_text(0, 5));
 
 	/* a copy of a database, restored from a dump, has only the row to go by */
-	pl_cursor.delivery = strcmp(pl_get_text(0, 1), "exactly_once") == 0 &&
-		!pl_isnull(0, 6) && strcmp(pl_get_text(0, 6), pl_cursor.record_key) == 0 ?
-		PL_DELIVERY_EXACTLY_ONCE : PL_DELIVERY_AT_LEAST_ONCE;
+	if (strcmp(key, pl_cursor.record_key) != 0)
+	{
+		pl_cursor.delivery = PL_DELIVERY_AT_LEAST_ONCE;
+		pl_cursor.record_offset = -1;
+		pl_cursor.record_hash[0] = '\0';
+	}
+	pl_cursor.has_claim = pl_cursor.record_offset >= 0 && pl_cursor.node_id == pl_node_id;
+	pl_node_load();
 	pl_worker_commit();
 	return true;
 }
@@ -173,16 +211,27 @@ pl_delivery_begin(bool *is_new)
 		return PL_NO_DATABASE;
 	if ((wanted == PL_DELIVERY_EXACTLY_ONCE || pl_cursor.delivery == PL_DELIVERY_EXACTLY_ONCE) && !pl_cursor_recover())
 		return PL_NOT_READY;
+	if (pl_cursor.node_id != pl_node_id)
+	{
+		/* all that was published under the former name is known: now under the new one */
+		if (!change_mode(PL_DELIVERY_AT_LEAST_ONCE) || !load())
+			return PL_NOT_READY;
+		if (wanted == PL_DELIVERY_EXACTLY_ONCE && !pl_cursor_recover())
+			return PL_NOT_READY;
+	}
 	if (pl_cursor.delivery != wanted && !change_mode(wanted))
 		return PL_NOT_READY;
+	begun = false;
 	if (wanted == PL_DELIVERY_AT_LEAST_ONCE)
 		pl_kafka_open(NULL);
+	expect_topics();
+	pl_window_forget();
+	if (!pl_kafka_connect() || (wanted == PL_DELIVERY_AT_LEAST_ONCE && !pl_node_claim()))
+		return PL_NOT_READY;
 	mode = wanted;
 	strlcpy(prefix, pl_topic_prefix, sizeof(prefix));
 	begun = true;
-	expect_topics();
-	pl_window_forget();
-	return pl_kafka_connect() ? PL_READY : PL_NOT_READY;
+	return PL_READY;
 }
 
 /* ---- publishing ---- */

@@ -21,10 +21,16 @@ text_column(int row, int column)
 	return isnull ? NULL : TextDatumGetCString(value);
 }
 
-static void
-add_header(PlMessage *message, const char *name, const char *value)
+/* Add a header; both strings must outlive the message.  A null column is damage, and XX001. */
+void
+pl_add_header(PlMessage *message, const char *name, const char *value)
 {
-	Assert(message->nheaders < PL_MAX_HEADERS);
+	if (message->nheaders >= PL_MAX_HEADERS)
+		elog(ERROR, "event of seq " INT64_FORMAT " has more than %d headers", message->seq, PL_MAX_HEADERS);
+	if (value == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("event of seq " INT64_FORMAT " has no %s", message->seq, name)));
 	message->headers[message->nheaders].name = name;
 	message->headers[message->nheaders++].value = value;
 }
@@ -62,16 +68,16 @@ event_message(PlMessage *message, int row)
 	message->event_key = text_column(row, 4);
 	message->aggregatetype = text_column(row, 5);
 	pl_route(message, text_column(row, 7), text_column(row, 15));
-	add_header(message, "ce_id", pl_get_text(row, 6));
-	add_header(message, "ce_type", text_column(row, 7));
-	add_header(message, "ce_source", text_column(row, 8));
-	add_header(message, "ce_specversion", text_column(row, 9));
-	add_header(message, "ce_time", text_column(row, 10));
-	add_header(message, "ce_subject", text_column(row, 11));
-	add_header(message, "ce_sequence", psprintf(INT64_FORMAT, pl_get_int64(row, 12)));
-	add_header(message, "content-type", text_column(row, 13));
+	pl_add_header(message, "ce_id", pl_get_text(row, 6));
+	pl_add_header(message, "ce_type", text_column(row, 7));
+	pl_add_header(message, "ce_source", text_column(row, 8));
+	pl_add_header(message, "ce_specversion", text_column(row, 9));
+	pl_add_header(message, "ce_time", text_column(row, 10));
+	pl_add_header(message, "ce_subject", text_column(row, 11));
+	pl_add_header(message, "ce_sequence", psprintf(INT64_FORMAT, pl_get_int64(row, 12)));
+	pl_add_header(message, "content-type", text_column(row, 13));
 	if (traceparent != NULL)
-		add_header(message, "traceparent", traceparent);
+		pl_add_header(message, "traceparent", traceparent);
 }
 
 /*

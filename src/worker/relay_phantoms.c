@@ -19,10 +19,17 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "outbox/outbox.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/uuid.h"
-#include "worker/worker.h"
+#include "worker/relay_cursor.h"
+
+/* what the columns of an event take, in characters */
+#define MAX_TEXT	255
+#define MAX_TIME	64
 
 /* What was read back, of this database; strings are the list's own. */
 typedef struct ReadEvent
@@ -41,11 +48,8 @@ typedef struct ReadEvent
 
 static MemoryContext read_context = NULL;
 static List *read_events = NIL;
-static char source[NAMEDATALEN + 16];
-
-static PlQuery own_source = {
-	"SELECT '/payledger/' || pg_catalog.current_database()", 0
-};
+static int	ndamaged = 0;		/* said to be of this database, and not read */
+static char source[NAMEDATALEN + 32];
 
 #define READ_EVENTS \
 	"(SELECT pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS u(id, ce_time, is_replay)"
@@ -128,7 +132,28 @@ is_uuid(const char *text)
 	return true;
 }
 
-/* Keep a message if it is an event of this database. */
+/* Is that a header that may be stored: there, and not longer than ours are? */
+static bool
+is_sound(const char *value, size_t max_length)
+{
+	return value != NULL && value[0] != '\0' && pl_record_is_text(value, strlen(value)) &&
+		(size_t) pg_mbstrlen(value) <= max_length;
+}
+
+/* The version in a header; 0 if it is none. */
+static int64
+version_of(const char *text)
+{
+	if (text == NULL || strlen(text) > 18 || strspn(text, "0123456789") != strlen(text))
+		return 0;
+	return strtoll(text, NULL, 10);
+}
+
+/*
+ * Keep a message if it is an event of this database.  One that says so and is
+ * not of the form that the relay gives to all of its own is not: whoever may
+ * write to the topic may have written it.
+ */
 static void
 take_event(void *arg, const PlMessage *message)
 {
@@ -136,14 +161,20 @@ take_event(void *arg, const PlMessage *message)
 	const char *type = header(message, "ce_type");
 	const char *time = header(message, "ce_time");
 	const char *subject = header(message, "ce_subject");
-	const char *sequence = header(message, "ce_sequence");
 	const char *from = header(message, "ce_source");
+	int64		version = version_of(header(message, "ce_sequence"));
 	MemoryContext oldcontext;
 	ReadEvent  *event;
 
-	if (id == NULL || type == NULL || time == NULL || subject == NULL || sequence == NULL || message->key == NULL ||
-		from == NULL || strcmp(from, source) != 0 || !is_uuid(id))
+	if (from == NULL || strcmp(from, source) != 0)
 		return;
+	if (id == NULL || !is_uuid(id) || !is_sound(type, MAX_TEXT) || !is_sound(time, MAX_TIME) ||
+		!is_sound(subject, MAX_TEXT) || !is_sound(message->key, MAX_TEXT) ||
+		strlen(message->key) != message->key_length || version <= 0)
+	{
+		ndamaged++;
+		return;
+	}
 	oldcontext = MemoryContextSwitchTo(read_context);
 	event = palloc(sizeof(ReadEvent));
 	event->topic = pstrdup(message->topic);
@@ -154,7 +185,7 @@ take_event(void *arg, const PlMessage *message)
 	event->type = pstrdup(type);
 	event->time = pstrdup(time);
 	event->subject = pstrdup(subject);
-	event->version = strtoll(sequence, NULL, 10);
+	event->version = version;
 	event->is_replay = header(message, "ce_replayid") != NULL;
 	read_events = lappend(read_events, event);
 	MemoryContextSwitchTo(oldcontext);
@@ -172,12 +203,21 @@ pl_phantoms_find(void)
 		read_context = AllocSetContextCreate(TopMemoryContext, "payledger relay phantoms", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextReset(read_context);
 	read_events = NIL;
+	ndamaged = 0;
 	if (!pl_worker_begin())
 		return false;
-	pl_select(&own_source, NULL);
-	strlcpy(source, pl_get_text(0, 1), sizeof(source));
+	/* of the node as which the lost events were published */
+	strlcpy(source, pl_event_source(pl_cursor.node_id), sizeof(source));
 	pl_worker_commit();
-	return pl_positions_read(take_event, NULL);
+	if (!pl_positions_read(take_event, NULL))
+		return false;
+	if (ndamaged > 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("payledger relay: %d messages in Kafka say that they are from %s and are damaged", ndamaged, source),
+				 errdetail("They are not taken for events of lost transactions."),
+				 errhint("See who else may write to the topics.")));
+	return true;
 }
 
 /*
@@ -203,6 +243,7 @@ pl_phantoms_store(void)
 		const ReadEvent *event = lfirst(cell);
 		int			i = foreach_current_index(cell);
 
+		CHECK_FOR_INTERRUPTS();
 		columns[0][i] = Int64GetDatum(pl_next_id());
 		columns[1][i] = DirectFunctionCall1(uuid_in, CStringGetDatum(event->id));
 		columns[2][i] = CStringGetTextDatum(event->time);

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/memutils.h"
 #include "worker/worker.h"
 
@@ -67,6 +68,8 @@ expect_topic(const char *name)
 static void
 set_position(Topic *topic, int32 partition, int64 next)
 {
+	if (partition < 0 || partition >= PL_MAX_PARTITIONS)
+		elog(ERROR, "topic %s has no partition %d", topic->name, partition);
 	if (partition >= topic->npartitions)
 	{
 		int			n = partition + 1;
@@ -91,7 +94,7 @@ pl_positions_forget(void)
 	topics = NIL;
 }
 
-/* Have the positions of a record, and no others.  Needs a turn. */
+/* Have the positions of a record that pl_record_read() has found right, and no others.  Needs a turn. */
 void
 pl_positions_load(const char *record)
 {
@@ -105,6 +108,7 @@ pl_positions_load(const char *record)
 	{
 		Topic	   *topic = find_topic(pl_get_text(row, 1));
 
+		CHECK_FOR_INTERRUPTS();
 		if (!pl_isnull(row, 2))
 			set_position(topic, pl_get_int32(row, 2), pl_get_int64(row, 3));
 	}

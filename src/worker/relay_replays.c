@@ -107,8 +107,7 @@ pl_replays_read(PlChunk *chunk, MemoryContext context)
 
 		if (topic != NULL)
 			message->topic = topic;
-		message->headers[message->nheaders].name = "ce_replayid";
-		message->headers[message->nheaders++].value = psprintf(INT64_FORMAT, replay_id);
+		pl_add_header(message, "ce_replayid", psprintf(INT64_FORMAT, replay_id));
 	}
 	MemoryContextSwitchTo(oldcontext);
 	return PL_READ_CHUNK;

@@ -118,6 +118,7 @@ typedef struct PlMessage
 	int64		phantom_id;		/* if it retracts one */
 	const char *topic;
 	const char *key;
+	size_t		key_length;		/* if it was read: a key may have a zero byte in it */
 	const char *value;			/* NULL: a tombstone */
 	size_t		value_length;
 	int64		time_ms;		/* since 1970, the message's timestamp */
@@ -159,9 +160,13 @@ extern bool pl_kafka_was_fenced(void);
 
 /* ---- kafka_reader.c: reading a partition back ---- */
 
+/* of a topic; what says that there are more is wrong */
+#define PL_MAX_PARTITIONS 1000000
+
 extern bool pl_kafka_read(const char *topic, int32 partition, int64 from, int64 until,
 						  void (*take) (void *arg, const PlMessage *message), void *arg);
 extern int	pl_kafka_partitions(const char *topic);
+extern int	pl_kafka_look_for(const char *topic);
 extern int64 pl_kafka_end(const char *topic, int32 partition);
 
 /* ---- relay_shards.c: which events are this relay's ---- */
@@ -227,6 +232,7 @@ typedef struct PlChunk
 } PlChunk;
 
 extern int64 pl_unix_ms(Timestamp at);
+extern void pl_add_header(PlMessage *message, const char *name, const char *value);
 extern void pl_chunk_make(PlChunk *chunk, PlChunkKind kind, int n, MemoryContext context);
 extern int	pl_chunk_events(const PlChunk *chunk);
 

@@ -123,20 +123,20 @@ BEGIN
 		(event[1], 'payment', r.payment_id, 'payment_order_psp_result_updated',
 		 format('{"eventId":"%s","eventType":"payment_order_psp_result_updated","aggregateId":"%s","data":{"paymentOrderId":"%s","sellerId":"%s","currency":"%s","amount":%s,"outcome":"SUCCEEDED","code":"resolved","attempt":%s},"timestamp":"%s","traceId":null,"parentEventId":"%s","version":%s}',
 				event[1], r.payment_id, r.target, o.seller_id, r.currency, r.amount, r.attempt, time, parent, p.event_version - 1)::json,
-		 utc, p.event_version - 1, r.payment_id, '/payledger/payledger', time, r.payment_id, xid),
+		 utc, p.event_version - 1, r.payment_id, '/payledger/0/payledger', time, r.payment_id, xid),
 		(event[2], 'payment', r.payment_id, 'payment_order_finalized',
 		 format('{"eventId":"%s","eventType":"payment_order_finalized","aggregateId":"%s","data":{"paymentOrderId":"%s","sellerId":"%s","currency":"%s","amount":%s,"status":"CAPTURED"},"timestamp":"%s","traceId":null,"parentEventId":"%s","version":%s}',
 				event[2], r.payment_id, r.target, o.seller_id, r.currency, r.amount, time, event[1], p.event_version)::json,
-		 utc, p.event_version, r.payment_id, '/payledger/payledger', time, r.payment_id, xid),
+		 utc, p.event_version, r.payment_id, '/payledger/0/payledger', time, r.payment_id, xid),
 		(event[3], 'ledger', capture_id, 'ledger_entries_recorded',
 		 format('{"eventId":"%s","eventType":"ledger_entries_recorded","aggregateId":"%s","data":{"journalEntryId":"%s","entryType":"CAPTURE","paymentId":"%s","reference":"CAPTURE:%s:%s","postings":[{"account":"AUTH_LIABILITY.GLOBAL.%s","amount":%s},{"account":"PSP_RECEIVABLES.GLOBAL.%s","amount":%s},{"account":"AUTH_RECEIVABLE.GLOBAL.%s","amount":%s},{"account":"MERCHANT_PAYABLE.%s.%s","amount":%s}]},"timestamp":"%s","traceId":null,"parentEventId":"%s","version":1}',
 				event[3], capture_id, capture_id, r.payment_id, request, r.target, r.currency, r.amount, r.currency, r.amount,
 				r.currency, -r.amount, o.seller_id, r.currency, -r.amount, time, event[3])::json,
-		 utc, 1, o.seller_id, '/payledger/payledger', time, capture_id, xid),
+		 utc, 1, o.seller_id, '/payledger/0/payledger', time, capture_id, xid),
 		(event[4], 'ledger', fee_id, 'ledger_entries_recorded',
 		 format('{"eventId":"%s","eventType":"ledger_entries_recorded","aggregateId":"%s","data":{"journalEntryId":"%s","entryType":"COMMISSION_FEE","paymentId":"%s","reference":"COMMISSION_FEE:%s:%s","postings":[{"account":"MERCHANT_PAYABLE.%s.%s","amount":%s},{"account":"PLATFORM_COMMISSION_REVENUE.GLOBAL.%s","amount":%s}]},"timestamp":"%s","traceId":null,"parentEventId":"%s","version":1}',
 				event[4], fee_id, fee_id, r.payment_id, request, r.target, o.seller_id, r.currency, fee, r.currency, -fee, time, event[4])::json,
-		 utc, 1, o.seller_id, '/payledger/payledger', time, fee_id, xid);
+		 utc, 1, o.seller_id, '/payledger/0/payledger', time, fee_id, xid);
 END
 $$;
 

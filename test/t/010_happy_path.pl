@@ -201,7 +201,7 @@ subtest 'its events on Kafka' => sub {
 			{
 				ce_id => $value->{eventId},
 				ce_type => $value->{eventType},
-				ce_source => '/payledger/payledger',
+				ce_source => '/payledger/0/payledger',
 				ce_specversion => '1.0',
 				ce_time => $value->{timestamp},
 				ce_subject => $id,
@@ -215,7 +215,7 @@ subtest 'its events on Kafka' => sub {
 		$parent = $value->{eventId};
 	}
 
-	my @ledger = grep { $_->{topic} eq 'payledger.ledger' && $_->{headers}{ce_source} eq '/payledger/payledger' } @messages;
+	my @ledger = grep { $_->{topic} eq 'payledger.ledger' && $_->{headers}{ce_source} eq '/payledger/0/payledger' } @messages;
 	is_deeply(
 		[ sort map { "$_->{key} $_->{value}{eventType} $_->{value}{version}" } @ledger ],
 		[
@@ -227,7 +227,7 @@ subtest 'its events on Kafka' => sub {
 		[ sort map { $_->{headers}{ce_subject} } @ledger ],
 		[ split /\n/, sql($node, "SELECT journal_entry_id FROM payledger.journal_entries ORDER BY journal_entry_id::text") ],
 		'about these entries');
-	is(scalar(grep { ($_->{headers}{ce_source} // '') !~ m{^/payledger/(payledger|shop)$} } @messages), 0, 'every event says where it is from');
+	is(scalar(grep { ($_->{headers}{ce_source} // '') !~ m{^/payledger/0/(payledger|shop)$} } @messages), 0, 'every event says where it is from');
 };
 
 subtest 'manual capture, in parts' => sub {

@@ -2,7 +2,8 @@
 # though their events have been published: the new primary's relay lists them,
 # publishes nothing until somebody has them retracted, and then goes on.  All
 # else is on Kafka once and in order, for a consumer that heeds retractions.
-# With one relay, and with two.
+# Another server's events in the same topics stay as they are, and damaged ones
+# are taken for nobody's.  With one relay, and with two.
 
 use strict;
 use warnings FATAL => 'all';
@@ -24,11 +25,37 @@ sub relay_is
 	return;
 }
 
-# What is on Kafka, without dead weight.
+# What is on Kafka of this server, without dead weight.
 sub on_kafka
 {
 	return map { { %$_, id => $_->{headers}{ce_id}, subject => $_->{headers}{ce_subject}, version => $_->{headers}{ce_sequence} } }
-	  $kafka->messages;
+	  grep { $_->{headers}{ce_source} eq '/payledger/0/payledger' && $_->{headers}{ce_sequence} =~ /^[1-9]\d{0,17}\z/ } $kafka->messages;
+}
+
+# Another server with the same topics, which lives.
+sub start_other
+{
+	my $other = new_node('other', %relay_settings, 'payledger.kafka_brokers' => $kafka->address, 'payledger.node_id' => 7);
+
+	prepare_load($other);
+	return $other;
+}
+
+# What says that it is an event of this server, and is none that a relay has written.
+sub write_damaged
+{
+	my %event = (id => '11111111-1111-8111-8111-111111111111', type => 'payment_voided', source => '/payledger/0/payledger',
+		time => 'now', subject => '1', sequence => '0');
+
+	for my $damage (
+		{ }, { sequence => '-1' }, { sequence => '99999999999999999999' }, { sequence => '1x' }, { sequence => '0', id => 'nobody' },
+		{ sequence => '0', time => 'x' x 65 }, { sequence => '0', subject => 'x' x 300 }, { sequence => '0', type => "\xff" })
+	{
+		my %all = (%event, %$damage);
+
+		$kafka->write_message('payledger.payment', 0, '1', '{}', map { "ce_$_=$all{$_}" } sort keys %all);
+	}
+	return;
 }
 
 sub place
@@ -93,6 +120,7 @@ sub test_failover
 	$new->reload;
 	wait_sql($new, 'SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)', 'the standby is cut off');
 	append_some();
+	my $other = $shards == 1 ? start_other() : undef;
 	signal_relays('CONT');
 	published($old, 'the chunk');
 	start_events($old, 250);
@@ -100,6 +128,12 @@ sub test_failover
 	wait_sql($old, "SELECT sum(published_events) > $before + 300 FROM payledger.stat_outbox", 'events are published that will be lost');
 	stop_events($old);
 	published($old, 'before the failover');
+	if ($other)
+	{
+		sql($other, 'SELECT count(public.append_events(k, k)) FROM generate_series(1, 32) AS k');
+		published($other, 'the other server');
+	}
+	write_damaged();
 
 	# ---- the failover ----
 
@@ -115,6 +149,7 @@ sub test_failover
 			  sort { $a->{topic} cmp $b->{topic} || $a->{partition} <=> $b->{partition} || $a->{offset} <=> $b->{offset} } @lost),
 		'each of them is listed');
 	like(sql($new, q{SELECT string_agg(last_error, ' ') FROM payledger.stat_outbox}), qr/Kafka has \d+ events of transactions that this server has lost/, 'the relay says so');
+	like(slurp_file($new->logfile), qr/8 messages in Kafka say that they are from \/payledger\/0\/payledger and are damaged/, 'damaged ones are not phantoms');
 	is(sql($new, "SELECT count(DISTINCT payledger.event_shard(event_key, $shards)) FROM payledger.published_ahead JOIN payledger.outbox_events USING (seq)"),
 		$shards, 'what it has of the lost chunks is known');
 
@@ -172,7 +207,7 @@ sub test_failover
 	is(scalar(grep { ($times{$_} // 0) != 1 } @committed), 0, 'every event is on Kafka once');
 	is(scalar(keys %times), scalar(@committed), 'and no other');
 	# that of the one relay before there were two, and theirs
-	check_cursor_chain($kafka, 'in the end', $shards == 1 ? 1 : 3);
+	check_cursor_chain($kafka, 'in the end', $shards == 1 ? 2 : 3);
 	is(sql($new, q{SELECT string_agg(check_name || ': ' || detail, E'\n') FROM payledger.verify(true) WHERE NOT ok AND check_name <> 'event_data_has_its_members'}),
 		'', 'verify() agrees, but for what the load makes up');
 	is(sql($new, q{SELECT DISTINCT json_object_keys(payload -> 'data') AS k FROM payledger.outbox_events WHERE type LIKE '%_retracted' ORDER BY k}),
@@ -180,6 +215,13 @@ sub test_failover
 	is(sql($new, q{SELECT count(*) FROM payledger.state_history WHERE machine = 'phantom' AND to_status = 'READY' AND cause = 'retract_phantoms'}),
 		scalar(@lost), 'who decided is known');
 
+	if ($other)
+	{
+		is(sql($other, 'SELECT count(public.append_events(k, k)) FROM generate_series(1, 3) AS k'), 3, 'the other server goes on');
+		published($other, 'the other server in the end');
+		is(scalar(grep { $_->{headers}{ce_source} eq '/payledger/7/payledger' } $kafka->messages), 35, 'each of its events once, and none retracted');
+		$other->stop;
+	}
 	$new->stop;
 	return;
 }

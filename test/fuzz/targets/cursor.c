@@ -14,6 +14,7 @@
 #define pl_cursor_hash		fuzz_pl_cursor_hash
 #define pl_cursor_message	fuzz_pl_cursor_message
 #define pl_cursor_recover	fuzz_pl_cursor_recover
+#define pl_cursor_claim		fuzz_pl_cursor_claim
 
 #include "worker/relay_cursor.c"
 
@@ -26,7 +27,8 @@
 static void
 run_cursor(const char *data, size_t length)
 {
-	Found		found = {0};
+	Found		found = {.damaged_offset = -1};
+	PlRecord	record;
 	PlMessage	message = {0};
 	StringInfoData positions;
 	PlChunk		chunk = {0};
@@ -35,15 +37,15 @@ run_cursor(const char *data, size_t length)
 	strlcpy(fuzz_pl_cursor.record_key, "fuzz", sizeof(fuzz_pl_cursor.record_key));
 	pl_worker_context = CurrentMemoryContext;
 	message.key = psprintf("fuzz%s", suffix);
+	message.key_length = strlen(message.key);
 	message.value = pnstrdup(data, length);
 	message.value_length = length;
 	take_record(&found, &message);
 	if (found.epoch == PG_INT32_MAX)
 		fuzz_fail("an epoch that has no next one");
 
-	if (found.value == NULL)
+	if (found.value == NULL || !pl_record_read(found.value, &record))
 		return;
-	(void) read_claims(message.value);
 	pl_positions_load(message.value);
 	initStringInfo(&positions);
 	pl_positions_describe(&positions, &chunk);
