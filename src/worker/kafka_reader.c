@@ -23,6 +23,10 @@ static rd_kafka_queue_t *messages = NULL;
 static int32 partition_read;
 static bool reading = false;
 
+/* of the reading under way: that it is forbidden is no trouble; it is */
+static bool may_be_forbidden = false;
+static bool is_forbidden = false;
+
 /* Destroy the consumer, if there is one. */
 void
 pl_kafka_stop_reading(void)
@@ -87,6 +91,12 @@ fail_topic(const char *topic, rd_kafka_resp_err_t err)
 {
 	PlKafkaTrouble trouble;
 
+	if (err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED && may_be_forbidden)
+	{
+		is_forbidden = true;
+		pl_kafka_stop_reading();
+		return false;
+	}
 	pl_kafka_word_topic(&trouble, topic, err);
 	return fail(&trouble);
 }
@@ -237,17 +247,9 @@ find_end(const char *topic, int32 partition, int64 *end)
 	}
 }
 
-/*
- * Read the committed messages of a partition from an offset on (-1: from the
- * beginning; so too if that offset is gone), up to and with the one at the
- * offset until, or, if that is -1, to the present end; take() gets each with
- * strings that last until it returns, key and value may be NULL, of headers
- * the first ten, and must not raise errors.  Returns false, with the reason in stat_worker, if that was
- * not possible or the settings changed.
- */
-bool
-pl_kafka_read(const char *topic, int32 partition, int64 from, int64 until,
-			  void (*take) (void *arg, const PlMessage *message), void *arg)
+static bool
+read_partition(const char *topic, int32 partition, int64 from, int64 until,
+			   void (*take) (void *arg, const PlMessage *message), void *arg)
 {
 	TimestampTz last = GetCurrentTimestamp();
 	bool		to_end = until < 0;
@@ -345,6 +347,39 @@ count_partitions(const char *topic, rd_kafka_resp_err_t *err)
 }
 
 /*
+ * Read the committed messages of a partition from an offset on (-1: from the
+ * beginning; so too if that offset is gone), up to and with the one at the
+ * offset until, or, if that is -1, to the present end; take() gets each with
+ * strings that last until it returns, key and value may be NULL, of headers
+ * the first ten, and must not raise errors.  Returns false, with the reason in stat_worker, if that was
+ * not possible or the settings changed.
+ */
+bool
+pl_kafka_read(const char *topic, int32 partition, int64 from, int64 until,
+			  void (*take) (void *arg, const PlMessage *message), void *arg)
+{
+	may_be_forbidden = false;
+	return read_partition(topic, partition, from, until, take, arg);
+}
+
+/*
+ * The same where we may not be allowed to: then it returns true, having read
+ * nothing, and sets *forbidden.
+ */
+bool
+pl_kafka_read_if_allowed(const char *topic, int32 partition, int64 from, int64 until,
+						 void (*take) (void *arg, const PlMessage *message), void *arg, bool *forbidden)
+{
+	bool		result;
+
+	may_be_forbidden = true;
+	is_forbidden = false;
+	result = read_partition(topic, partition, from, until, take, arg);
+	*forbidden = is_forbidden;
+	return result || is_forbidden;
+}
+
+/*
  * How many partitions a topic has, 0 if it does not exist; -1, with the reason
  * in stat_worker, if that is not to be found out.  Needs a producer.
  */
@@ -356,6 +391,7 @@ pl_kafka_partitions(const char *topic)
 
 	if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
 		return 0;
+	may_be_forbidden = false;
 	if (result < 0)
 		(void) fail_topic(topic, err);
 	return result;
@@ -371,6 +407,7 @@ pl_kafka_look_for(const char *topic)
 	Topic		known = {RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART};
 	bool		answered;
 
+	may_be_forbidden = false;
 	pl_kafka_stop_reading();
 	if (!make_consumer(topic))
 		return -1;
@@ -400,6 +437,7 @@ pl_kafka_end(const char *topic, int32 partition)
 
 	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		return high;
+	may_be_forbidden = false;
 	(void) fail_topic(topic, err);
 	return -1;
 }

@@ -179,10 +179,23 @@ take_message(void *arg, const PlMessage *message)
 	pl_node_take_record(message);
 }
 
+/* Sets *forbidden if the topic is not to be read by us. */
 static bool
-read_claims(int64 from, int64 until)
+read_claims(int64 from, int64 until, bool *forbidden)
 {
-	return pl_kafka_read(pl_cursor_topic(), pl_shard, from, until, take_message, NULL);
+	return pl_kafka_read_if_allowed(pl_cursor_topic(), pl_shard, from, until, take_message, NULL, forbidden);
+}
+
+/* Nobody can tell: that is so at least once, where the topic is not needed. */
+static bool
+go_without_claim(const char *why)
+{
+	ereport(LOG,
+			(errcode(ERRCODE_SUCCESSFUL_COMPLETION),
+			 errmsg("payledger relay: nobody would notice another server with payledger.node_id %d: %s", pl_node_id, why),
+			 errhint("If several servers share these topics, create %s with a partition for each relay and cleanup.policy=compact, and let the relay's user READ and WRITE it.",
+					 pl_cursor_topic())));
+	return true;
 }
 
 /* Publish a claim and keep its place; sets *offset to that. */
@@ -220,29 +233,25 @@ pl_node_claim(void)
 	const char *topic = pl_cursor_topic();
 	int			partitions = pl_kafka_look_for(topic);
 	int64		offset;
+	bool		forbidden = false;
 
 	if (partitions < 0)
 		return false;
 	if (partitions <= pl_shard)
-	{
-		ereport(LOG,
-				(errcode(ERRCODE_SUCCESSFUL_COMPLETION),
-				 errmsg("payledger relay: topic %s has no partition %d, so nobody would notice another server with payledger.node_id %d",
-						topic, pl_shard, pl_node_id),
-				 errhint("Create it with a partition for each relay and cleanup.policy=compact if several servers share these topics.")));
-		return true;
-	}
+		return go_without_claim(psprintf("topic %s has no partition %d", topic, pl_shard));
 
 	/* that claim has to be there: the topic may be another one */
 	pl_node_forget(false);
-	if (pl_cursor.has_claim && !read_claims(pl_cursor.record_offset, -1))
+	if (pl_cursor.has_claim && !read_claims(pl_cursor.record_offset, -1, &forbidden))
 		return false;
-	if (own_offset < 0 || own_offset != pl_cursor.record_offset)
+	if (!forbidden && (own_offset < 0 || own_offset != pl_cursor.record_offset))
 	{
 		pl_node_forget(false);
-		if (!read_claims(-1, -1))
+		if (!read_claims(-1, -1, &forbidden))
 			return false;
 	}
+	if (forbidden)
+		return go_without_claim(psprintf("there is no permission to read topic %s", topic));
 	if (!pl_node_is_ours())
 		return false;
 	if (has_own && pl_cursor.has_claim)
@@ -250,5 +259,5 @@ pl_node_claim(void)
 	if (!publish_claim(&offset))
 		return false;
 	pl_node_forget(false);
-	return read_claims(-1, offset) && pl_node_is_ours();
+	return read_claims(-1, offset, &forbidden) && pl_node_is_ours();
 }

@@ -165,6 +165,8 @@ extern bool pl_kafka_was_fenced(void);
 
 extern bool pl_kafka_read(const char *topic, int32 partition, int64 from, int64 until,
 						  void (*take) (void *arg, const PlMessage *message), void *arg);
+extern bool pl_kafka_read_if_allowed(const char *topic, int32 partition, int64 from, int64 until,
+									 void (*take) (void *arg, const PlMessage *message), void *arg, bool *forbidden);
 extern int	pl_kafka_partitions(const char *topic);
 extern int	pl_kafka_look_for(const char *topic);
 extern int64 pl_kafka_end(const char *topic, int32 partition);
