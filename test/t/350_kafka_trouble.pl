@@ -67,7 +67,7 @@ subtest 'the file of properties' => sub {
 		'payledger.kafka_config_file ".*" could not be read as text', $bad_file);
 	POSIX::mkfifo("$file.fifo", 0600) or die "could not make a FIFO: $!\n";
 	file_is('a certificate that is a FIFO', sub { write_properties("ssl.certificate.location=$file.fifo") },
-		'file ".*" of Kafka property "ssl.certificate.location" is not a regular file', 'Name a file in PEM format');
+		'invalid Kafka property "ssl.certificate.location"', 'Correct it in payledger.kafka_config_file');
 	file_is('a link to a file that others can read',
 		sub { write_properties(@good); rename $file, "$file.open"; chmod 0644, "$file.open"; symlink "$file.open", $file },
 		'payledger.kafka_config_file ".*" is open to others', $bad_file);
