@@ -9,7 +9,7 @@ COMMENT ON FUNCTION event_damage(json, text, text) IS
 CREATE FUNCTION repair_events() RETURNS bigint
 	AS 'MODULE_PATHNAME', 'pl_sql_repair_events'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION repair_events() FROM PUBLIC;
 COMMENT ON FUNCTION repair_events() IS
 'Mends the events, and their copies in payledger.dead_letters, whose traceId or traceparent is none: earlier builds wrote arbitrary bytes into the traceId of payout events, and pg_restore refuses a table with one of them. traceId becomes that of the traceparent, or null; nothing else changes, the id and seq least of all. What has been published stays as it was sent: payledger.replay_events() sends it again. Locks each row that it mends. Returns how many events it has mended; payledger.verify() names what else is wrong. Example: SELECT payledger.repair_events();';
