@@ -332,6 +332,7 @@ main(int argc, char **argv)
 
 	snprintf(url, sizeof(url), "http://127.0.0.1:%d", ntohs(address.sin_port));
 	stub_base_url = url;
+	gateway.endpoint.plain = true;
 	gateway.name = "garbled";
 	gateway.timeout_ms = stub_timeout_ms;
 	pl_http_init();

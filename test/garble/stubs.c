@@ -202,3 +202,18 @@ pl_option_bool(const PlGateway *gateway, const char *name)
 {
 	return false;
 }
+
+/* ---- secrets and networks ---- */
+
+const char *
+pl_secrets_ca(const PlGateway *gateway)
+{
+	return NULL;
+}
+
+/* the server is on this machine */
+bool
+pl_in_own_network(const struct sockaddr *address)
+{
+	return true;
+}

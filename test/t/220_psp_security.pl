@@ -50,17 +50,27 @@ sub allow_networks
 	return;
 }
 
-# Adds a Stripe gateway with retries fast enough for a test; its section allows
-# its host, and those of all servers of the test.
+# Writes the secrets: a section allows the gateway's host, and those of all servers of the test.
+my %host;
+
+sub share_secrets
+{
+	my @servers = PayledgerHosts::all();
+
+	write_secrets($node, map { my $gateway = $_; $gateway => [ @{ $key{$gateway} }, map { (host => $_) } $host{$gateway} // (), @servers ] } keys %key);
+	$node->reload;
+	return;
+}
+
+# Adds a Stripe gateway with retries fast enough for a test.
 sub add
 {
 	my ($name, $url, %options) = @_;
 	my $ca_file = delete $options{ca_file};
-	my ($host) = $url =~ m{^https?://([^/]+)};
 
-	$key{$name} //= [ api_key => $psp->key, $ca_file ? (ca_file => $ca_file) : (), map { (host => $_) } $host, PayledgerHosts::all() ];
-	write_secrets($node, %key);
-	$node->reload;
+	($host{$name}) = $url =~ m{^https?://([^/]+)};
+	$key{$name} //= [ api_key => $psp->key, $ca_file ? (ca_file => $ca_file) : () ];
+	share_secrets();
 	my %all = (
 		base_url => $url,
 		timeout_ms => 1000,
@@ -250,6 +260,7 @@ subtest 'TLS' => sub {
 
 	# the same with a good certificate, so that the others fail for no other reason
 	my $good = PayledgerPsp->new_tls($tls->certificate('good', names => 'IP:127.0.0.1'));
+	share_secrets();
 	sql($node, "SELECT payledger.alter_gateway('$_', '{\"base_url\": \"${\$good->url('')}\"}')") for sort keys %id;
 	settle($node);
 	is(sql($node, "SELECT count(*) FROM payledger.payments WHERE payment_id IN (${\join ',', values %id}) AND status = 'CAPTURED'"),

@@ -30,7 +30,19 @@ my $node = new_node('sessions');
 
 wait_for(sub { $proxy->pump_nb; $out =~ /\n/ }, 'the proxy listens', $node);
 my ($port) = $out =~ /^(\d+)$/m;
-my %options = (base_url => "https://127.0.0.1:$port", ca_file => $tls->{ca_file}, concurrency => 1, backfill_seconds => 0);
+my %options = (base_url => "https://127.0.0.1:" . PayledgerHosts::add($port), concurrency => 1, backfill_seconds => 0);
+
+# Makes gateways trust authorities, and returns when the worker knows.
+sub trust
+{
+	my (%authority) = @_;
+
+	write_secrets($node, map { $_ => [ api_key => $psp->key, ca_file => $authority{$_}{ca_file} ] } keys %authority);
+	$node->reload;
+	# the session that asks was begun after the worker was signalled; one turn leases, a later one stores
+	create_authorized($node, 'pm_ok', [1], gateway => 'sandbox');
+	return;
+}
 
 # How the connections since the last call began, in words.
 sub handshakes
@@ -56,6 +68,8 @@ sub pay_at
 }
 
 add_stripe($node, $psp, %options);
+sql($node, "SELECT payledger.add_gateway('sandbox', 'sandbox')");
+trust(stripe => $tls);
 handshakes();
 pay_at('stripe', 5);
 my @first = handshakes();
@@ -66,23 +80,22 @@ is(scalar(grep { $_ ne 'resumed' } @first[ 1 .. $#first ]), 0, 'all others resum
 
 # the same server and another authority: whoever does not trust it must not get there by a session
 my $json = JSON::PP->new->canonical;
-write_secrets($node, stripe => $psp->key, stranger => $psp->key, friend => $psp->key);
-$node->reload;
-sql($node, "SELECT payledger.add_gateway('stranger', 'stripe', '" . $json->encode({ %options, ca_file => $other->{ca_file}, retry_base_ms => 50, retry_max_ms => 100 }) . "')");
+trust(stripe => $tls, stranger => $other);
+sql($node, "SELECT payledger.add_gateway('stranger', 'stripe', '" . $json->encode({ %options, retry_base_ms => 50, retry_max_ms => 100 }) . "')");
 my $id = pay($node, 'pm_card_visa', [500], gateway => 'stranger');
 wait_sql($node, "SELECT attempt > 2 FROM payledger.psp_requests WHERE payment_id = $id", 'it was tried');
 is(sql($node, "SELECT reply_code FROM payledger.psp_requests WHERE payment_id = $id"), 'certificate_refused', 'who trusts another authority is refused');
 is(join(' ', grep { $_ ne 'refused' } handshakes()), '', 'at each attempt, before a request was sent');
 
 # nor does a gateway that trusted it before
-sql($node, "SELECT payledger.alter_gateway('stripe', '" . $json->encode({ ca_file => $other->{ca_file} }) . "')");
+trust(stripe => $other, stranger => $other);
 $id = pay($node, 'pm_card_visa', [500]);
 wait_sql($node, "SELECT attempt > 2 FROM payledger.psp_requests WHERE payment_id = $id", 'it was tried');
 is(sql($node, "SELECT reply_code FROM payledger.psp_requests WHERE payment_id = $id"), 'certificate_refused', 'who trusts it no more is refused');
 is(join(' ', grep { $_ ne 'refused' } handshakes()), '', 'at each attempt');
 
 # two gateways that trust it have sessions of their own
-sql($node, "SELECT payledger.alter_gateway('$_', '" . $json->encode({ ca_file => $tls->{ca_file} }) . "')") for qw(stripe stranger);
+trust(stripe => $tls, stranger => $tls, friend => $tls);
 sql($node, "UPDATE payledger.psp_requests SET next_attempt_at = now() WHERE status = 'READY'");
 $node->reload;
 settle($node);
