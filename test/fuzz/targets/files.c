@@ -8,23 +8,33 @@
 #include "psp/psp.h"
 #include "worker/kafka.h"
 
+#define DATABASE "fuzz"
+
+/* What shorter ones than these are, no message can hide. */
+#define SHORTEST_HIDDEN 8
+
+static void
+check_secret(const char *gateway, const char *value, void *arg)
+{
+	if (!pl_has_secrets(gateway))
+		fuzz_fail("a secret is there and is not");
+	/* an asterisk is what hides */
+	if (strlen(value) >= SHORTEST_HIDDEN && strchr(value, '*') == NULL && strstr(pl_hide_secrets(gateway, value), value) != NULL)
+		fuzz_fail("a secret is not hidden");
+}
+
 static void
 run_secrets(const char *data, size_t length)
 {
-	const char *gateway;
-	const char *name;
-	const char *value;
-
+	/* what was read before would be kept if this file is wrong */
+	pl_gateway_secrets_file = "";
+	if (pl_secrets_load(DATABASE) != PL_SECRETS_READ)
+		fuzz_fail("no file is a problem");
 	pl_gateway_secrets_file = fuzz_file(data, length);
-	pl_secrets_load();
-	for (int i = 0; pl_secret_at(i, &gateway, &name, &value); i++)
-	{
-		if (pl_secret(gateway, name) == NULL)
-			fuzz_fail("a secret is there and is not");
-		(void) pl_hide_secrets(gateway, data);
-	}
-	(void) pl_secrets_problem();
-	(void) pl_webhook_keys_publish();
+	if ((pl_secrets_load(DATABASE) == PL_SECRETS_READ) != (pl_secrets_problem() == NULL))
+		fuzz_fail("a problem is there and is not");
+	pl_each_webhook_secret(check_secret, NULL);
+	(void) pl_webhook_keys_publish(length % 2 == 0);
 }
 
 static void

@@ -187,19 +187,23 @@ run_url(const char *data, size_t length)
 {
 	struct sockaddr_in v4 = {.sin_family = AF_INET};
 	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+	PlEndpoint	endpoint;
 
 	if (length >= 4)
 	{
 		memcpy(&v4.sin_addr, data, 4);
-		(void) pl_address_class((struct sockaddr *) &v4);
+		(void) pl_address_allowed((struct sockaddr *) &v4, length % 2 == 0);
 	}
 	if (length >= 16)
 	{
 		memcpy(&v6.sin6_addr, data, 16);
-		(void) pl_address_class((struct sockaddr *) &v6);
+		(void) pl_address_allowed((struct sockaddr *) &v6, length % 2 == 0);
 	}
-	(void) pl_url_is_loopback(data);
-	pl_check_url("fuzz", "base_url", data, length % 2 == 0);
+	if (pl_parse_host(data, &endpoint) && !pl_same_endpoint(&endpoint, &endpoint))
+		fuzz_fail("a host is not itself");
+	pl_check_url("fuzz", "base_url", data);
+	pl_url_endpoint(data, &endpoint);
+	(void) pl_endpoint_refused(&endpoint);
 }
 
 /* ---- options ---- */
