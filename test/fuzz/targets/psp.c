@@ -165,7 +165,9 @@ run_buffers(const char *data, size_t length)
 					pl_reply_end(reply);
 				else
 				{
-					pl_reply_trim(reply);
+					/* as with each request: new ones */
+					pl_reply_free(reply);
+					memset(reply, 0, sizeof(*reply));
 					pl_reply_begin(reply);
 				}
 				reading[r] = !reading[r];
