@@ -190,7 +190,10 @@ run_url(const char *data, size_t length)
 	struct sockaddr_in v4 = {.sin_family = AF_INET};
 	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
 	PlEndpoint	endpoint;
+	char	   *networks = pstrdup(data);
 
+	if (pl_check_networks(&networks, NULL, PGC_S_FILE))
+		pl_assign_networks(networks, NULL);
 	if (length >= 4)
 	{
 		memcpy(&v4.sin_addr, data, 4);
