@@ -215,14 +215,17 @@ start_shared_memory(void)
 void
 _PG_init(void)
 {
+	/*
+	 * Loaded by a session, there would be no settings, no shared memory and no
+	 * workers: whatever loads it, CREATE EXTENSION, a function or a trigger,
+	 * is told so.
+	 */
+	if (!process_shared_preload_libraries_in_progress)
+		pl_require_preload();
+
 	pl_ledger_init();
 	pl_payment_init();
 	pl_outbox_init();
-
-	/* loaded by a session only: functions that need the rest say so */
-	if (!process_shared_preload_libraries_in_progress)
-		return;
-
 	pl_log_mask_init();
 	define_worker_settings();
 	define_other_settings();

@@ -141,8 +141,18 @@ extern int32 pl_get_int32(int row, int column);
 extern bool pl_get_bool(int row, int column);
 extern char *pl_get_text(int row, int column);	/* palloc'd, NULL for null */
 extern Datum pl_get_datum(int row, int column, bool *isnull);
+extern Datum pl_get_value(int row, int column);
 
 extern void pl_return_rows(FunctionCallInfo fcinfo);
+
+/* ---- trigger_columns.c: of the table that a trigger is on ---- */
+
+struct TriggerData;
+
+extern int	pl_trigger_column(const struct TriggerData *trigger, const char *name, Oid type);
+extern void pl_trigger_places(const struct TriggerData *trigger, const Oid *types, int n);
+extern int64 pl_trigger_int64(const struct TriggerData *trigger, HeapTuple tuple, const char *name);
+extern char *pl_trigger_text(const struct TriggerData *trigger, HeapTuple tuple, const char *name);
 
 /* ---- immutable.c ---- */
 

@@ -1,5 +1,11 @@
 /* src/core/functions.sql: part of the install script */
 
+CREATE FUNCTION require_preload() RETURNS void
+	AS 'MODULE_PATHNAME', 'pl_sql_require_preload'
+	LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION require_preload() IS
+'Does nothing where the library was loaded by shared_preload_libraries, and raises 55000 with the line to add where it was not, as every function of payledger that is written in C does. Example: SELECT payledger.require_preload();';
+
 CREATE FUNCTION next_id() RETURNS bigint
 	AS 'MODULE_PATHNAME', 'pl_sql_next_id'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE;

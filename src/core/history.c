@@ -156,7 +156,8 @@ pl_history_begin(const char *cause)
 void
 pl_history_cause(const char *cause)
 {
-	Assert(current != NULL);
+	if (current == NULL)
+		elog(ERROR, "no history is collected");
 	current->cause = cause;
 }
 
@@ -169,7 +170,8 @@ pl_history_end(void)
 {
 	HistoryBatch *batch = current;
 
-	Assert(batch != NULL);
+	if (batch == NULL)
+		elog(ERROR, "no history is collected");
 	current = batch->outer;
 	write_batch(batch);
 }

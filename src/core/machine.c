@@ -28,7 +28,8 @@ PG_FUNCTION_INFO_V1(pl_sql_state_diagram);
 void
 pl_register_machine(const PlMachine *machine)
 {
-	Assert(nmachines < MAX_MACHINES);
+	if (nmachines == MAX_MACHINES)
+		elog(ERROR, "more than %d state machines", MAX_MACHINES);
 	machines[nmachines++] = machine;
 }
 
@@ -86,17 +87,6 @@ pl_illegal_transition(const char *name, int64 object_id, const char *from, const
 			 : errhint("%s is a final state.", from)));
 }
 
-static int64
-int64_column(HeapTuple tuple, TupleDesc tupdesc, const char *name)
-{
-	bool		isnull;
-	Datum		value = SPI_getbinval(tuple, tupdesc, SPI_fnumber(tupdesc, name), &isnull);
-
-	if (isnull)
-		elog(ERROR, "column %s is null", name);
-	return DatumGetInt64(value);
-}
-
 /*
  * enforce_transition(machine, id column, payment column): AFTER INSERT OR
  * UPDATE row trigger of every table with a status column.  Raises PL001 for an
@@ -107,23 +97,21 @@ Datum
 pl_sql_enforce_transition(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	TupleDesc	tupdesc;
 	const PlMachine *machine;
 	char	  **args;
 	bool		is_update;
-	int			status_column;
 	int64		object_id;
 	char	   *from = NULL;
 	char	   *to;
 	HeapTuple	new_row;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
-		!TRIGGER_FIRED_AFTER(trigger->tg_event) || trigger->tg_trigger->tgnargs != 3)
+		!TRIGGER_FIRED_AFTER(trigger->tg_event) || TRIGGER_FIRED_BY_DELETE(trigger->tg_event) ||
+		trigger->tg_trigger->tgnargs != 3)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("enforce_transition must be called as an AFTER ROW trigger with three arguments")));
+				 errmsg("enforce_transition must be called as an AFTER INSERT OR UPDATE row trigger with three arguments")));
 
-	tupdesc = RelationGetDescr(trigger->tg_relation);
 	args = trigger->tg_trigger->tgargs;
 	machine = pl_find_machine(args[0]);
 	if (machine == NULL)
@@ -133,27 +121,26 @@ pl_sql_enforce_transition(PG_FUNCTION_ARGS)
 
 	is_update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
 	new_row = is_update ? trigger->tg_newtuple : trigger->tg_trigtuple;
-	object_id = int64_column(new_row, tupdesc, args[1]);
-	status_column = SPI_fnumber(tupdesc, "status");
-	to = SPI_getvalue(new_row, tupdesc, status_column);
+	object_id = pl_trigger_int64(trigger, new_row, args[1]);
+	to = pl_trigger_text(trigger, new_row, "status");
 
 	if (is_update)
 	{
-		if (int64_column(trigger->tg_trigtuple, tupdesc, args[1]) != object_id ||
-			int64_column(trigger->tg_trigtuple, tupdesc, args[2]) !=
-			int64_column(new_row, tupdesc, args[2]))
+		if (pl_trigger_int64(trigger, trigger->tg_trigtuple, args[1]) != object_id ||
+			pl_trigger_int64(trigger, trigger->tg_trigtuple, args[2]) !=
+			pl_trigger_int64(trigger, new_row, args[2]))
 			ereport(ERROR,
 					(errcode(ERRCODE_PL_IMMUTABLE_RECORD),
 					 errmsg("the id of %s " INT64_FORMAT " must not change",
-							machine->name, int64_column(trigger->tg_trigtuple, tupdesc, args[1]))));
-		from = SPI_getvalue(trigger->tg_trigtuple, tupdesc, status_column);
+							machine->name, pl_trigger_int64(trigger, trigger->tg_trigtuple, args[1]))));
+		from = pl_trigger_text(trigger, trigger->tg_trigtuple, "status");
 		if (strcmp(from, to) == 0)
 			return PointerGetDatum(NULL);
 	}
 
 	if (!pl_edge_exists(machine, from, to))
 		pl_illegal_transition(machine->name, object_id, from, to);
-	pl_history_record(int64_column(new_row, tupdesc, args[2]), machine->name, object_id, from, to);
+	pl_history_record(pl_trigger_int64(trigger, new_row, args[2]), machine->name, object_id, from, to);
 	return PointerGetDatum(NULL);
 }
 

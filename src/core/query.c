@@ -23,23 +23,28 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
+static void
+add_arg(PlArgs *args, Datum value, char null)
+{
+	if (args->n >= PL_MAX_QUERY_ARGS)
+		elog(ERROR, "a statement has more than %d arguments", PL_MAX_QUERY_ARGS);
+	args->values[args->n] = value;
+	args->nulls[args->n++] = null;
+}
+
 /*
  * Add the next argument.  The Datum must stay valid until the execution.
  */
 void
 pl_arg(PlArgs *args, Datum value)
 {
-	Assert(args->n < PL_MAX_QUERY_ARGS);
-	args->values[args->n] = value;
-	args->nulls[args->n++] = ' ';
+	add_arg(args, value, ' ');
 }
 
 void
 pl_arg_null(PlArgs *args)
 {
-	Assert(args->n < PL_MAX_QUERY_ARGS);
-	args->values[args->n] = (Datum) 0;
-	args->nulls[args->n++] = 'n';
+	add_arg(args, (Datum) 0, 'n');
 }
 
 void
@@ -186,13 +191,23 @@ prepare(PlQuery *query)
 	query->plan = plan;
 }
 
+/* An argument too few would be read as 0. */
+static void
+check_args(const PlQuery *query, const PlArgs *args)
+{
+	int			n = args ? args->n : 0;
+
+	if (query->nargs != n)
+		elog(ERROR, "\"%s\" has %d arguments and is given %d", query->sql, query->nargs, n);
+}
+
 static uint64
 run(PlQuery *query, PlArgs *args, Snapshot snapshot, bool read_only)
 {
 	int			result;
 	int			nestlevel = pin_search_path();
 
-	Assert(query->nargs == (args ? args->n : 0));
+	check_args(query, args);
 	prepare(query);
 	result = execute_plan(query, args, snapshot, read_only);
 	if (nestlevel != 0)
@@ -245,7 +260,7 @@ pl_open_cursor(PlQuery *query, PlArgs *args)
 	Portal		portal;
 	int			nestlevel = NewGUCNestLevel();
 
-	Assert(query->nargs == (args ? args->n : 0));
+	check_args(query, args);
 	(void) pin_search_path();
 	if (query->plan == NULL || !SPI_plan_is_valid(query->plan))
 	{
@@ -263,13 +278,21 @@ pl_open_cursor(PlQuery *query, PlArgs *args)
 	return portal;
 }
 
+/* What a query returns may be fewer rows than its caller thought of. */
+static void
+check_row(int row)
+{
+	if (row < 0 || SPI_tuptable == NULL || (uint64) row >= SPI_tuptable->numvals)
+		elog(ERROR, "a result has no row %d", row);
+}
+
 /*
  * Readers of the last result: row from 0, column from 1.
  */
 Datum
 pl_get_datum(int row, int column, bool *isnull)
 {
-	Assert(row >= 0 && (uint64) row < SPI_processed);
+	check_row(row);
 	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
 }
 
@@ -282,8 +305,9 @@ pl_isnull(int row, int column)
 	return isnull;
 }
 
-static Datum
-get_not_null(int row, int column)
+/* The value, which must not be null: XX000. */
+Datum
+pl_get_value(int row, int column)
 {
 	bool		isnull;
 	Datum		value = pl_get_datum(row, column, &isnull);
@@ -296,26 +320,26 @@ get_not_null(int row, int column)
 int64
 pl_get_int64(int row, int column)
 {
-	return DatumGetInt64(get_not_null(row, column));
+	return DatumGetInt64(pl_get_value(row, column));
 }
 
 int32
 pl_get_int32(int row, int column)
 {
-	return DatumGetInt32(get_not_null(row, column));
+	return DatumGetInt32(pl_get_value(row, column));
 }
 
 bool
 pl_get_bool(int row, int column)
 {
-	return DatumGetBool(get_not_null(row, column));
+	return DatumGetBool(pl_get_value(row, column));
 }
 
 /* Output form of any type, palloc'd; NULL for null. */
 char *
 pl_get_text(int row, int column)
 {
-	Assert(row >= 0 && (uint64) row < SPI_processed);
+	check_row(row);
 	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
 }
 

@@ -1,16 +1,29 @@
 # src/core/setup.awk: the install script with the rooms' files in the place of
-# its @tables@, @triggers@ and @views@ lines, each as one EXECUTE; at
+# its @tables@, @seeds@, @triggers@ and @views@ lines, each as one EXECUTE; at
 # @checks@ a query of all their checks, at @known_triggers@ the names of all
-# triggers.  What a room has is known here, never looked up in a database.
+# triggers, at @table_names@ those of all tables.  What a room has is known
+# here, never looked up in a database.
+#
+# Seeds are the INSERT statements of the files with tables: a schema-only dump
+# brings the tables back without them.
 
-function put(files,    n, list, i, line)
+# what: "all", "seeds" or "no seeds"
+function put(files, what,    n, list, i, line, in_seed)
 {
 	n = split(files, list, " ")
 	for (i = 1; i <= n; i++)
 	{
 		print "EXECUTE $layout$"
+		in_seed = 0
 		while ((getline line < list[i]) > 0)
-			print line
+		{
+			if (line ~ /^INSERT /)
+				in_seed = 1
+			if (what == "all" || in_seed == (what == "seeds"))
+				print line
+			if (line ~ /;$/)
+				in_seed = 0
+		}
 		close(list[i])
 		print "$layout$;"
 	}
@@ -55,12 +68,31 @@ function put_known_triggers(files,    n, list, i, line, name, separator)
 	print ""
 }
 
-/^@tables@$/			{ put(tables); next }
-/^@triggers@$/			{ put(triggers); next }
-/^@views@$/				{ put(views); next }
+# the names of the tables, by commas
+function names(files,    n, list, i, line, result)
+{
+	n = split(files, list, " ")
+	for (i = 1; i <= n; i++)
+	{
+		while ((getline line < list[i]) > 0)
+			if (line ~ /^CREATE TABLE payledger\.[a-z_]+ \($/)
+			{
+				gsub(/^CREATE TABLE payledger\.| \($/, "", line)
+				result = result (result == "" ? "" : ", ") line
+			}
+		close(list[i])
+	}
+	return result
+}
+
+/^@tables@$/			{ put(tables, "no seeds"); next }
+/^@seeds@$/				{ put(tables, "seeds"); next }
+/^@triggers@$/			{ put(triggers, "all"); next }
+/^@views@$/				{ put(views, "all"); next }
 /^@checks@$/			{ put_checks(verify); next }
 /^@known_triggers@$/	{ put_known_triggers(triggers); next }
 {
+	gsub(/@table_names@/, names(tables))
 	gsub(/@layout_version@/, layout)
 	gsub(/@extension_version@/, version)
 	print

@@ -1,5 +1,48 @@
 /* src/core/setup.sql: part of the install script; the Makefile puts the rooms' SQL in the place of the @...@ lines */
 
+CREATE FUNCTION layout_tables() RETURNS text[]
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN '{@table_names@}'::text[];
+COMMENT ON FUNCTION layout_tables() IS
+'The tables that payledger.setup() makes, by their names in schema payledger; without the partitions of outbox_events. Other tables in that schema are not payledger''s. Example: SELECT unnest(payledger.layout_tables());';
+
+/*
+ * A dump without data has brought the tables: all of them, of this layout, and
+ * empty?  Which layout they are of is in the comment of payledger.layout.
+ */
+CREATE FUNCTION check_bare_layout(layout_version int) RETURNS void
+	LANGUAGE plpgsql
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	layout_comment text := obj_description(to_regclass('payledger.layout'), 'pg_class');
+	missing text;
+	name text;
+	has_rows boolean;
+BEGIN
+	SELECT string_agg(t, ', ') INTO missing FROM unnest(payledger.layout_tables()) t WHERE to_regclass('payledger.' || t) IS NULL;
+	IF missing IS NOT NULL THEN
+		RAISE EXCEPTION 'tables are missing in schema payledger: %', missing
+			USING ERRCODE = 'PL010', HINT = 'Restore them from the dump that the others are from, or drop the others and run payledger.setup() again.';
+	END IF;
+	IF right(layout_comment, length(layout_version::text) + 8) IS DISTINCT FROM format('layout %s.', layout_version) THEN
+		RAISE EXCEPTION 'the tables in schema payledger are not of layout %', layout_version
+			USING ERRCODE = 'PL010', DETAIL = format('The comment of payledger.layout is: %s', coalesce(layout_comment, '(none)')),
+				  HINT = 'Restore the schema, with its comments, from a database of this version of payledger.';
+	END IF;
+	FOREACH name IN ARRAY payledger.layout_tables() LOOP
+		EXECUTE format('SELECT EXISTS (SELECT FROM payledger.%I)', name) INTO has_rows;
+		IF has_rows THEN
+			RAISE EXCEPTION 'table payledger.% has rows, but payledger.layout has none', name
+				USING ERRCODE = 'PL010', HINT = 'Restore all data; payledger.layout is part of it.';
+		END IF;
+	END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION check_bare_layout(int) FROM PUBLIC;
+COMMENT ON FUNCTION check_bare_layout(int) IS
+'For payledger.setup(): raises PL010 unless the tables that a dump without data (pg_dump -s) has brought are all there, empty, and of that layout. Example: SELECT payledger.check_bare_layout(@layout_version@);';
+
 CREATE FUNCTION setup() RETURNS int
 	LANGUAGE plpgsql VOLATILE
 	SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -12,6 +55,7 @@ DECLARE
 	foreign_table text;
 	offence text;
 BEGIN
+	PERFORM payledger.require_preload();
 	IF getdatabaseencoding() <> 'UTF8' THEN
 		RAISE EXCEPTION 'payledger needs a database whose encoding is UTF8, not %', getdatabaseencoding()
 			USING ERRCODE = '0A000', HINT = 'Create the database with CREATE DATABASE ... TEMPLATE template0 ENCODING ''UTF8''.';
@@ -47,9 +91,16 @@ BEGIN
 	END IF;
 
 	IF found_version IS NULL THEN
+		IF to_regclass('payledger.layout') IS NULL THEN
 @tables@
+		ELSE
+			PERFORM payledger.check_bare_layout(layout_version);
+		END IF;
+@seeds@
 		EXECUTE 'INSERT INTO payledger.layout (version, extension_version) VALUES ($1, $2)'
 			USING layout_version, '@extension_version@';
+		EXECUTE format('COMMENT ON TABLE payledger.layout IS %L',
+					   format('Layout versions that payledger.setup() has applied to this database, newest last. The tables are of layout %s.', layout_version));
 	END IF;
 
 	/* triggers and views hold no data: made anew each time */
@@ -69,7 +120,7 @@ END
 $setup$;
 REVOKE ALL ON FUNCTION setup() FROM PUBLIC;
 COMMENT ON FUNCTION setup() IS
-'Creates the data tables, their types, triggers and views in this database, or completes them after DROP EXTENSION CASCADE and CREATE EXTENSION; may be run again at any time. They are no members of the extension, so that the money outlives it. Returns the layout version. Errors: 0A000 the database is not in UTF8, 42501 another role owns or could make objects in the schema, PL010 the layout is newer than the extension. Example: SELECT payledger.setup();';
+'Creates the data tables, their types, triggers and views in this database, or completes them after DROP EXTENSION CASCADE and CREATE EXTENSION, or after a dump without data was restored; may be run again at any time. They are no members of the extension, so that the money outlives it. Returns the layout version. Errors: 0A000 the database is not in UTF8, 42501 another role owns or could make objects in the schema, 55000 the library is not preloaded, PL010 the layout is newer than the extension, or tables of a dump are missing or of another layout. Example: SELECT payledger.setup();';
 
 CREATE FUNCTION version() RETURNS TABLE (extension_version text, layout_version int)
 	LANGUAGE plpgsql STABLE

@@ -15,6 +15,8 @@
 #include "storage/shmem.h"
 #include "utils/lsyscache.h"
 
+PG_FUNCTION_INFO_V1(pl_sql_require_preload);
+
 PlCoreShared *pl_core_shared = NULL;
 
 /* The layout table that was found right: checked once a backend and relation. */
@@ -65,7 +67,17 @@ pl_require_preload(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("payledger is not loaded in shared memory"),
-				 errhint("Add payledger to shared_preload_libraries and restart the server.")));
+				 errhint("Put shared_preload_libraries = 'payledger' into postgresql.conf, beside the libraries that are there already, and restart the server.")));
+}
+
+/*
+ * require_preload(): the same, for functions in other languages
+ */
+Datum
+pl_sql_require_preload(PG_FUNCTION_ARGS)
+{
+	pl_require_preload();
+	PG_RETURN_VOID();
 }
 
 static Oid

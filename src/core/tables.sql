@@ -5,8 +5,6 @@ CREATE TABLE payledger.layout (
 	applied_at	timestamptz NOT NULL DEFAULT now(),
 	extension_version text NOT NULL
 );
-COMMENT ON TABLE payledger.layout IS
-'Layout versions that payledger.setup() has applied to this database, newest last.';
 
 /*
  * A dump restored elsewhere brings rows whose transaction numbers belong to

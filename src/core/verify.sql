@@ -47,6 +47,7 @@ DECLARE
 	offences bigint;
 	examples text;
 BEGIN
+	PERFORM payledger.require_preload();
 	IF to_regclass('payledger.layout') IS NULL THEN
 		RAISE EXCEPTION 'payledger is not set up in this database'
 			USING ERRCODE = 'PL010', HINT = 'Run SELECT payledger.setup().';

@@ -226,7 +226,8 @@ pl_form_begin(PlEntryForm *form, HeapTuple row, TupleDesc tupdesc)
 
 	if (form->natts == 0)
 		find_columns(form, tupdesc);
-	Assert(form->natts == tupdesc->natts);
+	if (form->natts != tupdesc->natts)
+		elog(ERROR, "rows of journal_entries have %d columns, and %d", form->natts, tupdesc->natts);
 	heap_deform_tuple(row, tupdesc, form->values, form->nulls);
 
 	resetStringInfo(&form->bytes);

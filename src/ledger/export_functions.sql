@@ -25,7 +25,7 @@ AS $$
 							   WHEN 'REVENUE' THEN 'Income' ELSE 'Expenses' END || ':' ||
 			   CASE WHEN $1 = 'hledger' THEN a.account_type || ':' || translate(a.entity_id, ':.', '-:')
 					ELSE translate(a.account_type, '_', '-') || ':' ||
-						 CASE WHEN a.entity_id COLLATE "C" ~ '(^|\.)[a-z]'
+						 CASE WHEN a.entity_id COLLATE "C" ~ '(^|[.])[a-z]'
 							  THEN (SELECT string_agg(upper(left(part, 1)) || translate(substr(part, 2), '_:', '--'), ':' ORDER BY n)
 									  FROM string_to_table(a.entity_id, '.') WITH ORDINALITY AS e(part, n))
 							  ELSE translate(a.entity_id, '_:.', '--:') END
@@ -43,7 +43,7 @@ COMMENT ON FUNCTION export_names(text, text) IS
 
 CREATE FUNCTION export_quoted(value text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-	RETURN '"' || replace(replace(value, '\', '\\'), '"', '\"') || '"';
+	RETURN '"' || replace(replace(value, E'\\', E'\\\\'), '"', E'\\"') || '"';
 COMMENT ON FUNCTION export_quoted(text) IS
 'A text as a string of beancount. Example: SELECT payledger.export_quoted(''6" pipe'');';
 

@@ -40,12 +40,14 @@ static PlQuery select_newest_fold = {
 static int64 *
 array_column(int column, int *n)
 {
-	bool		isnull;
-	ArrayType  *array = DatumGetArrayTypeP(pl_get_datum(0, column, &isnull));
+	ArrayType  *array = DatumGetArrayTypeP(pl_get_value(0, column));
 	int64	   *values;
 
-	if (isnull || ARR_HASNULL(array))
-		elog(ERROR, "unexpected null in column %d of the newest fold", column);
+	if (ARR_HASNULL(array))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("column %d of the newest row of payledger.folds has a null element", column),
+				 errhint("payledger.verify(deep => true) tells what else was changed.")));
 	*n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
 	values = palloc(sizeof(int64) * Max(*n, 1));
 	memcpy(values, ARR_DATA_PTR(array), sizeof(int64) * *n);

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/tuptable.h"
 #include "ledger/ledger.h"
@@ -22,6 +23,8 @@
 #define POSTING_ACCOUNT			2
 #define POSTING_AMOUNT			3
 #define POSTING_TRANSACTION		4
+
+static const Oid posting_types[] = {INT8OID, INT8OID, INT8OID, INT8OID};
 
 typedef struct Posting
 {
@@ -190,6 +193,7 @@ pl_sql_check_postings(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("check_postings must be called as an AFTER INSERT statement trigger with a transition table")));
 	pl_require_preload();
+	pl_trigger_places(trigger, posting_types, lengthof(posting_types));
 	pl_connect();
 	postings = read_transition_table(trigger, &n);
 	if (n > 0)

@@ -152,7 +152,7 @@ AS $$
 $$;
 REVOKE ALL ON FUNCTION check_seal(bigint, bytea) FROM PUBLIC;
 COMMENT ON FUNCTION check_seal(bigint, bytea) IS
-'Is the seal still the one of which this SHA-256 was kept elsewhere, and are all before it intact? Then payledger.verify(deep => true) proves the journal up to it, even against somebody who could recompute every seal. Keep the newest now and then: SELECT seal_no, sha256 FROM payledger.seals ORDER BY seal_no DESC LIMIT 1. Errors: PL010 not set up. Example: SELECT payledger.check_seal(1, ''\x9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08'');';
+'Is the seal still the one of which this SHA-256 was kept elsewhere, and are all before it intact? Then payledger.verify(deep => true) proves the journal up to it, even against somebody who could recompute every seal. Keep the newest now and then: SELECT seal_no, sha256 FROM payledger.seals ORDER BY seal_no DESC LIMIT 1. Errors: PL010 not set up. Example: SELECT payledger.check_seal(1, decode(''9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08'', ''hex''));';
 
 CREATE FUNCTION seal_of(journal_entry_id bigint)
 	RETURNS TABLE (seal_no bigint, fold_no bigint, sealed_at timestamptz, sha256 bytea, digest bytea, is_unchanged boolean)

@@ -104,7 +104,6 @@ new_accounts(const PlSealer *sealer)
 	int			n = 0;
 	HASH_SEQ_STATUS scan;
 	int64	   *id;
-	bool		isnull;
 	PlArgs		args = {0};
 
 	hash_seq_init(&scan, sealer->accounts);
@@ -112,7 +111,7 @@ new_accounts(const PlSealer *sealer)
 		ids[n++] = Int64GetDatum(*id);
 	pl_arg_array(&args, ids, NULL, n, INT8OID);
 	pl_execute(&select_new_accounts, &args);
-	return PointerGetDatum(PG_DETOAST_DATUM_PACKED(pl_get_datum(0, 1, &isnull)));
+	return PointerGetDatum(PG_DETOAST_DATUM_PACKED(pl_get_value(0, 1)));
 }
 
 /*
@@ -170,8 +169,7 @@ pl_sealer_begin(int64 fold_no)
 	pl_connect();
 	if (pl_execute(&select_newest_seal, NULL) > 0)
 	{
-		bool		isnull;
-		bytea	   *newest = DatumGetByteaPP(pl_get_datum(0, 2, &isnull));
+		bytea	   *newest = DatumGetByteaPP(pl_get_value(0, 2));
 
 		if (VARSIZE_ANY_EXHDR(newest) != PL_SHA256_LENGTH)
 			ereport(ERROR,
@@ -210,7 +208,8 @@ pl_sealer_entry(PlSealer *sealer, HeapTuple row, TupleDesc tupdesc)
 void
 pl_sealer_leg(PlSealer *sealer, int16 leg, int64 account_id, int64 amount, int64 transaction_no)
 {
-	Assert(sealer->in_entry);
+	if (!sealer->in_entry)
+		elog(ERROR, "a posting is sealed before its entry");
 	pl_form_leg(sealer->form, leg, account_id, amount, transaction_no);
 	(void) hash_search(sealer->accounts, &account_id, HASH_ENTER, NULL);
 }

@@ -7,10 +7,10 @@ COMMENT ON FUNCTION event_catalogue() IS
 'The types of event that may be appended to the outbox, the aggregate each is about, and the members of its data: name:kind, the name with ? if it may be absent, the kind with ? if it may be null. payledger.event_types shows where they go, payledger.event_schema() the JSON Schema. Example: SELECT * FROM payledger.event_catalogue();';
 
 CREATE FUNCTION event_shard(event_key text, shards int) RETURNS int
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-	RETURN ((pg_catalog.hashtextextended(event_key, 0) & 2147483647) % shards)::int;
+	AS 'MODULE_PATHNAME', 'pl_sql_event_shard'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION event_shard(text, int) IS
-'Which of so many relays publishes the events with that key; from 0. Errors: 22012 for no shards. Example: SELECT payledger.event_shard(''42'', 4);';
+'Which of so many relays publishes the events with that key; from 0. Errors: 22023 shards is not 1 or more. Example: SELECT payledger.event_shard(''42'', 4);';
 
 CREATE FUNCTION maintain_outbox_partitions() RETURNS int
 	AS 'MODULE_PATHNAME', 'pl_sql_maintain_outbox_partitions'

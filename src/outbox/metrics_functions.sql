@@ -8,7 +8,7 @@ AS $$
 BEGIN
 	RETURN QUERY
 	WITH labels AS (
-		SELECT format('database="%s"', replace(replace(replace(current_database(), '\', '\\'), '"', '\"'), E'\n', '\n')) AS of_database),
+		SELECT format('database="%s"', replace(replace(replace(current_database(), E'\\', E'\\\\'), '"', E'\\"'), E'\n', E'\\n')) AS of_database),
 	samples AS MATERIALIZED (
 		SELECT m.place, m.name, m.type, m.help, o.shard, m.value, m.by_shard
 		  FROM payledger.stat_outbox o

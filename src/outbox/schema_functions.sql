@@ -9,7 +9,7 @@ CREATE FUNCTION event_members() RETURNS TABLE (event_type text, member text, kin
 	SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT c.event_type, m[1], m[3], m[2] = '?', m[4] = '?'
-	  FROM payledger.event_catalogue() c, regexp_matches(c.members, '(\w+)(\??):(\w+)(\??)', 'g') m
+	  FROM payledger.event_catalogue() c, regexp_matches(c.members, '([A-Za-z]+)([?]?):([a-z]+)([?]?)', 'g') m
 $$;
 COMMENT ON FUNCTION event_members() IS
 'The members that the data of each event type has: ids are strings of digits, amounts integers in minor units, currencies ISO 4217 codes. Example: SELECT * FROM payledger.event_members() WHERE event_type = ''payout_requested'';';

@@ -44,7 +44,7 @@ AS $$ VALUES
 	$q$),
 	('only_tombstones_are_empty', false, 'an event has a payload unless it is a tombstone, which has none', $q$
 	SELECT format('event %s is a %s', id, type)
-	  FROM payledger.outbox_events WHERE (payload IS NULL) <> (type LIKE '%\_tombstone')
+	  FROM payledger.outbox_events WHERE (payload IS NULL) <> (right(type, 10) = '_tombstone')
 	$q$),
 	('event_data_has_its_members', true, 'the data of every event has the members that payledger.event_members() lists, of their kinds, and no other', $q$
 	WITH listed AS MATERIALIZED (SELECT * FROM payledger.event_members()),

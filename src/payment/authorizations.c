@@ -210,7 +210,9 @@ add_events(PlWork *work, const Authorized *authorized)
 										   round == 0 ? "INITIATED_PENDING" : "CAPTURE_REQUESTED"),
 							 authorized->traceparent);
 		}
-	Assert(version == authorized->last_version);
+	if (version != authorized->last_version)
+		elog(ERROR, "payment_intent " INT64_FORMAT " has " INT64_FORMAT " events and not " INT64_FORMAT,
+			 authorized->payment_id, version, authorized->last_version);
 }
 
 static void
@@ -218,7 +220,6 @@ authorize(PlWork *work, const PlRequest *request, const PlOutcome *outcome)
 {
 	Authorized	authorized;
 	PlArgs		args = {0};
-	bool		isnull;
 
 	pl_arg_int64(&args, request->payment_id);
 	pl_arg_text(&args, outcome->psp_reference);
@@ -233,7 +234,7 @@ authorize(PlWork *work, const PlRequest *request, const PlOutcome *outcome)
 	authorized.buyer_id = pl_get_text(0, 2);
 	authorized.currency = pl_get_text(0, 3);
 	authorized.total = pl_get_int64(0, 4);
-	authorized.lines = pl_parse_lines(DatumGetJsonbP(pl_get_datum(0, 5, &isnull)));
+	authorized.lines = pl_parse_lines(DatumGetJsonbP(pl_get_value(0, 5)));
 	authorized.automatic = pl_get_bool(0, 6);
 	authorized.gateway = pl_get_text(0, 7);
 	authorized.last_version = pl_get_int64(0, 8);

@@ -102,7 +102,6 @@ pl_idempotency_replay(FunctionCallInfo fcinfo, PlIdempotency *claim, const char 
 					  const char *key, const char *request)
 {
 	PlArgs		args = {0};
-	bool		isnull;
 	bytea	   *stored;
 
 	memset(claim, 0, sizeof(PlIdempotency));
@@ -121,7 +120,7 @@ pl_idempotency_replay(FunctionCallInfo fcinfo, PlIdempotency *claim, const char 
 	if (pl_execute(&find_key, &args) == 0)
 		return false;
 
-	stored = DatumGetByteaPP(pl_get_datum(0, 2, &isnull));
+	stored = DatumGetByteaPP(pl_get_value(0, 2));
 	if (VARSIZE_ANY_EXHDR(stored) != PG_SHA256_DIGEST_LENGTH ||
 		memcmp(VARDATA_ANY(stored), VARDATA(claim->request_hash), PG_SHA256_DIGEST_LENGTH) != 0)
 		ereport(ERROR,
@@ -129,7 +128,7 @@ pl_idempotency_replay(FunctionCallInfo fcinfo, PlIdempotency *claim, const char 
 				 errmsg("idempotency key \"%s\" was used with a different request", key),
 				 errdetail("It was used for %s.", pl_get_text(0, 1)),
 				 errhint("Use a new key for a new request.")));
-	return_reply(fcinfo, pl_get_datum(0, 3, &isnull));
+	return_reply(fcinfo, pl_get_value(0, 3));
 	return true;
 }
 
@@ -147,7 +146,8 @@ pl_idempotency_store(const PlIdempotency *claim)
 
 	if (claim->key == NULL)
 		return;
-	Assert(processed == 1);
+	if (processed != 1)
+		elog(ERROR, "the reply of %s has " UINT64_FORMAT " rows", claim->command, processed);
 	tupdesc = BlessTupleDesc(CreateTupleDescCopy(result->tupdesc));
 	row = heap_copy_tuple_as_datum(result->vals[0], tupdesc);
 

@@ -7,7 +7,7 @@ AS $$ VALUES
 	('payouts_are_posted', false, 'every payout has exactly the entries that its status says, of its amount and for its seller', $q$
 	WITH expected AS (
 		SELECT p.payout_id, p.status, e.entry_type, e.entry_type || ':' || p.payout_id AS reference,
-			   CASE WHEN e.entry_type LIKE '%\_REVERSAL' THEN replace(e.entry_type, '_REVERSAL', ':') || p.payout_id END AS reverses,
+			   CASE WHEN right(e.entry_type, 9) = '_REVERSAL' THEN replace(e.entry_type, '_REVERSAL', ':') || p.payout_id END AS reverses,
 			   format('%s.%s %s, %s.%s -%s', e.debit, p.currency, p.amount, e.credit, p.currency, p.amount) AS legs
 		  FROM payledger.payouts p
 		 CROSS JOIN LATERAL (VALUES

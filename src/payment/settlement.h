@@ -67,6 +67,7 @@ extern bool pl_has_member(JsonbContainer *object, const char *name, JsonbValue *
 extern bool pl_find_member(JsonbContainer *object, const char *name, JsonbValue *value);
 extern char *pl_member_text(const PlLineReader *reader, const char *name, const JsonbValue *value);
 extern int64 pl_member_units(const PlLineReader *reader, const char *name, const JsonbValue *value, int exponent);
+extern int64 pl_member_whole(const PlLineReader *reader, const char *name, const JsonbValue *value);
 extern TimestampTz pl_member_seconds(const PlLineReader *reader, const char *name, const JsonbValue *value);
 extern TimestampTz pl_member_time(const PlLineReader *reader, const char *name, const char *text);
 
@@ -91,7 +92,8 @@ typedef struct PlSettlementLine
 typedef struct PlFormat PlFormat;
 
 extern PlFormat *pl_read_format(const char *name);
-extern bool pl_read_settlement_line(const PlFormat *format, const JsonbValue *element, int index,
+extern void pl_warn_of_absent_columns(const PlFormat *format);
+extern bool pl_read_settlement_line(PlFormat *format, const JsonbValue *element, int index,
 									PlSettlementLine *line);
 
 /* ---- settlement_recharges.c: fees that sellers pay ---- */

@@ -64,6 +64,8 @@ struct PlFormat
 	bool		reads_all;
 	List	   *columns[COLUMNS];	/* of Source */
 	List	   *types;			/* of LineType */
+	bool		found[COLUMNS];	/* some line had a member of it, perhaps an empty one */
+	bool		has_lines;
 };
 
 static PlQuery select_format = {
@@ -105,6 +107,45 @@ no_such_format(const char *name)
 			 errhint("Formats are %s; rows in payledger.settlement_formats add others.", pl_get_text(0, 1))));
 }
 
+/* The table's constraint says the same; what reads amounts relies on it. */
+static bool
+reading_fits(int column, Reading reading)
+{
+	switch (column)
+	{
+		case COLUMN_GROSS:
+		case COLUMN_FEE:
+		case COLUMN_NET:
+			return reading == READ_WHOLE || reading == READ_DECIMAL;
+		case COLUMN_LINE_NO:
+			return reading == READ_WHOLE;
+		case COLUMN_OCCURRED_AT:
+			return reading == READ_SECONDS || reading == READ_TIME;
+		default:
+			return reading == READ_TEXT;
+	}
+}
+
+/* One row of settlement_columns, the one in that row of the last result; 22023 if it makes no sense. */
+static Source *
+read_source(int row, const char *format, int *column)
+{
+	Source	   *source = palloc(sizeof(Source));
+
+	*column = index_of(pl_get_text(row, 1), column_names, COLUMNS);
+	source->choice = pl_get_int32(row, 2);
+	source->name = pl_get_text(row, 3);
+	source->reading = (Reading) index_of(pl_get_text(row, 4), readings, lengthof(readings));
+	source->is_subtracted = pl_get_bool(row, 5);
+	if (!reading_fits(*column, source->reading))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("settlement format \"%s\" reads %s as %s", format, column_names[*column], readings[source->reading]),
+				 errdetail("It is the row of payledger.settlement_columns with the source \"%s\".", source->name),
+				 errhint("Amounts are read as whole or decimal, line_no as whole, occurred_at as seconds or time, the others as text.")));
+	return source;
+}
+
 /* The map of a format, in the current memory context; 22023 if there is none. */
 PlFormat *
 pl_read_format(const char *name)
@@ -122,13 +163,9 @@ pl_read_format(const char *name)
 	n = pl_execute_latest(&select_columns, &args);
 	for (int i = 0; i < n; i++)
 	{
-		Source	   *source = palloc(sizeof(Source));
-		int			column = index_of(pl_get_text(i, 1), column_names, COLUMNS);
+		int			column;
+		Source	   *source = read_source(i, name, &column);
 
-		source->choice = pl_get_int32(i, 2);
-		source->name = pl_get_text(i, 3);
-		source->reading = (Reading) index_of(pl_get_text(i, 4), readings, lengthof(readings));
-		source->is_subtracted = pl_get_bool(i, 5);
 		format->columns[column] = lappend(format->columns[column], source);
 	}
 	n = pl_execute_latest(&select_types, &args);
@@ -210,8 +247,10 @@ column_number(const PlLineReader *reader, int column, int64 *result)
 		int64		units;
 
 		(void) pl_find_member(reader->object, source->name, &value);
-		units = pl_member_units(reader, source->name, &value,
-						   source->reading == READ_DECIMAL ? reader->currency->exponent : 0);
+		/* what is read as decimal is an amount, and read when the currency is known */
+		units = source->reading == READ_DECIMAL ?
+			pl_member_units(reader, source->name, &value, reader->currency->exponent) :
+			pl_member_whole(reader, source->name, &value);
 		*result = pl_add_amount(*result, source->is_subtracted ? -units : units);
 	}
 	return sources != NIL;
@@ -286,6 +325,34 @@ missing_column(const PlLineReader *reader, int column)
 			 errmsg("lines[%d] has no %s", reader->index, names_of(reader->format, column)),
 			 errdetail("It is the %s of a settlement line.", column_names[column]),
 			 errhint("payledger.settlement_columns says how format %s is read.", reader->format_name)));
+}
+
+/* Note which columns the line has a member of. */
+static void
+note_columns(PlFormat *format, const PlLineReader *reader)
+{
+	format->has_lines = true;
+	for (int c = 0; c < COLUMNS; c++)
+		if (!format->found[c])
+			format->found[c] = column_exists(reader, c);
+}
+
+/*
+ * Warn of what no line of the report had, though the format reads it and other
+ * columns do not tell it: the row of settlement_columns may be misspelt.
+ */
+void
+pl_warn_of_absent_columns(const PlFormat *format)
+{
+	static const int columns[] = {COLUMN_REFERENCE, COLUMN_OCCURRED_AT};
+
+	for (int i = 0; i < (int) lengthof(columns); i++)
+		if (format->has_lines && !format->reads_all && format->columns[columns[i]] != NIL && !format->found[columns[i]])
+			ereport(WARNING,
+					(errcode(ERRCODE_WARNING),
+					 errmsg("no line of the report has %s", names_of(format, columns[i])),
+					 errdetail("Format %s reads it as the %s of a settlement line.", format->name, column_names[columns[i]]),
+					 errhint("Look for a misspelt source in payledger.settlement_columns.")));
 }
 
 /* Refuse members that would silently mean nothing. */
@@ -379,7 +446,7 @@ read_amounts(const PlLineReader *reader, PlSettlementLine *line)
  * amount that does not fit, PL011 for card data.
  */
 bool
-pl_read_settlement_line(const PlFormat *format, const JsonbValue *element, int index, PlSettlementLine *line)
+pl_read_settlement_line(PlFormat *format, const JsonbValue *element, int index, PlSettlementLine *line)
 {
 	PlLineReader reader = {format, format->name, NULL, index, NULL};
 	const LineType *type;
@@ -394,6 +461,7 @@ pl_read_settlement_line(const PlFormat *format, const JsonbValue *element, int i
 	reader.object = element->val.binary.data;
 	if (format->reads_all)
 		refuse_unread_members(&reader);
+	note_columns(format, &reader);
 
 	type = read_line_type(&reader);
 	if (type->line_type == NULL)

@@ -170,7 +170,7 @@ refuse_repeated_numbers(const Import *import)
 
 /* Read the array; 22023 naming the path at fault. */
 static void
-read_lines(Import *import, Jsonb *lines, const PlFormat *format)
+read_lines(Import *import, Jsonb *lines, PlFormat *format)
 {
 	JsonbIterator *iterator;
 	JsonbIteratorToken token;
@@ -193,6 +193,7 @@ read_lines(Import *import, Jsonb *lines, const PlFormat *format)
 				import->n++;
 			CHECK_FOR_INTERRUPTS();
 		}
+	pl_warn_of_absent_columns(format);
 	add_parts(import);
 	refuse_repeated_numbers(import);
 }

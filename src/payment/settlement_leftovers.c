@@ -209,7 +209,8 @@ pl_run_matching(PlQuery *query, PlArgs *args, bool may_hash_groups)
 	SPIPlanPtr	plan;
 	int			result;
 
-	Assert(query->nargs == args->n);
+	if (query->nargs != args->n)
+		elog(ERROR, "\"%s\" has %d arguments and is given %d", query->sql, query->nargs, args->n);
 	if (work_mem < MATCHING_WORK_MEM)
 		set_local("work_mem", psprintf("%d", MATCHING_WORK_MEM));
 	set_local("enable_nestloop", "off");

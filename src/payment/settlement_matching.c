@@ -195,8 +195,7 @@ pl_read_matching(PlMatching *matching, ArrayBuildState **left)
 												  pl_get_int64(i, 6));
 		else if (!pl_isnull(i, 9))
 		{
-			bool		isnull;
-			ArrayType  *lines = DatumGetArrayTypeP(pl_get_datum(i, 9, &isnull));
+			ArrayType  *lines = DatumGetArrayTypeP(pl_get_value(i, 9));
 			Datum	   *numbers;
 			int			n;
 

@@ -30,6 +30,8 @@
 #define LINE_REFERENCE	6
 #define LINE_CURRENCY	7
 
+static const Oid line_types[] = {TEXTOID, TEXTOID, INT4OID, InvalidOid, TEXTOID, TEXTOID, TEXTOID};
+
 #define MAX_LINE_TEXT	255		/* characters */
 
 static PlQuery gateway_exists = {
@@ -379,6 +381,7 @@ pl_sql_register_settlement_lines(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("register_settlement_lines must be called as an AFTER INSERT STATEMENT trigger with a transition table")));
 
+	pl_trigger_places(trigger, line_types, lengthof(line_types));
 	pl_connect();
 	pl_require_layout();
 	rows = trigger->tg_newtable;
@@ -392,6 +395,11 @@ pl_sql_register_settlement_lines(PG_FUNCTION_ARGS)
 
 		slot_getsomeattrs(slot, LINE_CURRENCY);
 		values = slot->tts_values;
+		if (slot->tts_isnull[LINE_GATEWAY - 1] || slot->tts_isnull[LINE_REPORT - 1] ||
+			slot->tts_isnull[LINE_NO - 1] || slot->tts_isnull[LINE_CURRENCY - 1])
+			ereport(ERROR,
+					(errcode(ERRCODE_NOT_NULL_VIOLATION),
+					 errmsg("gateway, report_id, line_no and currency of a settlement line must not be null")));
 		check_text_column(slot, LINE_PAYMENT, "psp_reference of a settlement line");
 		check_text_column(slot, LINE_REFERENCE, "reference of a settlement line");
 		if (!equals(currency, values[LINE_CURRENCY - 1]))

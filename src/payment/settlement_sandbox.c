@@ -69,7 +69,6 @@ pl_sql_sandbox_settlement(PG_FUNCTION_ARGS)
 	PlArgs		fees = {0};
 	int64		bps;
 	int64		fixed;
-	bool		isnull;
 	Jsonb	   *lines;
 	Datum		result;
 
@@ -91,7 +90,7 @@ pl_sql_sandbox_settlement(PG_FUNCTION_ARGS)
 	pl_arg_int64(&fees, bps);
 	pl_arg_int64(&fees, fixed);
 	pl_run_matching(&build_lines, &fees, true);
-	lines = DatumGetJsonbP(pl_get_datum(0, 1, &isnull));
+	lines = DatumGetJsonbP(pl_get_value(0, 1));
 	/* out of the memory of the SPI connection */
 	result = SPI_datumTransfer(JsonbPGetDatum(lines), false, -1);
 	pl_finish();

@@ -115,12 +115,18 @@ CREATE TABLE payledger.settlement_columns (
 	source			text NOT NULL,
 	reading			payledger.settlement_reading NOT NULL,
 	is_subtracted	boolean NOT NULL DEFAULT false,
-	PRIMARY KEY (format, line_column, choice, part)
+	PRIMARY KEY (format, line_column, choice, part),
+	CONSTRAINT settlement_columns_source CHECK (source <> ''),
+	CONSTRAINT settlement_columns_reading CHECK (CASE
+		WHEN line_column IN ('gross', 'fee', 'net') THEN reading IN ('whole', 'decimal')
+		WHEN line_column = 'line_no' THEN reading = 'whole'
+		WHEN line_column = 'occurred_at' THEN reading IN ('seconds', 'time')
+		ELSE reading = 'text' END)
 );
 COMMENT ON TABLE payledger.settlement_columns IS
 'Where each column of payledger.settlement_lines comes from: the first choice of which a part is present counts. Parts are added up; texts and times are joined by a space. Of gross, fee and net one may be missing: it follows from the others.';
 COMMENT ON COLUMN payledger.settlement_columns.source IS 'member of the line; source.payment_intent: a member of an object in it, unless the line has a member of that whole name';
-COMMENT ON COLUMN payledger.settlement_columns.reading IS 'text; whole: minor units, or a number; decimal: major units, of the currency''s exponent; seconds: since 1970; time: a timestamp';
+COMMENT ON COLUMN payledger.settlement_columns.reading IS 'whole: an amount in minor units, written without a point, or line_no; decimal: an amount in major units, with at most as many digits after a point as the currency has; seconds: since 1970; time: a timestamp, year first; text: anything else. A comma in a number is refused';
 
 CREATE TABLE payledger.settlement_line_types (
 	format			text NOT NULL REFERENCES payledger.settlement_formats,

@@ -146,6 +146,18 @@ pl_member_units(const PlLineReader *reader, const char *name, const JsonbValue *
 	return DatumGetInt64(DirectFunctionCall1(numeric_int8, number));
 }
 
+/*
+ * A whole number, written as one: 12.00 may be meant in other units, and is
+ * refused with 22023, as are other fractions.
+ */
+int64
+pl_member_whole(const PlLineReader *reader, const char *name, const JsonbValue *value)
+{
+	if (DatumGetInt32(DirectFunctionCall1(numeric_scale, read_numeric(reader, name, value))) > 0)
+		pl_wrong_member(reader, name, "a whole number, without a point");
+	return pl_member_units(reader, name, value, 0);
+}
+
 /* What PostgreSQL makes of a time; false if it is none. */
 static bool
 try_time(const char *text, TimestampTz *result)

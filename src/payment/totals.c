@@ -18,18 +18,14 @@ PG_FUNCTION_INFO_V1(pl_sql_check_totals);
 /* The row under check. */
 typedef struct Row
 {
+	const TriggerData *trigger;
 	HeapTuple	tuple;
-	TupleDesc	tupdesc;
 } Row;
 
 static int64
 amount_of(const Row *row, const char *column)
 {
-	bool		isnull;
-	Datum		value = SPI_getbinval(row->tuple, row->tupdesc, SPI_fnumber(row->tupdesc, column), &isnull);
-
-	/* NOT NULL is the table's own constraint */
-	return isnull ? 0 : DatumGetInt64(value);
+	return pl_trigger_int64(row->trigger, row->tuple, column);
 }
 
 static bool
@@ -37,14 +33,15 @@ is_null(const Row *row, const char *column)
 {
 	bool		isnull;
 
-	(void) SPI_getbinval(row->tuple, row->tupdesc, SPI_fnumber(row->tupdesc, column), &isnull);
+	(void) SPI_getbinval(row->tuple, RelationGetDescr(row->trigger->tg_relation),
+						 pl_trigger_column(row->trigger, column, InvalidOid), &isnull);
 	return isnull;
 }
 
 static char *
 status_of(const Row *row)
 {
-	return SPI_getvalue(row->tuple, row->tupdesc, SPI_fnumber(row->tupdesc, "status"));
+	return pl_trigger_text(row->trigger, row->tuple, "status");
 }
 
 static void
@@ -139,15 +136,11 @@ check_order_identity(const Row *old, const Row *new)
 	static const char *const columns[] = {"seller_id", "currency", "amount"};
 
 	for (int i = 0; i < (int) lengthof(columns); i++)
-	{
-		int			column = SPI_fnumber(new->tupdesc, columns[i]);
-
-		if (strcmp(SPI_getvalue(old->tuple, old->tupdesc, column), SPI_getvalue(new->tuple, new->tupdesc, column)) != 0)
+		if (strcmp(pl_trigger_text(old->trigger, old->tuple, columns[i]), pl_trigger_text(new->trigger, new->tuple, columns[i])) != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_PL_IMMUTABLE_RECORD),
 					 errmsg("%s of payment_order " INT64_FORMAT " must not change",
 							columns[i], amount_of(new, "payment_order_id"))));
-	}
 }
 
 /*
@@ -163,13 +156,13 @@ pl_sql_check_totals(PG_FUNCTION_ARGS)
 	Row			row;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
-		trigger->tg_trigger->tgnargs != 1)
+		TRIGGER_FIRED_BY_DELETE(trigger->tg_event) || trigger->tg_trigger->tgnargs != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("check_totals must be called as a row trigger with one argument")));
+				 errmsg("check_totals must be called as an INSERT OR UPDATE row trigger with one argument")));
 
 	machine = trigger->tg_trigger->tgargs[0];
-	row.tupdesc = RelationGetDescr(trigger->tg_relation);
+	row.trigger = trigger;
 	row.tuple = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
 	if (strcmp(machine, "payment") == 0)
 		check_payment(&row);
@@ -178,7 +171,7 @@ pl_sql_check_totals(PG_FUNCTION_ARGS)
 		check_order(&row);
 		if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 		{
-			Row			old = {trigger->tg_trigtuple, row.tupdesc};
+			Row			old = {trigger, trigger->tg_trigtuple};
 
 			check_order_identity(&old, &row);
 		}

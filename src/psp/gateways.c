@@ -179,28 +179,23 @@ pl_sql_alter_gateway(PG_FUNCTION_ARGS)
 
 /* ---- triggers ---- */
 
-static char *
-text_column(HeapTuple tuple, TupleDesc tupdesc, const char *name)
-{
-	return SPI_getvalue(tuple, tupdesc, SPI_fnumber(tupdesc, name));
-}
-
 /*
  * The row with what the gateway can do, as adapter and options say; the
  * payment room reads it there.
  */
 static HeapTuple
-with_capabilities(Relation relation, HeapTuple row, const PlGateway *gateway)
+with_capabilities(const TriggerData *trigger, HeapTuple row, const PlGateway *gateway)
 {
 	static const char *const columns[] = {
 		"multicapture", "keeps_remainder", "authorization_days", "pays_out", "fee_bps", "fee_fixed"
 	};
+	static const Oid types[] = {BOOLOID, BOOLOID, INT4OID, BOOLOID, INT4OID, INT8OID};
 	int			numbers[lengthof(columns)];
 	Datum		values[lengthof(columns)];
 	bool		nulls[lengthof(columns)] = {false};
 
 	for (int i = 0; i < (int) lengthof(columns); i++)
-		numbers[i] = SPI_fnumber(RelationGetDescr(relation), columns[i]);
+		numbers[i] = pl_trigger_column(trigger, columns[i], types[i]);
 	values[0] = BoolGetDatum(pl_option_bool(gateway, "multicapture"));
 	values[1] = BoolGetDatum(pl_option_bool(gateway, "keeps_remainder"));
 	values[2] = Int32GetDatum(pl_option_int(gateway, "authorization_days"));
@@ -209,7 +204,7 @@ with_capabilities(Relation relation, HeapTuple row, const PlGateway *gateway)
 	values[4] = nulls[4] ? (Datum) 0 : Int32GetDatum(pl_option_int(gateway, "fee_bps"));
 	nulls[5] = pl_option_text(gateway, "fee_fixed") == NULL;
 	values[5] = nulls[5] ? (Datum) 0 : Int64GetDatum(pl_option_int(gateway, "fee_fixed"));
-	return heap_modify_tuple_by_cols(row, RelationGetDescr(relation), lengthof(columns), numbers, values, nulls);
+	return heap_modify_tuple_by_cols(row, RelationGetDescr(trigger->tg_relation), lengthof(columns), numbers, values, nulls);
 }
 
 /*
@@ -236,26 +231,26 @@ pl_sql_check_gateway(PG_FUNCTION_ARGS)
 
 	tupdesc = RelationGetDescr(trigger->tg_relation);
 	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
-	gateway.name = text_column(row, tupdesc, "gateway");
-	adapter = text_column(row, tupdesc, "adapter");
-	options = SPI_getbinval(row, tupdesc, SPI_fnumber(tupdesc, "options"), &isnull);
+	gateway.name = SPI_getvalue(row, tupdesc, pl_trigger_column(trigger, "gateway", TEXTOID));
+	adapter = SPI_getvalue(row, tupdesc, pl_trigger_column(trigger, "adapter", TEXTOID));
+	options = SPI_getbinval(row, tupdesc, pl_trigger_column(trigger, "options", JSONBOID), &isnull);
 	if (gateway.name == NULL || adapter == NULL || isnull)
 		return PointerGetDatum(row);	/* the column's NOT NULL says it better */
 
 	check_name(gateway.name);
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) &&
-		(strcmp(text_column(trigger->tg_trigtuple, tupdesc, "adapter"), adapter) != 0 ||
-		 strcmp(text_column(trigger->tg_trigtuple, tupdesc, "gateway"), gateway.name) != 0))
+		(strcmp(pl_trigger_text(trigger, trigger->tg_trigtuple, "adapter"), adapter) != 0 ||
+		 strcmp(pl_trigger_text(trigger, trigger->tg_trigtuple, "gateway"), gateway.name) != 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_PL_IMMUTABLE_RECORD),
 				 errmsg("name and adapter of gateway \"%s\" must not change",
-						text_column(trigger->tg_trigtuple, tupdesc, "gateway")),
+						pl_trigger_text(trigger, trigger->tg_trigtuple, "gateway")),
 				 errhint("Add another gateway and make it the default.")));
 	gateway.adapter = require_adapter(gateway.name, adapter);
 	gateway.options = pl_options_read(gateway.name, gateway.adapter, DatumGetJsonbP(options), &gateway.noptions);
 	if (gateway.adapter->perform == NULL)
 		pl_require_public(gateway.name, "base_url", pl_option_text(&gateway, "base_url"));
-	return PointerGetDatum(with_capabilities(trigger->tg_relation, row, &gateway));
+	return PointerGetDatum(with_capabilities(trigger, row, &gateway));
 }
 
 /*

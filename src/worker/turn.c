@@ -18,6 +18,7 @@
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/condition_variable.h"
+#include "portability/instr_time.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "storage/lwlock.h"
@@ -50,19 +51,43 @@ static Oid	ready_extension = InvalidOid;
  * table without one of them is still being filled, and a relay that took a
  * snapshot now would take what comes later for published.  DROP EXTENSION
  * CASCADE takes the triggers away as well, until setup() brings them back.
- * The tables named here are those the workers write or publish.
+ * The tables named here are those the workers write or publish.  Tables of
+ * others in the schema are not looked at.
  */
 static PlQuery incomplete_table = {
-	"SELECT c.relname::text FROM pg_catalog.pg_class c"
-	" WHERE c.relnamespace = 'payledger'::pg_catalog.regnamespace AND c.relkind IN ('r', 'p')"
-	"   AND (NOT EXISTS (SELECT FROM pg_catalog.pg_index i"
-	"                     WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid)"
-	"        OR c.relname IN ('journal_entries', 'postings', 'holds', 'outbox_events', 'payment_intents',"
-	"                         'payments', 'payment_orders', 'psp_requests', 'payouts', 'reserves', 'dead_letters', 'replays', 'phantoms')"
-	"           AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t"
-	"                            WHERE t.tgrelid = c.oid AND NOT t.tgisinternal))"
-	" LIMIT 1", 0
+	"SELECT n.name, CASE WHEN c.oid IS NULL THEN 'does not exist' WHEN p.indrelid IS NULL THEN 'has no primary key' ELSE 'has no trigger' END"
+	" FROM (SELECT pg_catalog.unnest(payledger.layout_tables())) AS n(name)"
+	" LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = 'payledger'::pg_catalog.regnamespace AND c.relkind IN ('r', 'p')"
+	"	AND c.relname = n.name"
+	" LEFT JOIN pg_catalog.pg_index p ON p.indrelid = c.oid AND p.indisprimary AND p.indisvalid"
+	" WHERE p.indrelid IS NULL"
+	"    OR n.name IN ('journal_entries', 'postings', 'holds', 'outbox_events', 'payment_intents',"
+	"                  'payments', 'payment_orders', 'psp_requests', 'payouts', 'reserves', 'dead_letters', 'replays', 'phantoms')"
+	"       AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)"
+	" ORDER BY n.name LIMIT 1", 0
 };
+
+/* A restore takes its time; what is incomplete for longer is for somebody to know. */
+#define INCOMPLETE_FOR_S	15.0
+
+/* When a table was found incomplete first, on the monotonic clock; zero: none was. */
+static instr_time incomplete_since;
+
+/* Show the worker as failing, and log it now and then, when a table stays incomplete. */
+static void
+report_incomplete(const char *table, const char *problem)
+{
+	instr_time	waited;
+
+	INSTR_TIME_SET_CURRENT(waited);
+	if (INSTR_TIME_IS_ZERO(incomplete_since))
+		incomplete_since = waited;
+	INSTR_TIME_SUBTRACT(waited, incomplete_since);
+	if (INSTR_TIME_GET_DOUBLE(waited) >= INCOMPLETE_FOR_S)
+		pl_worker_report(psprintf("table payledger.%s %s", table, problem),
+						 "The workers wait until a restore has ended.",
+						 "If none is under way, payledger.setup() brings triggers back; a table or its primary key comes from the dump.");
+}
 
 /* Is the data layout whole?  If not, shows why in stat_worker. */
 static bool
@@ -89,8 +114,11 @@ layout_is_complete(Oid extension)
 
 		snprintf(state, sizeof(state), "waiting for restore or setup(): %s", pl_get_text(0, 1));
 		pl_worker_state(state);
+		report_incomplete(pl_get_text(0, 1), pl_get_text(0, 2));
 		return false;
 	}
+	if (!INSTR_TIME_IS_ZERO(incomplete_since))
+		pl_worker_clear_error();
 	ready_extension = extension;
 	return true;
 }
