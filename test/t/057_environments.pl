@@ -74,12 +74,10 @@ subtest 'a dump without data' => sub {
 	my $dump = PostgreSQL::Test::Utils::tempdir('bare') . '/bare.sql';
 
 	$node->command_ok([ 'pg_dump', '-s', '-f', $dump, '-d', $node->connstr($PayledgerTest::DATABASE) ], 'pg_dump -s');
-	for my $database (qw(bare other_layout incomplete with_rows))
-	{
-		$node->safe_psql('postgres', "CREATE DATABASE $database");
-		IPC::Run::run([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($database), '-f', $dump ], '>', '/dev/null', '2>', \my $said);
-		is($said, '', "$database: restored");
-	}
+	$node->safe_psql('postgres', 'CREATE DATABASE bare');
+	IPC::Run::run([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('bare'), '-f', $dump ], '>', '/dev/null', '2>', \my $said);
+	is($said, '', 'psql takes it');
+	$node->safe_psql('postgres', "CREATE DATABASE $_ TEMPLATE bare") for qw(other_layout incomplete with_rows);
 	my $version = sql($node, 'SELECT layout_version FROM payledger.version()');
 	is($node->safe_psql('bare', 'SELECT payledger.setup()'), $version, 'setup() completes it');
 	is(failed_after_work('bare'), '', 'a whole day');
