@@ -237,6 +237,7 @@ CREATE TABLE payledger.psp_requests (
 	reply_status	int,
 	reply_code		text,
 	reply_message	text,
+	worker_deaths	smallint NOT NULL DEFAULT 0,
 	created_at		timestamptz NOT NULL,
 	updated_at		timestamptz NOT NULL,
 	PRIMARY KEY (payment_id, psp_request_id)
@@ -244,6 +245,7 @@ CREATE TABLE payledger.psp_requests (
 CREATE INDEX psp_requests_due ON payledger.psp_requests (gateway, operation, next_attempt_at) WHERE status IN ('READY', 'UNKNOWN');
 CREATE INDEX psp_requests_failover ON payledger.psp_requests (gateway, psp_request_id) WHERE status = 'READY' AND alternatives IS NOT NULL;
 CREATE INDEX psp_requests_open ON payledger.psp_requests (psp_request_id) WHERE status IN ('IN_FLIGHT', 'PENDING', 'UNKNOWN', 'PARKED');
+CREATE INDEX psp_requests_suspect ON payledger.psp_requests (psp_request_id) WHERE worker_deaths > 0;
 COMMENT ON TABLE payledger.psp_requests IS
 'What a gateway was asked to do. The row is written in the commit of the transition that causes it; the gateway worker leases it, commits the exact bytes and the idempotency key, and only then sends.';
 COMMENT ON COLUMN payledger.psp_requests.target IS 'what it is for: the payment intent (AUTHORIZE, CONFIRM), payment (CANCEL, and CAPTURE where one serves all sellers), payment order (CAPTURE), refund or payout; RETRIEVE has the target of the request that it follows';
@@ -255,6 +257,7 @@ COMMENT ON COLUMN payledger.psp_requests.psp_reference IS 'the PSP''s id of the 
 COMMENT ON COLUMN payledger.psp_requests.request_bytes IS 'method, path and body as sent, without secrets; replayed verbatim';
 COMMENT ON COLUMN payledger.psp_requests.alternatives IS 'AUTHORIZE: where it goes if the gateway does not execute it, [{"gateway": ..., "payment_method": ...}], the next one first; null: nowhere';
 COMMENT ON COLUMN payledger.psp_requests.lease_token IS 'the gateway worker that has it IN_FLIGHT';
+COMMENT ON COLUMN payledger.psp_requests.worker_deaths IS 'how many gateway workers died with it in flight or in hand since it was last tried alone without harm';
 
 CREATE TABLE payledger.idempotency_keys (
 	caller			text NOT NULL,

@@ -10,18 +10,22 @@
 #include "psp/psp.h"
 #include "utils/builtins.h"
 
+/* What a call needs, of a row r. */
+#define CALL_COLUMNS \
+	"SELECT r.psp_request_id, r.payment_id, r.gateway, r.operation::text, r.target, r.amount," \
+	"  r.currency, r.payment_method, r.parameters::text, r.idempotency_key, r.attempt," \
+	"  r.first_sent_at, r.psp_reference, r.request_bytes, r.status = 'UNKNOWN', r.reply_status, r.follows," \
+	"  CASE WHEN r.follows IS NOT NULL THEN (SELECT f.operation::text FROM payledger.psp_requests f" \
+	"   WHERE f.payment_id = r.payment_id AND f.psp_request_id = r.follows) END," \
+	"  r.alternatives::text"
+
 /*
  * Of each endpoint as many as it may have, and of all of them the oldest that
  * the gateway may have; then that many of each endpoint, less what a session
  * works on, which is left for the next turn.
  */
 static PlQuery select_due = {
-	"SELECT r.psp_request_id, r.payment_id, r.gateway, r.operation::text, r.target, r.amount,"
-	"  r.currency, r.payment_method, r.parameters::text, r.idempotency_key, r.attempt,"
-	"  r.first_sent_at, r.psp_reference, r.request_bytes, r.status = 'UNKNOWN', r.reply_status, r.follows,"
-	"  CASE WHEN r.follows IS NOT NULL THEN (SELECT f.operation::text FROM payledger.psp_requests f"
-	"   WHERE f.payment_id = r.payment_id AND f.psp_request_id = r.follows) END,"
-	"  r.alternatives::text"
+	CALL_COLUMNS
 	" FROM (SELECT p.gateway, p.operation, count(*) AS n"
 	"   FROM (SELECT e.gateway, e.operation, e.gateway_left,"
 	"      row_number() OVER (PARTITION BY e.gateway ORDER BY q.next_attempt_at) AS place"
@@ -35,6 +39,12 @@ static PlQuery select_due = {
 	"   WHERE q.gateway = d.gateway AND q.operation = d.operation AND q.status IN ('READY', 'UNKNOWN')"
 	"    AND q.next_attempt_at <= $5 ORDER BY q.next_attempt_at LIMIT d.n FOR NO KEY UPDATE SKIP LOCKED) r",
 	5, {TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZOID}
+};
+
+static PlQuery select_one = {
+	CALL_COLUMNS
+	" FROM payledger.psp_requests r WHERE r.payment_id = $1 AND r.psp_request_id = $2"
+	"  AND r.status IN ('READY', 'UNKNOWN') FOR NO KEY UPDATE OF r SKIP LOCKED", 2, {INT8OID, INT8OID}
 };
 
 /* $3: from when on each endpoint may be asked */
@@ -144,6 +154,21 @@ pl_due_select(void)
 			pl_limits_promise(gateway, 0);
 	}
 	return nrows;
+}
+
+/*
+ * Select this row whatever the limits say, locked, in the order of
+ * select_due's columns.  Returns 0 if it waits for nothing any more or a
+ * session holds it.  Needs an open SPI connection.
+ */
+uint64
+pl_due_select_one(int64 payment_id, int64 psp_request_id)
+{
+	PlArgs		args = {0};
+
+	pl_arg_int64(&args, payment_id);
+	pl_arg_int64(&args, psp_request_id);
+	return pl_execute(&select_one, &args);
 }
 
 /* A time of the monotonic clock by the other one. */

@@ -75,11 +75,21 @@ static int64 deadline = -1;		/* pl_monotonic_ms() of curl's timer; -1: none */
 static dlist_head finished = DLIST_STATIC_INIT(finished);
 static Transfer *handed_out = NULL; /* to whoever called pl_http_next() last */
 
-/* sockets that libcurl holds, by descriptor, and how many of them the server knows of */
-static ino_t *sockets = NULL;	/* 0: not one of libcurl's */
+/* a socket that libcurl holds */
+typedef struct Socket
+{
+	ino_t		inode;			/* 0: it is not one of libcurl's */
+	void	   *owner;			/* of the transfer that it works for; NULL: none */
+} Socket;
+
+/* by descriptor, and how many of them the server knows of */
+static Socket *sockets = NULL;
 static int	nsockets = 0;		/* length of the array */
 static int	open_sockets = 0;
 static int	reported_sockets = 0;
+
+/* told what libcurl is about to work on; NULL: anything, or nothing any more */
+static void (*tell_touched) (void *owner) = NULL;
 
 static sigset_t all_signals;
 static sigset_t usual_signals;
@@ -125,6 +135,13 @@ watch_socket(CURL *easy, curl_socket_t socket, int what, void *unused, void *kno
 		epoll_ctl(epoll_fd, EPOLL_CTL_DEL, socket, &event);
 		return 0;
 	}
+	if (socket < nsockets)
+	{
+		Transfer   *transfer = NULL;
+
+		curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &transfer);
+		sockets[socket].owner = transfer ? transfer->owner : NULL;
+	}
 	event.data.fd = socket;
 	event.events = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0);
 	if (epoll_ctl(epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, socket, &event) != 0 &&
@@ -157,18 +174,19 @@ note_socket(Transfer *transfer, int fd)
 	if (fd >= nsockets)
 	{
 		int			n = 2 * fd + 64;
-		ino_t	   *grown = realloc(sockets, n * sizeof(ino_t));
+		Socket	   *grown = realloc(sockets, n * sizeof(Socket));
 
 		if (grown == NULL)
 			return false;
-		memset(grown + nsockets, 0, (n - nsockets) * sizeof(ino_t));
+		memset(grown + nsockets, 0, (n - nsockets) * sizeof(Socket));
 		sockets = grown;
 		nsockets = n;
 	}
 	/* one of that number is gone, if nobody said so */
-	if (sockets[fd] == 0)
+	if (sockets[fd].inode == 0)
 		open_sockets++;
-	sockets[fd] = inode_of(fd);
+	sockets[fd].inode = inode_of(fd);
+	sockets[fd].owner = transfer->owner;
 	transfer->opened[transfer->nopened++ % SOCKETS_WATCHED] = fd;
 	return true;
 }
@@ -176,9 +194,9 @@ note_socket(Transfer *transfer, int fd)
 static void
 forget_socket(int fd)
 {
-	if (fd >= nsockets || sockets[fd] == 0)
+	if (fd >= nsockets || sockets[fd].inode == 0)
 		return;
-	sockets[fd] = 0;
+	memset(&sockets[fd], 0, sizeof(Socket));
 	open_sockets--;
 }
 
@@ -193,9 +211,18 @@ forget_closed_sockets(const Transfer *transfer)
 	{
 		int			fd = transfer->opened[i];
 
-		if (sockets[fd] != 0 && inode_of(fd) != sockets[fd])
+		if (sockets[fd].inode != 0 && inode_of(fd) != sockets[fd].inode)
 			forget_socket(fd);
 	}
+}
+
+/* The transfer is over: its socket works for nobody. */
+static void
+leave_sockets(const Transfer *transfer)
+{
+	for (int fd = 0; fd < nsockets; fd++)
+		if (sockets[fd].owner == transfer->owner)
+			sockets[fd].owner = NULL;
 }
 
 /* May the transfer talk to that address?  Notes a refusal. */
@@ -315,6 +342,16 @@ pl_http_init(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYSTEM_ERROR),
 				 errmsg("could not start libcurl")));
+}
+
+/*
+ * Have touched called with the owner of a transfer before libcurl works on its
+ * socket, and with NULL after.  It must raise nothing.
+ */
+void
+pl_http_tell(void (*touched) (void *owner))
+{
+	tell_touched = touched;
 }
 
 /*
@@ -576,6 +613,7 @@ collect_finished(void)
 		transfer->result = message->data.result;
 		curl_multi_remove_handle(multi, transfer->easy);
 		forget_closed_sockets(transfer);
+		leave_sockets(transfer);
 		wipe_lines(transfer);
 		pl_reply_end(&transfer->reply);
 		dlist_push_tail(&finished, &transfer->node);
@@ -610,8 +648,12 @@ pl_http_drive(void)
 				(events[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
 				(events[i].events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
 
+			if (tell_touched != NULL && events[i].data.fd < nsockets)
+				tell_touched(sockets[events[i].data.fd].owner);
 			curl_multi_socket_action(multi, events[i].data.fd, what, &running);
 		}
+		if (tell_touched != NULL)
+			tell_touched(NULL);
 	}
 	collect_finished();
 	leave_curl();

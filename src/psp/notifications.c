@@ -27,7 +27,7 @@
 #define HELD_PAUSE_MS		50
 
 static PlQuery select_due = {
-	"SELECT w.gateway, w.event_id, w.event_type, w.occurred_at, w.attempt, w.created_at, g.adapter"
+	"SELECT w.gateway, w.event_id, w.event_type, w.occurred_at, w.attempt, w.created_at, g.adapter, w.webhook_id"
 	" FROM payledger.webhooks w LEFT JOIN payledger.gateways g ON g.gateway = w.gateway"
 	" WHERE w.status IN ('RECEIVED', 'PARKED') AND w.next_attempt_at <= $1"
 	" ORDER BY w.next_attempt_at LIMIT $2 FOR NO KEY UPDATE OF w SKIP LOCKED", 2, {TIMESTAMPTZOID, INT8OID}
@@ -102,6 +102,7 @@ typedef struct Event
 {
 	const char *gateway;
 	PlWebhookEvent event;
+	int64		webhook_id;
 	int			attempt;
 	TimestampTz created_at;
 	const PlAdapter *adapter;
@@ -310,6 +311,7 @@ apply_safely(Event *event)
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(oldcontext);
+	pl_in_hand_webhook(event->gateway, event->webhook_id);
 	PG_TRY();
 	{
 		apply_event(event);
@@ -327,6 +329,7 @@ apply_safely(Event *event)
 		event->problem = pl_redact(error->message);
 	}
 	PG_END_TRY();
+	pl_in_hand_nothing();
 	MemoryContextSwitchTo(oldcontext);
 	CurrentResourceOwner = owner;
 }
@@ -398,6 +401,7 @@ due_events(void)
 		event->attempt = pl_get_int32(row, 5);
 		event->created_at = DatumGetTimestampTz(pl_get_datum(row, 6, &isnull));
 		event->adapter = pl_isnull(row, 7) ? NULL : pl_find_adapter(pl_get_text(row, 7));
+		event->webhook_id = pl_get_int64(row, 8);
 		events = lappend(events, event);
 	}
 	return events;

@@ -347,6 +347,7 @@ extern char *pl_secrets_section(const char *database, const char *gateway);
 
 extern int64 pl_monotonic_ms(void);
 extern void pl_http_init(void);
+extern void pl_http_tell(void (*touched) (void *owner));
 extern int	pl_http_epoll_fd(void);
 extern int	pl_http_max_transfers(void);
 extern void pl_http_start(PlGateway *gateway, const PlHttpRequest *request,
@@ -477,13 +478,56 @@ extern void pl_gateway_status_publish(void);
 /* ---- due.c: which requests are due ---- */
 
 extern uint64 pl_due_select(void);
+extern uint64 pl_due_select_one(int64 payment_id, int64 psp_request_id);
 extern TimestampTz pl_due_next(void);
+
+/* ---- in_hand.c: what the worker does, told to the next one if it dies ---- */
+
+typedef enum PlInHandKind
+{
+	PL_IN_HAND_NOTHING,
+	PL_IN_HAND_REQUEST,
+	PL_IN_HAND_WEBHOOK,
+	PL_IN_HAND_PAGE				/* of a list of events */
+} PlInHandKind;
+
+typedef struct PlInHand
+{
+	PlInHandKind kind;
+	int64		payment_id;		/* of a request */
+	int64		id;				/* of a request or a webhook */
+	char		gateway[NAMEDATALEN];
+} PlInHand;
+
+/* What a worker that died has left. */
+typedef struct PlLeftInHand
+{
+	int64		lease_token;	/* of what it had in flight */
+	PlInHand	in_hand;		/* what it did just then */
+	PlInHand	alone;			/* the only thing that was under way */
+} PlLeftInHand;
+
+extern bool pl_in_hand_left(PlLeftInHand *left);
+extern void pl_in_hand_begin(void);
+extern void pl_in_hand_call(const PlCall *call);
+extern void pl_in_hand_webhook(const char *gateway, int64 webhook_id);
+extern void pl_in_hand_nothing(void);
+extern void pl_in_hand_alone(int64 payment_id, int64 psp_request_id);
+
+/* ---- suspects.c: what a worker may have died of ---- */
+
+extern void pl_suspects_blame(const PlLeftInHand *left);
+extern void pl_suspects_judge(const PlLeftInHand *left);
+extern void pl_suspects_begin(void);
+extern bool pl_suspects_wait(void);
+extern bool pl_suspects_next(int64 *payment_id, int64 *psp_request_id);
 
 /* ---- queue.c: from row to call ---- */
 
 extern bool pl_queue_attach(void);
 extern int64 pl_queue_lease_token(void);
 extern void pl_queue_take_over(void);
+extern bool pl_queue_lease_alone(int64 payment_id, int64 psp_request_id, dlist_head *leased);
 extern uint64 pl_queue_expire_leases(void);
 extern void pl_queue_lease(List *over, dlist_head *leased, TimestampTz *next_due);
 extern void pl_queue_drop(PlCall *call);

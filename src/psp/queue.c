@@ -44,8 +44,9 @@ static PlQuery park_row = {
 static PlQuery take_over_rows = {
 	"UPDATE payledger.psp_requests SET status = 'UNKNOWN', lease_token = NULL, lease_expires_at = NULL,"
 	"  next_attempt_at = $2, reply_status = NULL, reply_code = 'worker_lost',"
-	"  reply_message = 'the gateway worker ended before the outcome was stored', updated_at = $2"
-	" WHERE status = 'IN_FLIGHT' AND lease_token <> $1", 2, {INT8OID, TIMESTAMPTZOID}
+	"  reply_message = 'the gateway worker ended before the outcome was stored', updated_at = $2,"
+	"  worker_deaths = worker_deaths + (lease_token = $3)::int"
+	" WHERE status = 'IN_FLIGHT' AND lease_token <> $1", 3, {INT8OID, TIMESTAMPTZOID, INT8OID}
 };
 
 static PlQuery expire_rows = {
@@ -83,17 +84,25 @@ pl_queue_lease_token(void)
 
 /*
  * Rows that a former worker left IN_FLIGHT: what became of them is unknown,
- * and they are due now.  Needs the lock of pl_queue_attach().
+ * and they are due now.  Of those of a worker that died it is noted that it
+ * may have died of them.  Needs the lock of pl_queue_attach().
  */
 void
 pl_queue_take_over(void)
 {
+	PlLeftInHand left;
+	bool		died = pl_in_hand_left(&left);
 	PlArgs		args = {0};
 
 	pl_history_begin("gateway worker started");
+	if (died)
+		pl_suspects_blame(&left);
 	pl_arg_int64(&args, pl_queue_lease_token());
 	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_int64(&args, left.lease_token);
 	pl_execute(&take_over_rows, &args);
+	if (died)
+		pl_suspects_judge(&left);
 	pl_history_end();
 }
 
@@ -227,6 +236,7 @@ build_safely(PlCall *call)
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(call->context);
+	pl_in_hand_call(call);
 	PG_TRY();
 	{
 		build(call);
@@ -243,6 +253,7 @@ build_safely(PlCall *call)
 		problem = pl_redact(error->message);
 	}
 	PG_END_TRY();
+	pl_in_hand_nothing();
 	MemoryContextSwitchTo(oldcontext);
 	CurrentResourceOwner = owner;
 	return problem;
@@ -312,26 +323,18 @@ find_gateway(const char *name)
 }
 
 /*
- * Lease the requests that are due, as many as the limits of their gateways
- * leave room for: their calls are added to leased, in contexts of their own.
- * The calls in over end with this transaction and make room.  A request whose
- * bytes cannot be built is parked and stands in nobody's way.  *next_due
- * becomes when more can be leased if no call is over before, 0 for never.
- * Needs a transaction and an open SPI connection.
+ * Calls for the rows that were selected last: built, and leased or parked.
+ * Those that are leased are added to leased.
  */
-void
-pl_queue_lease(List *over, dlist_head *leased, TimestampTz *next_due)
+static void
+lease_selected(uint64 nrows, dlist_head *leased)
 {
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
-	uint64		nrows;
-	int			ncalls;
+	int			ncalls = (int) nrows;
 	dlist_mutable_iter iter;
 
-	pl_limits_begin(over);
-	nrows = pl_due_select();
 	for (uint64 row = 0; row < nrows; row++)
 		dlist_push_tail(leased, &new_call(row, find_gateway(pl_get_text(row, 3)), now)->node);
-	ncalls = nrows;
 
 	pl_history_begin("gateway worker");
 	dlist_foreach_modify(iter, leased)
@@ -349,5 +352,31 @@ pl_queue_lease(List *over, dlist_head *leased, TimestampTz *next_due)
 	if (ncalls > 0)
 		lease(leased, ncalls);
 	pl_history_end();
+}
+
+/*
+ * Lease this request, which is tried alone.  Returns false if it cannot be
+ * leased now, or was parked.  Needs a transaction and an open SPI connection.
+ */
+bool
+pl_queue_lease_alone(int64 payment_id, int64 psp_request_id, dlist_head *leased)
+{
+	lease_selected(pl_due_select_one(payment_id, psp_request_id), leased);
+	return !dlist_is_empty(leased);
+}
+
+/*
+ * Lease the requests that are due, as many as the limits of their gateways
+ * leave room for: their calls are added to leased, in contexts of their own.
+ * The calls in over end with this transaction and make room.  A request whose
+ * bytes cannot be built is parked and stands in nobody's way.  *next_due
+ * becomes when more can be leased if no call is over before, 0 for never.
+ * Needs a transaction and an open SPI connection.
+ */
+void
+pl_queue_lease(List *over, dlist_head *leased, TimestampTz *next_due)
+{
+	pl_limits_begin(over);
+	lease_selected(pl_due_select(), leased);
 	*next_due = pl_due_next();
 }

@@ -15,6 +15,7 @@ CREATE TABLE payledger.webhooks (
 	next_attempt_at	timestamptz,
 	payment_id		bigint,
 	problem			text,
+	worker_deaths	smallint NOT NULL DEFAULT 0,
 	created_at		timestamptz NOT NULL,
 	updated_at		timestamptz NOT NULL,
 	PRIMARY KEY (gateway, event_id)
@@ -28,6 +29,7 @@ COMMENT ON COLUMN payledger.webhooks.body IS 'the event as the PSP sent it, what
 COMMENT ON COLUMN payledger.webhooks.next_attempt_at IS 'when it is applied again; null: decided, or given up to an operator';
 COMMENT ON COLUMN payledger.webhooks.payment_id IS 'the payment it was about, or the payout; null: not known, or none of ours';
 COMMENT ON COLUMN payledger.webhooks.problem IS 'why it is PARKED or IGNORED';
+COMMENT ON COLUMN payledger.webhooks.worker_deaths IS 'how many gateway workers died while they applied it; after the second it is given up';
 
 CREATE TABLE payledger.webhook_backfills (
 	gateway			text PRIMARY KEY,
@@ -36,6 +38,7 @@ CREATE TABLE payledger.webhook_backfills (
 	page_before		text,
 	next_at			timestamptz NOT NULL,
 	problem			text,
+	worker_deaths	smallint NOT NULL DEFAULT 0,
 	updated_at		timestamptz NOT NULL
 );
 COMMENT ON TABLE payledger.webhook_backfills IS
@@ -43,4 +46,5 @@ COMMENT ON TABLE payledger.webhook_backfills IS
 COMMENT ON COLUMN payledger.webhook_backfills.complete_until IS 'every event before that is in payledger.webhooks';
 COMMENT ON COLUMN payledger.webhook_backfills.scan_started_at IS 'when the reading under way began; null: none is';
 COMMENT ON COLUMN payledger.webhook_backfills.page_before IS 'the PSP''s id of the event that the next page ends before; null: the newest page is next';
+COMMENT ON COLUMN payledger.webhook_backfills.worker_deaths IS 'how many gateway workers died while they read a page; after the second none is read until next_at is set by hand';
 COMMENT ON COLUMN payledger.webhook_backfills.problem IS 'why the last page could not be read; null: it could';

@@ -54,6 +54,16 @@ compare_timers(const pairingheap_node *a, const pairingheap_node *b, void *arg)
 	return left < right ? 1 : left > right ? -1 : 0;
 }
 
+/* libcurl is about to work on the socket of this call; NULL: of none. */
+static void
+libcurl_touches(void *owner)
+{
+	if (owner != NULL)
+		pl_in_hand_call(owner);
+	else
+		pl_in_hand_nothing();
+}
+
 /* Once in the life of the process. */
 static void
 prepare(void)
@@ -61,6 +71,7 @@ prepare(void)
 	pl_http_init();
 	if (wait_set != NULL)
 		return;
+	pl_http_tell(libcurl_touches);
 	turn_context = AllocSetContextCreate(TopMemoryContext, "payledger gateway turn",
 										 ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(TopMemoryContext);
@@ -149,6 +160,7 @@ finish_call(PlCall *call)
 static void
 send_request(PlCall *call)
 {
+	pl_in_hand_call(call);
 	PG_TRY();
 	{
 		pl_call_send(call);
@@ -165,6 +177,7 @@ send_request(PlCall *call)
 		finish_call(call);
 	}
 	PG_END_TRY();
+	pl_in_hand_nothing();
 	MemoryContextSwitchTo(pl_worker_context);
 }
 
@@ -180,7 +193,9 @@ start_calls(dlist_head *leased)
 			send_request(call);
 			continue;
 		}
+		pl_in_hand_call(call);
 		pl_call_perform(call);
+		pl_in_hand_nothing();
 		if (call->ready_at <= pl_monotonic_ms())
 			finish_call(call);
 		else
@@ -208,10 +223,12 @@ collect_outcomes(void)
 	while ((call = pl_http_next(&reply)) != NULL)
 	{
 		pl_limits_answered(call, &reply);
+		pl_in_hand_call(call);
 		if (call->backfill != NULL)
 			pl_backfill_take(call, &reply);
 		else
 			pl_call_interpret(call, &reply);
+		pl_in_hand_nothing();
 		finish_call(call);
 	}
 	now = pl_monotonic_ms();
@@ -388,6 +405,7 @@ store_alone(PlCall *call)
 	volatile bool held = false;
 	ErrorData  *volatile error = NULL;
 
+	pl_in_hand_call(call);
 	PG_TRY();
 	{
 		if (pl_worker_begin())
@@ -405,6 +423,7 @@ store_alone(PlCall *call)
 		error_shown = true;
 	}
 	PG_END_TRY();
+	pl_in_hand_nothing();
 
 	if (stored)
 	{
@@ -423,14 +442,13 @@ store_alone(PlCall *call)
 /* ---- turns ---- */
 
 /*
- * Within the first turn: take the place of the former worker.  Returns false
- * if it still runs.
+ * The first turn: take the place of the former worker.  Returns false if it
+ * still runs.  A turn of its own, so that what the former one may have died of
+ * is on disk before anything is touched again.
  */
 static bool
 attach(void)
 {
-	if (attached)
-		return true;
 	if (!pl_queue_attach())
 	{
 		pl_worker_state("waiting for another gateway worker to end");
@@ -457,6 +475,35 @@ schedule_look(TimestampTz next_due, bool leased_some)
 	next_look = pl_monotonic_ms() + ms;
 }
 
+/* Requests that are under way or not stored yet. */
+static int
+calls_in_flight(void)
+{
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, pl_gateways())
+		n += ((PlGateway *) lfirst(cell))->in_flight;
+	return n;
+}
+
+/*
+ * The work of a turn while suspects are tried: one, when nothing is under way.
+ */
+static void
+try_suspect(dlist_head *leased, TimestampTz *next_due)
+{
+	int64		payment_id;
+	int64		psp_request_id;
+
+	if (calls_in_flight() > 0)
+		return;
+	/* one that a session holds is looked for again soon */
+	if (pl_suspects_next(&payment_id, &psp_request_id) &&
+		!pl_queue_lease_alone(payment_id, psp_request_id, leased))
+		*next_due = GetCurrentTransactionStartTimestamp();
+}
+
 /*
  * The work of a turn within its transaction.  Returns the calls whose outcome
  * a session keeps from being stored, and in *changed the payments that webhooks
@@ -477,6 +524,12 @@ work(List *calls, dlist_head *leased, List *volatile *changed, TimestampTz *next
 
 		held = list_copy(found);
 		MemoryContextSwitchTo(oldcontext);
+	}
+	if (pl_suspects_wait())
+	{
+		try_suspect(leased, next_due);
+		if (pl_suspects_wait())
+			return held;
 	}
 	*changed = pl_webhooks_apply(turn_context, &webhooks_due);
 	pl_queue_lease(list_difference_ptr(calls, held), leased, next_due);
@@ -524,8 +577,8 @@ turn(void)
 		begun = pl_worker_begin();
 		if (begun)
 		{
-			ready = attach();
-			if (ready)
+			ready = attached || attach();
+			if (attached)
 				held = work(calls, &leased, &changed, &next_due);
 			pl_worker_commit();
 		}
@@ -552,10 +605,20 @@ turn(void)
 		next_look = pl_monotonic_ms() + 1000;
 		return;
 	}
-	attached = true;
 	failed_turns = 0;
+	if (!attached)
+	{
+		attached = true;
+		pl_in_hand_begin();
+		pl_suspects_begin();
+		next_look = 0;
+		return;
+	}
 	schedule_look(next_due, !dlist_is_empty(&leased));
 	calls_are_stored(calls, held);
+	/* the next trial begins when the one before is stored */
+	if (calls != NIL && pl_suspects_wait())
+		next_look = 0;
 	webhooks_are_applied(changed);
 	start_calls(&leased);
 	pl_gateway_status_publish();
@@ -567,13 +630,11 @@ static void
 show_state(void)
 {
 	char		state[64];
-	int			in_flight = 0;
-	ListCell   *cell;
+	int			in_flight;
 
 	if (!attached)
 		return;
-	foreach(cell, pl_gateways())
-		in_flight += ((PlGateway *) lfirst(cell))->in_flight;
+	in_flight = calls_in_flight();
 	if (in_flight == 0)
 		pl_worker_state("idle");
 	else

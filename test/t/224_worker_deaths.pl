@@ -1,0 +1,190 @@
+# A request or an event that kills the gateway worker kills it twice at most,
+# then it is set aside and shown, and all others go on.  Ends by order, and
+# deaths of other processes, make nothing suspect.  And requests that an earlier
+# version would have died of: stored bytes that are damaged.
+
+use strict;
+use warnings FATAL => 'all';
+
+use Digest::SHA qw(hmac_sha256_hex);
+use IO::Socket::INET;
+use JSON::PP;
+use PayledgerImpostor;
+use PayledgerPsp;
+use PayledgerTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $dir = PostgreSQL::Test::Utils::tempdir('deaths');
+my $psp = PayledgerPsp->new;
+my $node = new_node('deaths');
+my $log_start = -s $node->logfile;
+
+# The PSP's reply to a request, as it came.
+sub true_reply
+{
+	my ($request) = @_;
+	my $server = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $psp->{port}) or return '';
+	my $reply = '';
+
+	print $server $request->{head} =~ s/\r\n\r\n\z/\r\nConnection: close\r\n\r\n/r, $request->{body};
+	$server->flush;
+	1 while sysread($server, $reply, 65536, length $reply);
+	return $reply;
+}
+
+# What the PSP does to requests that name a payment: a file of its id says it.
+my $line = PayledgerImpostor->new(
+	sub {
+		my ($socket, $request) = @_;
+		my ($id) = "$request->{path} $request->{body}" =~ s/%../ /gr =~ /(\d{15,})/;
+		my $what = defined $id && -e "$dir/$id" ? slurp_file("$dir/$id") : 'answer';
+
+		if ($what eq 'kill')
+		{
+			append_to_file("$dir/kills", '.');
+			kill('KILL', worker_pid($node, 'gateway'));
+			return 0;
+		}
+		if ($what eq 'fail')
+		{
+			syswrite($socket, PayledgerImpostor::reply(500, '{"error": {"type": "api_error"}}'));
+			return 1;
+		}
+		if ($what eq 'hang')
+		{
+			1 while sysread($socket, my $nothing, 100);
+			return 0;
+		}
+		syswrite($socket, true_reply($request));
+		return 0;
+	});
+
+# Tells the PSP what to do to a payment; undef: what it is asked.
+sub order_psp
+{
+	my ($id, $what) = @_;
+
+	unlink "$dir/$id";
+	append_to_file("$dir/$id", $what) if defined $what;
+	return;
+}
+
+sub request_of
+{
+	my ($id, $columns) = @_;
+
+	return sql($node, "SELECT $columns FROM payledger.psp_requests WHERE payment_id = $id AND operation = 'AUTHORIZE'");
+}
+
+add_stripe($node, $psp, base_url => $line->url, timeout_ms => 5000, lease_seconds => 30, circuit_failures => 0, backfill_seconds => 0);
+
+subtest 'a request that kills the worker' => sub {
+	my @ids = map { create_intent($node, [500]) } 1 .. 8;
+	my $killer = $ids[4];
+
+	order_psp($killer, 'kill');
+	sql($node, "SELECT payledger.request_authorization(id, 'pm_card_visa') FROM unnest('{" . join(',', @ids) . "}'::bigint[]) id");
+	wait_sql($node, "SELECT status = 'PARKED' FROM payledger.psp_requests WHERE payment_id = $killer", 'it is parked');
+	settle($node);
+	is(-s "$dir/kills", 2, 'it killed two workers, and no third');
+	is(request_of($killer, 'status, reply_code, worker_deaths'), 'PARKED|worker_died|2', 'its row says why');
+	is(sql($node, 'SELECT payment_id, last_code, worker_deaths FROM payledger.undecided_requests'), "$killer|worker_died|2",
+		'undecided_requests shows it and nothing else');
+	is(sql($node, q{SELECT parked FROM payledger.stat_gateway WHERE gateway = 'stripe'}), 1, 'stat_gateway counts it');
+	like(slurp_file($node->logfile, $log_start), qr/psp_request \d+ of gateway "stripe" is parked: the gateway worker died twice/, 'the log says so');
+	is(sql($node, "SELECT count(*) FROM payledger.payments WHERE payment_id <> $killer AND status = 'CAPTURED'"), 7, 'all others are paid');
+	is(sql($node, 'SELECT count(*) FROM payledger.psp_requests WHERE worker_deaths > 0'), 1, 'and suspected no more');
+
+	order_psp($killer);
+	sql($node, "SELECT payledger.retry_request(psp_request_id) FROM payledger.undecided_requests");
+	settle($node);
+	check_books($node, 'once the PSP is tame', psp => $psp);
+};
+
+subtest 'ends by order' => sub {
+	my $id = create_intent($node, [500]);
+
+	order_psp($id, 'hang');
+	sql($node, "SELECT payledger.request_authorization($id, 'pm_card_visa')");
+	for my $mode (qw(immediate immediate fast immediate))
+	{
+		wait_sql($node, "SELECT status = 'IN_FLIGHT' FROM payledger.psp_requests WHERE payment_id = $id", 'it is in flight');
+		$node->stop($mode);
+		$node->start;
+	}
+	for (1 .. 3)
+	{
+		wait_sql($node, "SELECT status = 'IN_FLIGHT' FROM payledger.psp_requests WHERE payment_id = $id", 'it is in flight');
+		my $pid = worker_pid($node, 'gateway');
+		# another process dies, and the postmaster ends all
+		kill('KILL', worker_pid($node, 'keeper'));
+		wait_for(sub { my $new = worker_pid($node, 'gateway'); return $new && $new != $pid }, 'there is another worker', $node);
+	}
+	wait_sql($node, "SELECT status = 'IN_FLIGHT' FROM payledger.psp_requests WHERE payment_id = $id", 'it is in flight');
+	is(request_of($id, 'worker_deaths'), 0, 'it is not suspected');
+	order_psp($id);
+	signal_worker($node, 'gateway', 'TERM');
+	settle($node);
+	is(request_of($id, 'status, worker_deaths'), 'SUCCEEDED|0', 'nor parked');
+};
+
+subtest 'stored bytes that are damaged' => sub {
+	my %bytes = (
+		'nothing' => '', 'no path' => "POST\n\n", 'no end' => "POST /v1/payment_intents", 'no body' => "POST /v1/payment_intents\n\n",
+		'no content type' => "POST /v1/payment_intents\n\namount=1", 'no method' => "PATCH /v1/x\n\n", 'a NUL' => "GET /v1/\0x\n\n",
+		'another host' => "GET .evil.example/\n\n", 'a header' => "GET /v1/x\nX: y\n\n", 'a line end' => "GET /v1/x\r\n\n",
+		'zeros' => "\0" x 100);
+	my %id = map { $_ => create_intent($node, [500]) } sort keys %bytes, 'delete';
+	my $pid = worker_pid($node, 'gateway');
+
+	order_psp($_, 'fail') for values %id;
+	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"retry_base_ms": 3600000, "retry_max_ms": 3600000, "unknown_max_ms": 3600000}')});
+	sql($node, "SELECT payledger.request_authorization(id, 'pm_card_visa') FROM unnest('{" . join(',', values %id) . "}'::bigint[]) id");
+	wait_sql($node, "SELECT bool_and(status = 'UNKNOWN') FROM payledger.psp_requests WHERE payment_id IN (${\join ',', values %id})", 'all wait');
+	# no reply, so that each is sent again, and not asked for
+	sql($node, "UPDATE payledger.psp_requests SET reply_status = NULL, next_attempt_at = now(), request_bytes = '\\x"
+		  . unpack('H*', $bytes{$_} // "DELETE /v1/deleted\n\n") . "' WHERE payment_id = $id{$_}")
+	  for sort keys %id;
+	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"retry_base_ms": 50, "retry_max_ms": 400, "unknown_max_ms": 400}')});
+	wait_sql($node, "SELECT bool_and(status = 'PARKED') FROM payledger.psp_requests WHERE payment_id IN (${\join ',', map { $id{$_} } keys %bytes})",
+		'all that are damaged are parked');
+	for my $name (sort keys %bytes)
+	{
+		like(request_of($id{$name}, 'reply_code, reply_message'), qr/^build_failed\|stored bytes of a gateway request are damaged: /, "$name: says so");
+	}
+	wait_for(sub { grep { $_->{head} =~ m{^DELETE /v1/deleted HTTP/1.1\r\n} } $line->requests }, 'a DELETE is sent as one', $node);
+	is(scalar(grep { $_->{path} =~ /deleted/ && $_->{head} !~ /^DELETE/ } $line->requests), 0, 'and as nothing else');
+	is(worker_pid($node, 'gateway'), $pid, 'the worker lives');
+};
+
+subtest 'an event that kills the worker' => sub {
+	my $body = JSON::PP->new->encode({ id => 'evt_killer', object => 'event', type => 'payment_intent.canceled', created => time(),
+			data => { object => { id => 'pi_nobodys', object => 'payment_intent', status => 'canceled' } } });
+	my $at = time();
+	my $signature = hmac_sha256_hex("$at.$body", $PayledgerTest::WEBHOOK_SECRET);
+
+	sql($node, "UPDATE payledger.psp_requests SET status = 'PARKED' WHERE status = 'UNKNOWN'");
+	sql($node, qq{SELECT payledger.receive_webhook('stripe', '{"Stripe-Signature": "t=$at,v1=$signature"}', '$body')});
+	for my $deaths (1, 2)
+	{
+		# the event is about a payment that has to be looked for
+		my $holder = $node->background_psql('payledger', on_error_die => 1);
+
+		$holder->query_safe('BEGIN; LOCK TABLE payledger.payments');
+		sql($node, "UPDATE payledger.webhooks SET next_attempt_at = now() WHERE event_id = 'evt_killer'");
+		sql($node, 'SELECT pg_sleep(0)');
+		wait_sql($node, worker_is_blocked('gateway'), 'it is being applied');
+		kill9_worker($node, 'gateway');
+		$holder->{run}->kill_kill;
+		wait_sql($node, "SELECT worker_deaths = $deaths FROM payledger.webhooks WHERE event_id = 'evt_killer'", "death $deaths is noted");
+	}
+	is(sql($node, "SELECT status, next_attempt_at IS NULL, problem FROM payledger.webhooks WHERE event_id = 'evt_killer'"),
+		'PARKED|t|the gateway worker died while it was applied', 'the event is given up');
+	is(sql($node, q{SELECT given_up FROM payledger.stat_webhooks WHERE gateway = 'stripe'}), 1, 'stat_webhooks counts it');
+	is(sql($node, "SELECT payledger.retry_webhook('stripe', 'evt_killer')"), 'PARKED', 'an operator has it applied again');
+	wait_sql($node, "SELECT problem LIKE 'what it is about%' FROM payledger.webhooks WHERE event_id = 'evt_killer'", 'it was');
+};
+
+$node->stop;
+done_testing();
