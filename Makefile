@@ -5,6 +5,7 @@
 #   make demo       a payment, shown  make bench         measure; docs/performance.md
 #   make torture    exactly once, with a thousand crashes
 #   make check-sanitize, check-valgrind, fuzz               memory errors; docs/robustness.md
+#   make mutants    small faults in the code, and which test notices each
 
 PG_CONFIG ?= pg_config
 
@@ -59,7 +60,7 @@ $(EXTENSION_SQL): Makefile $(wildcard src/*/*.sql) src/core/setup.awk src/core/c
 
 # ---- beyond PGXS: whole runs on throw-away servers ----
 
-.PHONY: demo demo-stop test torture bench conformance garble check-sanitize check-valgrind fuzz
+.PHONY: demo demo-stop test torture bench conformance mutants garble check-sanitize check-valgrind fuzz
 
 demo:
 	test/demo
@@ -94,3 +95,6 @@ check-valgrind:
 SECONDS = 20
 fuzz:
 	test/fuzz/run $(SECONDS) $(TARGETS)
+
+mutants:
+	test/mutants/run
