@@ -159,3 +159,15 @@ SELECT status FROM payledger.release_hold(:hold);
 SELECT check_name, detail FROM payledger.verify() WHERE NOT ok;
 DROP FUNCTION acc_post(text, text, bigint, timestamptz);
 DROP FUNCTION acc_show(text);
+-- what the very transaction that folds posts afterwards counts against a limit, too
+SELECT account_code FROM payledger.open_account('PLATFORM_CASH', 'FOLDED', 'EUR');
+SELECT account_code FROM payledger.open_account('MERCHANT_PAYABLE', 'FOLDED', 'EUR', floor => 0);
+SELECT FROM payledger.post_entry('TEST', '[{"account":"PLATFORM_CASH.FOLDED.EUR","amount":1},{"account":"MERCHANT_PAYABLE.FOLDED.EUR","amount":-1}]');
+BEGIN;
+SELECT payledger.fold_postings() > 0 AS folded;
+SELECT FROM payledger.post_entry('TEST', '[{"account":"PLATFORM_CASH.FOLDED.EUR","amount":1000},{"account":"MERCHANT_PAYABLE.FOLDED.EUR","amount":-1000}]');
+COMMIT;
+SELECT f.snapshot_xmax = p.transaction_no AS at_the_bound
+  FROM (SELECT snapshot_xmax FROM payledger.folds ORDER BY fold_no DESC LIMIT 1) f, payledger.postings p WHERE p.amount = -1000 ORDER BY p.journal_entry_id DESC LIMIT 1;
+SELECT FROM payledger.post_entry('TEST', '[{"account":"PLATFORM_CASH.FOLDED.EUR","amount":-1001},{"account":"MERCHANT_PAYABLE.FOLDED.EUR","amount":1001}]');
+SELECT payledger.balance('MERCHANT_PAYABLE.FOLDED.EUR');
