@@ -149,6 +149,16 @@ define_other_settings(void)
 							NULL,
 							&pl_node_id, 0, 0, 1023, PGC_POSTMASTER, 0,
 							NULL, NULL, NULL);
+	DefineCustomIntVariable("payledger.max_clock_step",
+							"By how much the wall clock may be set while the server runs without being distrusted.",
+							"payledger.stat_clock shows a larger step, payledger.confirm_clock() accepts it.",
+							&pl_max_clock_step, 60, 1, 24 * 3600, PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("payledger.max_clock_gap",
+							"How long after the server was last up the wall clock is believed at a start after a reboot.",
+							"After a longer time nothing expires, is paid out or is deleted until payledger.confirm_clock() is called.",
+							&pl_max_clock_gap, 24 * 3600, 60, INT_MAX, PGC_POSTMASTER, GUC_UNIT_S,
+							NULL, NULL, NULL);
 	DefineCustomIntVariable("payledger.outbox_retention",
 							"How long published events are kept.",
 							NULL,

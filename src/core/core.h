@@ -42,6 +42,23 @@ extern void pl_require_preload(void);
 extern void pl_require_layout(void);
 extern bool pl_layout_exists(void);
 
+/* ---- clock.c: the time to go by ---- */
+
+extern int	pl_max_clock_step;	/* seconds */
+extern int	pl_max_clock_gap;	/* seconds */
+
+extern int64 pl_monotonic_ms(void);
+extern TimestampTz pl_now(void);
+extern TimestampTz pl_due_now(void);
+extern TimestampTz pl_grace_now(void);
+extern TimestampTz pl_grace_from(TimestampTz at);
+extern TimestampTz pl_transaction_now(void);
+extern TimestampTz pl_kept_since(int seconds);
+extern int64 pl_clock_step(void);
+extern char *pl_describe_step(int64 step);
+extern uint32 pl_clock_confirmations(void);
+extern void pl_clock_watch(void);
+
 /* ---- ids.c ---- */
 
 extern int	pl_node_id;

@@ -69,3 +69,25 @@ CREATE FUNCTION begin_incarnation() RETURNS int
 REVOKE ALL ON FUNCTION begin_incarnation() FROM PUBLIC;
 COMMENT ON FUNCTION begin_incarnation() IS
 'The incarnation of this database, beginning a new one if the data was restored or copied here. setup() and every writer do this by themselves. Example: SELECT payledger.begin_incarnation();';
+
+CREATE FUNCTION trusted_now() RETURNS timestamptz
+	AS 'MODULE_PATHNAME', 'pl_sql_trusted_now'
+	LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION trusted_now() IS
+'The time that payledger goes by: the wall clock, or, if that was stepped by more than payledger.max_clock_step, the time as counted since before the step. Example: SELECT payledger.trusted_now() - clock_timestamp();';
+
+CREATE FUNCTION clock_status() RETURNS TABLE (agrees boolean, wall_clock timestamptz, trusted_clock timestamptz,
+		step interval, since timestamptz, at_start boolean, steps bigint, confirmed_at timestamptz,
+		confirmed_by text, confirmed_step interval)
+	AS 'MODULE_PATHNAME', 'pl_sql_clock_status'
+	LANGUAGE C VOLATILE PARALLEL SAFE ROWS 1;
+REVOKE ALL ON FUNCTION clock_status() FROM PUBLIC;
+COMMENT ON FUNCTION clock_status() IS
+'What payledger thinks of the wall clock, one row, described at the view payledger.stat_clock. Errors: 55000 if the library is not in shared_preload_libraries. Example: SELECT step FROM payledger.clock_status() WHERE NOT agrees;';
+
+CREATE FUNCTION confirm_clock() RETURNS boolean
+	AS 'MODULE_PATHNAME', 'pl_sql_confirm_clock'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION confirm_clock() FROM PUBLIC;
+COMMENT ON FUNCTION confirm_clock() IS
+'Takes the wall clock as it is now for right, for all databases of the server, at once and whatever becomes of the transaction: what was held back because the clock had been stepped goes on. Returns whether there was a step; who confirmed which step is logged and shown by payledger.stat_clock. Compare clock_timestamp() with a clock that you know to be right first: authorizations expire, payouts are made and old rows are deleted by it. Also on a standby, for that server. Errors: 55000 if the library is not in shared_preload_libraries. Example: SELECT payledger.confirm_clock();';

@@ -123,7 +123,7 @@ write_batch(HistoryBatch *batch)
 	pl_arg_array(&args, batch->from, batch->from_nulls, batch->n, TEXTOID);
 	pl_arg_array(&args, batch->to, NULL, batch->n, TEXTOID);
 	pl_arg_array(&args, batch->causes, NULL, batch->n, TEXTOID);
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	pl_arg_text(&args, GetUserNameFromId(GetOuterUserId(), false));
 	pl_execute(&insert_history, &args);
 }

@@ -4,8 +4,9 @@
  *		node, 12 bits of sequence.
  *
  * One atomic counter in shared memory holds the milliseconds and the sequence
- * of the last id; the next is the larger of "last + 1" and "now", so ids are
- * unique over all backends and never go back when the clock does.  Shared
+ * of the last id; the next is the larger of "last + 1" and pl_now(), so ids are
+ * unique over all backends, never go back when the clock does, and do not run
+ * ahead with a clock that was stepped.  Shared
  * memory does not survive a restart, so the counter may only pass the limit
  * that a small file promises: after a restart it goes on from that limit.
  */
@@ -43,7 +44,7 @@ PG_FUNCTION_INFO_V1(pl_sql_id_timestamp);
 static uint64
 clock_now(void)
 {
-	int64		ms = GetCurrentTimestamp() / 1000 +
+	int64		ms = pl_now() / 1000 +
 		(int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000 - ID_EPOCH_MS;
 
 	return (uint64) Max(ms, 0) << SEQUENCE_BITS;

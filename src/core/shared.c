@@ -51,10 +51,13 @@ pl_core_shmem_init(void)
 	memset(pl_core_shared, 0, sizeof(PlCoreShared));
 	pg_atomic_init_u64(&pl_core_shared->id_clock, 0);
 	pg_atomic_init_u64(&pl_core_shared->id_limit, 0);
+	pg_atomic_init_u64(&pl_core_shared->clock_base, 0);
+	pg_atomic_init_u32(&pl_core_shared->clock_confirmations, 0);
 	pl_core_shared->lock = &(GetNamedLWLockTranche("payledger"))->lock;
 	SpinLockInit(&pl_core_shared->slot_lock);
 	for (int i = 0; i < PL_TOPIC_CVS; i++)
 		ConditionVariableInit(&pl_core_shared->topics[i]);
+	pl_clock_start();
 }
 
 /*

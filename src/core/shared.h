@@ -5,6 +5,7 @@
 #ifndef PL_CORE_SHARED_H
 #define PL_CORE_SHARED_H
 
+#include "core/clock.h"
 #include "core/core.h"
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
@@ -30,7 +31,11 @@ typedef struct PlCoreShared
 {
 	pg_atomic_uint64 id_clock;	/* last id given out, without the node */
 	pg_atomic_uint64 id_limit;	/* ids below this are covered by the file */
-	LWLock	   *lock;			/* protects writing the file */
+	LWLock	   *lock;			/* protects writing the files, and clock */
+
+	pg_atomic_uint64 clock_base;	/* the trusted time less the counting clock, int64 microseconds */
+	pg_atomic_uint32 clock_confirmations;
+	PlClock		clock;
 
 	slock_t		slot_lock;		/* protects slots */
 	PlWorkerSlot slots[PL_WORKER_SLOTS];

@@ -286,7 +286,7 @@ insert_new(const char **codes, int n)
 	pl_arg_array(&args, columns[0], NULL, n, INT8OID);
 	for (int c = 1; c < (int) lengthof(columns); c++)
 		pl_arg_array(&args, columns[c], NULL, n, TEXTOID);
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	remember_rows(pl_execute(&insert_accounts, &args));
 }
 

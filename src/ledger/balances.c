@@ -117,7 +117,7 @@ recorded_balance(int64 account_id, TimestampTz as_of)
 	PlArgs		args = {0};
 
 	/* an id may be ahead of the clock, but nothing was recorded after now */
-	if (as_of >= GetCurrentTimestamp())
+	if (as_of >= pl_now())
 		return present_balance(account_id);
 	pl_arg_int64(&args, account_id);
 	pl_arg_int64(&args, pl_first_id_after(as_of));
@@ -161,7 +161,7 @@ balance_of(int64 account_id, const TimestampTz *as_of, const TimestampTz *effect
 	if (effective_at == NULL)
 		return as_of == NULL ? present_balance(account_id) : recorded_balance(account_id, *as_of);
 
-	if (as_of == NULL || *as_of >= GetCurrentTimestamp())
+	if (as_of == NULL || *as_of >= pl_now())
 	{
 		recorded = recorded_balance(account_id, *effective_at);
 		shifted = shifts(account_id, *effective_at);

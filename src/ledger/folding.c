@@ -268,7 +268,7 @@ write_fold(const Fold *fold)
 	PlArgs		args = {0};
 
 	pl_arg_int64(&args, next->fold_no);
-	pl_arg_timestamp(&args, GetCurrentTimestamp());
+	pl_arg_timestamp(&args, pl_now());
 	pl_arg_int64(&args, next->snapshot->xmax);
 	pl_arg(&args, pl_snapshot_xip(next->snapshot));
 	pl_arg(&args, pl_snapshot_xip(&bounds));

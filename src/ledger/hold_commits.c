@@ -108,7 +108,7 @@ write_hold(const Hold *hold)
 	pl_arg_int64(&args, hold->hold_id);
 	pl_arg_int64(&args, hold->committed);
 	pl_arg_text(&args, hold->status);
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	pl_execute(&update_hold, &args);
 }
 
@@ -228,7 +228,7 @@ commit_active_hold(Hold *hold, PlEntryBatch *batch, bool keeps_rest)
 
 	lock_active_hold(hold, "COMMITTED");
 	/* overdue, though the keeper has not come by yet */
-	if (hold->expires && hold->expires_at <= GetCurrentTimestamp())
+	if (hold->expires && hold->expires_at <= pl_due_now())
 		pl_illegal_transition("hold", hold->hold_id, "EXPIRED", "COMMITTED");
 
 	left = hold->amount - hold->committed;

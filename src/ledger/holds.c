@@ -187,7 +187,7 @@ place(const HoldRequest *request)
 	pl_arg_int64(&args, request->amount);
 	arg_optional(&args, request->expires, TimestampTzGetDatum(request->expires_at));
 	arg_optional(&args, request->metadata != NULL, JsonbPGetDatum(request->metadata));
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	if (pl_execute(&insert_hold, &args) == 0)
 	{
 		/* used meanwhile; for another account, because ours is locked */
@@ -243,7 +243,7 @@ pl_sql_place_hold(PG_FUNCTION_ARGS)
 	is_replay = hold_id != 0;
 	if (!is_replay)
 	{
-		if (request.expires && request.expires_at <= GetCurrentTimestamp())
+		if (request.expires && request.expires_at <= pl_due_now())
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("expires_at of a hold must be in the future"),

@@ -113,7 +113,7 @@ expire_of_locked(Datum *accounts, int naccounts, TimestampTz now)
 int
 pl_expire_holds(bool waits)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = pl_due_now();
 	PlArgs		args = {0};
 	uint64		naccounts;
 	int			expired;
@@ -164,7 +164,7 @@ int
 pl_expire_left_over_holds(void)
 {
 	static int64 last_account = 0;
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = pl_due_now();
 	PlArgs		args = {0};
 	int			expired = 0;
 

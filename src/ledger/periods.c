@@ -251,7 +251,7 @@ is_closed(const Month *month)
 static void
 check_over(const Month *month)
 {
-	if (month->ends_at > GetCurrentTimestamp())
+	if (month->ends_at > pl_due_now())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("month %s of ledger %s is not over", month_name(month->first_day), month->ledger),

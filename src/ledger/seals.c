@@ -65,7 +65,7 @@ bytea_datum(const void *bytes, int n)
 static void
 write_seal(PlSealer *sealer, Datum accounts)
 {
-	TimestampTz sealed_at = GetCurrentTimestamp();
+	TimestampTz sealed_at = pl_now();
 	int			entries = sealer->digests.len / PL_SEALED_LENGTH;
 	StringInfoData sealed;
 	PlArgs		args = {0};

@@ -81,7 +81,7 @@ decide(int64 dead_letter_id, const char *to, const char *note, const char *cause
 	pl_history_begin(cause);
 	pl_arg_text(&args, to);
 	pl_arg_text(&args, note);
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	pl_execute(&set_status, &args);
 	pl_history_end();
 	pl_wake_at_commit(PL_ROLE_RELAY);

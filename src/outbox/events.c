@@ -181,7 +181,7 @@ void
 pl_events_append_always(PlEventBatch *batch)
 {
 	int			n = list_length(batch->events);
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = pl_now();
 	char	   *time;
 	Datum	   *columns[8];
 	bool	   *traceparent_nulls;

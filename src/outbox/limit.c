@@ -39,13 +39,13 @@ waiting_events(void)
 void
 pl_outbox_check_limit(void)
 {
-	static TimestampTz good_until = 0;
-	TimestampTz now;
+	static int64 good_until = 0; /* pl_monotonic_ms() */
+	int64		now;
 	int64		waiting;
 
 	if (pl_outbox_limit == 0 || MyBackendType != B_BACKEND)
 		return;
-	now = GetCurrentTimestamp();
+	now = pl_monotonic_ms();
 	if (now < good_until)
 		return;
 	waiting = waiting_events();
@@ -56,7 +56,7 @@ pl_outbox_check_limit(void)
 				 errdetail("About " INT64_FORMAT " events wait for Kafka; payledger.outbox_limit is %d.",
 						   waiting, pl_outbox_limit),
 				 errhint("payledger.stat_outbox shows why they wait.")));
-	good_until = TimestampTzPlusMilliseconds(now, LOOK_AGAIN_MS);
+	good_until = now + LOOK_AGAIN_MS;
 }
 
 /*

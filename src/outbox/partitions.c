@@ -58,15 +58,14 @@ static PlQuery oldest_partition = {
 
 /*
  * May what a table holds between two seqs go: is it all visible in the
- * snapshots up to which everything is published, and the newest older than $3
- * seconds?  Null if there is nothing.  Index look-ups only.
+ * snapshots up to which everything is published, and the newest older than
+ * $3?  Null if there is nothing.  Index look-ups only.
  */
 #define EXPENDABLE(table) \
 	"SELECT pg_catalog.bool_and(e.newest_no < c.snapshot_xmax" \
 	"       AND NOT EXISTS (SELECT FROM " table " o WHERE o.seq >= $1 AND o.seq < $2" \
 	"                         AND o.transaction_no = ANY (c.snapshot_xip))" \
-	"       AND e.newest_at < pg_catalog.clock_timestamp() AT TIME ZONE 'UTC'" \
-	"                         - pg_catalog.make_interval(secs => $3))" \
+	"       AND e.newest_at < $3 AT TIME ZONE 'UTC')" \
 	" FROM payledger.relay_cursors c," \
 	"  (SELECT (SELECT o.transaction_no FROM " table " o WHERE o.seq >= $1 AND o.seq < $2" \
 	"            ORDER BY o.transaction_no DESC LIMIT 1)," \
@@ -75,11 +74,11 @@ static PlQuery oldest_partition = {
 	"              ORDER BY o.seq DESC LIMIT 1000) n)) AS e(newest_no, newest_at)"
 
 static PlQuery partition_expendable = {
-	EXPENDABLE("payledger.outbox_events"), 3, {INT8OID, INT8OID, FLOAT8OID}
+	EXPENDABLE("payledger.outbox_events"), 3, {INT8OID, INT8OID, TIMESTAMPTZOID}
 };
 
 static PlQuery default_expendable = {
-	EXPENDABLE("payledger.outbox_events_default"), 3, {INT8OID, INT8OID, FLOAT8OID}
+	EXPENDABLE("payledger.outbox_events_default"), 3, {INT8OID, INT8OID, TIMESTAMPTZOID}
 };
 
 PG_FUNCTION_INFO_V1(pl_sql_maintain_outbox_partitions);
@@ -170,7 +169,7 @@ expendable(PlQuery *query, int64 start, int64 end, bool *empty)
 
 	pl_arg_int64(&args, start);
 	pl_arg_int64(&args, end);
-	pl_arg(&args, Float8GetDatum(pl_outbox_retention));
+	pl_arg_timestamp(&args, pl_kept_since(pl_outbox_retention));
 	if (pl_execute(query, &args) != 1)
 		elog(ERROR, "payledger.relay_cursors has no row");
 	*empty = pl_isnull(0, 1);
@@ -280,18 +279,18 @@ try_step(int (*step) (void))
 int
 pl_outbox_maintain_partitions(void)
 {
-	static TimestampTz drop_again_at = 0;
+	static int64 drop_again_at = 0; /* pl_monotonic_ms() */
 	int			created = Max(0, try_step(create_missing));
 	int			dropped = 0;
 
 	pl_outbox_alert();
-	if (GetCurrentTimestamp() >= drop_again_at)
+	if (pl_monotonic_ms() >= drop_again_at)
 	{
 		dropped = try_step(drop_oldest);
 		if (dropped == 0)
 			dropped = try_step(replace_default);
 		if (dropped < 0)
-			drop_again_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS);
+			drop_again_at = pl_monotonic_ms() + RETRY_MS;
 	}
 	return created + Max(0, dropped);
 }

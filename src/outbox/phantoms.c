@@ -100,7 +100,7 @@ pl_sql_retract_phantoms(PG_FUNCTION_ARGS)
 		pl_arg_array(&args, phantoms, NULL, n, INT8OID);
 		pl_arg_array(&args, retractions, NULL, n, UUIDOID);
 		pl_arg_text(&args, note);
-		pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+		pl_arg_timestamp(&args, pl_transaction_now());
 		pl_history_begin("retract_phantoms");
 		if (pl_execute(&set_ready, &args) != (uint64) n)
 			elog(ERROR, "not all of %d phantoms could be made ready", n);

@@ -76,7 +76,7 @@ begin_replay(int64 from_seq, int64 to_seq, const TimestampTz *from, const Timest
 		pl_arg_null(&args);
 	pl_arg_text(&args, topic);
 	pl_arg_text(&args, GetUserNameFromId(GetSessionUserId(), false));
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	pl_history_begin("replay_events");
 	pl_execute(&insert_replay, &args);
 	pl_history_end();
@@ -188,7 +188,7 @@ pl_sql_cancel_replay(PG_FUNCTION_ARGS)
 	from = pl_get_text(0, 1);
 	if (!pl_edge_exists(&pl_replay_machine, from, "CANCELLED"))
 		pl_illegal_transition(pl_replay_machine.name, id, from, "CANCELLED");
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	pl_history_begin("cancel_replay");
 	pl_execute(&cancel, &args);
 	pl_history_end();

@@ -39,7 +39,7 @@ CREATE OR REPLACE VIEW payledger.stat_outbox AS
 		   CASE WHEN b.events <= 10000 THEN b.bytes
 				ELSE (b.bytes / b.events * greatest(b.events, d.seqs))::bigint END AS waiting_bytes,
 		   b.events > 10000 AS is_estimate,
-		   coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - b.oldest), 0)::numeric(20, 3) AS oldest_waiting_seconds,
+		   coalesce(extract(epoch FROM payledger.trusted_now() - b.oldest), 0)::numeric(20, 3) AS oldest_waiting_seconds,
 		   c.published AS published_events,
 		   CASE WHEN c.published > 0 THEN c.updated_at END AS last_published_at,
 		   w.per_second::numeric(20, 1) AS events_per_second,

@@ -42,8 +42,9 @@ static PlQuery insert_payment = {
 	"INSERT INTO payledger.payments"
 	" (payment_id, order_id, buyer_id, currency, total_amount, gateway, psp_reference, event_version,"
 	"  traceparent, authorization_expires_at, created_at, updated_at)"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10 + make_interval(days => $11), $10, $10)",
-	11, {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TIMESTAMPTZOID, INT4OID}
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $12 + make_interval(days => $11), $10, $10)",
+	12, {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TIMESTAMPTZOID, INT4OID,
+	TIMESTAMPTZOID}
 };
 
 static PlQuery insert_orders = {
@@ -117,6 +118,7 @@ add_payment_and_orders(PlWork *work, Authorized *authorized)
 		pl_arg_null(&payment);
 	else
 		pl_arg_int32(&payment, authorized->lifetime_days);
+	pl_arg_timestamp(&payment, pl_grace_from(work->now));
 	pl_execute(&insert_payment, &payment);
 
 	pl_arg_array(&orders, ids, NULL, n, INT8OID);

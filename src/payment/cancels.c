@@ -185,7 +185,7 @@ pl_expire_authorizations(void)
 	PlWork	   *work;
 	int			n;
 
-	pl_arg_timestamp(&args, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), EXPIRY_MARGIN_MS));
+	pl_arg_timestamp(&args, TimestampTzPlusMilliseconds(pl_due_now(), EXPIRY_MARGIN_MS));
 	pl_arg_int64(&args, EXPIRE_AT_ONCE);
 	n = (int) pl_execute(&lock_expiring, &args);
 	if (n == 0)

@@ -35,7 +35,7 @@ static PlQuery insert_rule = {
 	"INSERT INTO payledger.commission_rules"
 	" (commission_rule_id, seller_id, currency, valid_from, commission_bps, commission_fixed, minimum, maximum,"
 	"  tiers, refund_policy, seller_pays_psp_fee)"
-	" VALUES ($1, $2, $3, coalesce($4, clock_timestamp()), $5, $6, $7, $8, $9, $10::payledger.commission_refund, $11)"
+	" VALUES ($1, $2, $3, coalesce($4, payledger.trusted_now()), $5, $6, $7, $8, $9, $10::payledger.commission_refund, $11)"
 	" RETURNING commission_rule_id, seller_id, currency, valid_from, commission_bps, commission_fixed, minimum,"
 	"  maximum, tiers, refund_policy::text, seller_pays_psp_fee",
 	11, {INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID, INT8OID, INT8OID, INT8OID, JSONBOID, TEXTOID, BOOLOID}
@@ -297,7 +297,7 @@ pl_change_rule(const char *seller_id, const char *currency, bool has_bps, int32 
 	lock_terms(seller_id, currency);
 	pl_arg_text(&key, seller_id);
 	pl_arg_text(&key, currency);
-	pl_arg_timestamp(&key, GetCurrentTimestamp());
+	pl_arg_timestamp(&key, pl_now());
 	if (pl_execute_latest(&find_rule, &key) == 0)
 		elog(ERROR, "seller %s has no commission rule in %s", seller_id, currency);
 	if (!has_bps)
@@ -331,7 +331,7 @@ pl_change_rule(const char *seller_id, const char *currency, bool has_bps, int32 
 static void
 check_valid_from(FunctionCallInfo fcinfo, int argno)
 {
-	if (!PG_ARGISNULL(argno) && PG_GETARG_TIMESTAMPTZ(argno) < GetCurrentTransactionStartTimestamp())
+	if (!PG_ARGISNULL(argno) && PG_GETARG_TIMESTAMPTZ(argno) < pl_transaction_now())
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("valid_from %s is in the past", timestamptz_to_str(PG_GETARG_TIMESTAMPTZ(argno))),

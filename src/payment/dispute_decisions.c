@@ -149,7 +149,7 @@ pl_sql_submit_evidence(PG_FUNCTION_ARGS)
 	require_edge(&dispute, "UNDER_REVIEW");
 
 	work = pl_work_begin("submit_evidence");
-	if (dispute.evidence_due_at != 0 && dispute.evidence_due_at < work->now)
+	if (dispute.evidence_due_at != 0 && dispute.evidence_due_at < pl_due_now())
 		ereport(NOTICE,
 				(errcode(ERRCODE_SUCCESSFUL_COMPLETION),
 				 errmsg("the evidence for dispute " INT64_FORMAT " is late", dispute_id),

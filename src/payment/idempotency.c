@@ -32,8 +32,9 @@ static PlQuery find_key = {
 };
 
 static PlQuery insert_key = {
-	"INSERT INTO payledger.idempotency_keys (caller, idempotency_key, command, request_hash, reply)"
-	" VALUES ($1, $2, $3, $4, $5::jsonb) ON CONFLICT DO NOTHING", 5, {TEXTOID, TEXTOID, TEXTOID, BYTEAOID, TEXTOID}
+	"INSERT INTO payledger.idempotency_keys (caller, idempotency_key, command, request_hash, reply, created_at)"
+	" VALUES ($1, $2, $3, $4, $5::jsonb, $6) ON CONFLICT DO NOTHING",
+	6, {TEXTOID, TEXTOID, TEXTOID, BYTEAOID, TEXTOID, TIMESTAMPTZOID}
 };
 
 static bytea *
@@ -156,6 +157,7 @@ pl_idempotency_store(const PlIdempotency *claim)
 	pl_arg_text(&args, claim->command);
 	pl_arg(&args, PointerGetDatum(claim->request_hash));
 	pl_arg(&args, DirectFunctionCall1(row_to_json, row));
+	pl_arg_timestamp(&args, pl_transaction_now());
 
 	/*
 	 * Under the lock only a snapshot older than the other's commit can have

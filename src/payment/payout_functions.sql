@@ -43,7 +43,7 @@ REVOKE ALL ON FUNCTION request_payout(text, text, bigint, text) FROM PUBLIC;
 COMMENT ON FUNCTION request_payout(text, text, bigint, text) IS
 'Pays a seller out: amount minor units, null for all that is available (payledger.seller_balances). The funds leave the seller''s account at once; the gateway worker asks the PSP after this transaction commits. They come back only if the PSP says that nothing was sent or that it was returned; while that is unknown they stay locked. Locks the seller''s account until the commit, so that two payouts see each other. The same idempotency_key with the same request returns the first reply. Errors: 22004 null seller or currency, 22023 amount not greater than zero or unknown currency, 55000 no beneficiary or the gateway cannot pay out, PL004 more than is available, PL006 key reused with another request, PL007 no such seller or gateway, PL008 seller or account not active, PL010 not set up. Example: SELECT payout_id, amount FROM payledger.request_payout(''SELLER-111'', ''EUR'', 9600, ''payout-42'');';
 
-CREATE FUNCTION run_payouts(at timestamptz DEFAULT now())
+CREATE FUNCTION run_payouts(at timestamptz DEFAULT payledger.trusted_now())
 	RETURNS TABLE (payout_id bigint, seller_id text, currency text, amount bigint, status text, gateway text,
 				   scheduled_for timestamptz, created_at timestamptz)
 	AS 'MODULE_PATHNAME', 'pl_sql_run_payouts'

@@ -199,7 +199,7 @@ pl_run_due_payouts(void)
 	int			n;
 
 	pl_connect();
-	n = run(GetCurrentTimestamp(), PAY_OUT_AT_ONCE, false);
+	n = run(pl_due_now(), PAY_OUT_AT_ONCE, false);
 	pl_finish();
 	return n;
 }

@@ -232,7 +232,7 @@ lock_present(Terms *terms)
 				 errhint("Use payledger.register_seller.")));
 	pl_arg_text(&args, terms->seller_id);
 	pl_arg_text(&args, terms->currency);
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	pl_arg_text(&args, GetUserNameFromId(GetOuterUserId(), false));
 	pl_execute_latest(&insert_terms, &args);
 
@@ -319,7 +319,7 @@ pl_sql_set_payout_terms(PG_FUNCTION_ARGS)
 		pl_arg_null(&args);
 	pl_arg(&args, TimeADTGetDatum(terms.cut_off));
 	pl_arg_int64(&args, terms.minimum);
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	pl_arg_bool(&args, is_rescheduled);
 	pl_arg_text(&args, GetUserNameFromId(GetOuterUserId(), false));
 	pl_execute_latest(&update_terms, &args);

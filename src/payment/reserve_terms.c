@@ -99,7 +99,7 @@ pl_sql_set_reserve_terms(PG_FUNCTION_ARGS)
 	pl_arg_int32(&args, bps);
 	pl_arg_int32(&args, days);
 	pl_arg_text(&args, policy);
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	pl_arg_text(&args, GetUserNameFromId(GetOuterUserId(), false));
 	pl_execute_latest(&store_terms, &args);
 	pl_return_rows(fcinfo);

@@ -115,7 +115,7 @@ pl_reserve_of_capture(PlWork *work, const PlPayment *payment, const PlOrder *ord
 	pl_arg_text(&args, order->seller_id);
 	pl_arg_text(&args, payment->currency);
 	pl_arg_int64(&args, reserve);
-	pl_arg_timestamp(&args, work->now + days * USECS_PER_DAY);
+	pl_arg_timestamp(&args, pl_grace_from(work->now) + days * USECS_PER_DAY);
 	pl_arg_timestamp(&args, work->now);
 	pl_execute(&insert_reserve, &args);
 	pl_post_template(work->entries, "RESERVE_HOLD", payment->payment_id,
@@ -243,7 +243,7 @@ pl_release_due_reserves(void)
 	pl_connect();
 	/* an operator who closes an account waits for those who post to it */
 	(void) pl_lock_journal();
-	pl_arg_timestamp(&args, GetCurrentTimestamp());
+	pl_arg_timestamp(&args, pl_due_now());
 	pl_arg_int64(&args, RELEASE_AT_ONCE);
 	n = pl_execute_latest(&lock_due, &args);
 	if (n > 0)

@@ -319,7 +319,7 @@ pl_sql_add_routing_rule(PG_FUNCTION_ARGS)
 	}
 	pl_arg(&args, PG_GETARG_DATUM(5));
 	pl_arg_int32(&args, PG_GETARG_INT32(6));
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	pl_execute(&insert_rule, &args);
 	pl_return_rows(fcinfo);
 	pl_finish();
@@ -338,7 +338,7 @@ pl_sql_retire_routing_rule(PG_FUNCTION_ARGS)
 	pl_connect();
 	pl_require_layout();
 	pl_arg_int64(&args, routing_rule_id);
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	if (pl_execute(&retire_rule, &args) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_PL_NOT_FOUND),

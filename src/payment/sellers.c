@@ -13,7 +13,7 @@
 	"SELECT s.seller_id, s.currency, s.status::text, r.commission_bps, r.commission_fixed" \
 	" FROM payledger.sellers s JOIN LATERAL (SELECT c.commission_bps, c.commission_fixed" \
 	"  FROM payledger.commission_rules c WHERE c.seller_id = s.seller_id AND c.currency = s.currency" \
-	"   AND c.valid_from <= clock_timestamp() ORDER BY c.valid_from DESC LIMIT 1) r ON true" \
+	"   AND c.valid_from <= payledger.trusted_now() ORDER BY c.valid_from DESC LIMIT 1) r ON true" \
 	" WHERE s.seller_id = $1 AND s.currency = $2"
 
 static PlQuery insert_seller = {

@@ -132,7 +132,7 @@ pl_insert_report(const char *gateway, const char *report_id)
 	pl_arg_int64(&args, pl_next_id());
 	pl_arg_text(&args, gateway);
 	pl_arg_text(&args, report_id);
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	pl_arg_text(&args, GetUserNameFromId(GetOuterUserId(), false));
 	inserted = pl_execute_latest(&insert_report, &args);
 	pl_history_end();

@@ -21,7 +21,7 @@ pl_work_begin(const char *cause)
 	PlWork	   *work = palloc(sizeof(PlWork));
 
 	work->cause = cause;
-	work->now = GetCurrentTransactionStartTimestamp();
+	work->now = pl_transaction_now();
 	work->requests = pl_requests_new();
 	work->entries = pl_entries_new();
 	work->entries->opens_accounts = true;

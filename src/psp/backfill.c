@@ -136,7 +136,7 @@ new_call(int row)
 void
 pl_backfills_lease(dlist_head *leased, TimestampTz *next_due)
 {
-	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	TimestampTz now = pl_transaction_now();
 	Datum	   *names = palloc(sizeof(Datum) * (list_length(pl_gateways()) + 1));
 	int			n = 0;
 	bool		some_wait = false;
@@ -276,7 +276,7 @@ void
 pl_backfill_store(PlCall *call)
 {
 	const PlBackfill *backfill = call->backfill;
-	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	TimestampTz now = pl_transaction_now();
 	int64		pause = (int64) pl_option_int(call->gateway, "backfill_seconds") * 1000;
 	PlArgs		args = {0};
 

@@ -40,7 +40,7 @@ static void
 enter(PlCircuit *circuit, PlCircuitState state)
 {
 	circuit->state = state;
-	circuit->since = GetCurrentTimestamp();
+	circuit->since = pl_now();
 	circuit->failures = 0;
 	circuit->round++;
 }

@@ -143,7 +143,7 @@ pl_due_select(void)
 		pl_arg_array(&args, endpoints.operations, NULL, endpoints.n, TEXTOID);
 		pl_arg_array(&args, endpoints.left, NULL, endpoints.n, INT4OID);
 		pl_arg_array(&args, endpoints.gateway_left, NULL, endpoints.n, INT4OID);
-		pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+		pl_arg_timestamp(&args, pl_transaction_now());
 		nrows = pl_execute(&select_due, &args);
 	}
 	for (int i = 0; i < n; i++)
@@ -175,7 +175,7 @@ pl_due_select_one(int64 payment_id, int64 psp_request_id)
 static TimestampTz
 clock_time(int64 when)
 {
-	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Max(when - pl_monotonic_ms(), 0));
+	return TimestampTzPlusMilliseconds(pl_now(), Max(when - pl_monotonic_ms(), 0));
 }
 
 /* Endpoints at which more can be leased without that a call of theirs ends. */

@@ -103,7 +103,7 @@ fail_over_gateway(PlWork *work, const PlGateway *gateway)
 void
 pl_fail_over_waiting(TimestampTz *next_due)
 {
-	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	TimestampTz now = pl_transaction_now();
 	int			n = list_length(pl_gateways());
 	Datum	   *names = palloc(sizeof(Datum) * (n + 1));
 	PlArgs		args = {0};

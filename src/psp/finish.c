@@ -127,7 +127,8 @@ decide_unknown(Decision *decision, TimestampTz now)
 	decision->told.class = PL_OUTCOME_UNKNOWN;
 	decision->status = "UNKNOWN";
 	decision->next_attempt_at = next_attempt(call, now, Max(call->gateway->unknown_max_ms, call->gateway->retry_max_ms));
-	if (decision->next_attempt_at >= given_up_at(call))
+	/* not by a clock that was stepped */
+	if (decision->next_attempt_at - now + pl_due_now() >= given_up_at(call))
 	{
 		decision->status = "PARKED";
 		decision->next_attempt_at = 0;
@@ -534,7 +535,7 @@ pl_queue_park(PlCall *call, const char *code, const char *message)
 		pl_arg_null(&args);
 	pl_arg_text(&args, code);
 	pl_arg_text(&args, pl_redact(message));
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	pl_history_begin("gateway worker");
 	pl_execute(&park_leased, &args);
 	pl_history_end();

@@ -94,18 +94,6 @@ static void (*tell_touched) (void *owner) = NULL;
 static sigset_t all_signals;
 static sigset_t usual_signals;
 
-/*
- * Milliseconds of a clock that nobody sets.
- */
-int64
-pl_monotonic_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64) now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static void
 enter_curl(void)
 {

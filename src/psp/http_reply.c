@@ -59,7 +59,7 @@ pl_http_retry_after_ms(const PlHttpReply *reply)
 
 		if (at == (time_t) -1)
 			return -1;
-		seconds = (long) (at - time(NULL));
+		seconds = (long) (at - timestamptz_to_time_t(pl_now()));
 	}
 	/* nobody asks for more than a day in earnest */
 	return Min(Max(seconds, 0), 24 * 3600) * 1000;

@@ -402,7 +402,7 @@ pl_limits_status(const PlGateway *gateway, PlGatewayStatus *status)
 {
 	const PlGatewayLimits *limits = gateway->limits;
 	int64		now = pl_monotonic_ms();
-	TimestampTz clock = GetCurrentTimestamp();
+	TimestampTz clock = pl_now();
 	int64		paused_until = 0;
 
 	for (int i = 0; i < PL_OPERATION_COUNT; i++)

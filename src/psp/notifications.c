@@ -348,10 +348,10 @@ pause_after(int attempt)
 static void
 store(const Event *event)
 {
-	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	TimestampTz now = pl_transaction_now();
 	bool		parked = event->failed || event->verdict == VERDICT_EARLY;
 	bool		held = !parked && event->verdict == VERDICT_HELD;
-	bool		over = now >= TimestampTzPlusMilliseconds(event->created_at, GIVE_UP_AFTER_MS);
+	bool		over = pl_due_now() >= TimestampTzPlusMilliseconds(event->created_at, GIVE_UP_AFTER_MS);
 	bool		foreign = parked && over && !event->failed && event->payment_id == 0;
 	const char *problem = event->problem;
 	PlArgs		args = {0};
@@ -386,7 +386,7 @@ due_events(void)
 	PlArgs		args = {0};
 	uint64		n;
 
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	pl_arg_int64(&args, APPLY_AT_ONCE);
 	n = pl_execute(&select_due, &args);
 	for (uint64 row = 0; row < n; row++)
@@ -431,7 +431,7 @@ pl_webhooks_apply(MemoryContext context, TimestampTz *next_due)
 	ListCell   *cell;
 
 	*next_due = next_due_at();
-	if (*next_due == 0 || *next_due > GetCurrentTransactionStartTimestamp())
+	if (*next_due == 0 || *next_due > pl_transaction_now())
 		return NIL;
 	events = due_events();
 	foreach(cell, events)

@@ -345,7 +345,6 @@ extern char *pl_secrets_section(const char *database, const char *gateway);
 /* bytes that the buffers of all replies may take together, beyond 16 kB each */
 #define PL_HTTP_REPLY_BUDGET (4 * 1024 * 1024)
 
-extern int64 pl_monotonic_ms(void);
 extern void pl_http_init(void);
 extern void pl_http_tell(void (*touched) (void *owner));
 extern int	pl_http_epoll_fd(void);
@@ -427,6 +426,7 @@ typedef struct PlCall
 	PlHttpRequest http;			/* empty for an embedded adapter */
 	bool		in_doubt;		/* see PlHttpReply */
 	bool		queried;
+	bool		postponed;		/* not built: it waits for the clock */
 	bool		unreached;		/* nothing was sent: no answer, not even a no */
 	bool		failed_before;	/* the attempt before was answered with a 5xx */
 	int			circuit_round;	/* of the circuit breaker, when it was leased */
@@ -528,6 +528,7 @@ extern bool pl_queue_attach(void);
 extern int64 pl_queue_lease_token(void);
 extern void pl_queue_take_over(void);
 extern bool pl_queue_lease_alone(int64 payment_id, int64 psp_request_id, dlist_head *leased);
+extern void pl_queue_clock_confirmed(void);
 extern uint64 pl_queue_expire_leases(void);
 extern void pl_queue_lease(List *over, dlist_head *leased, TimestampTz *next_due);
 extern void pl_queue_drop(PlCall *call);

@@ -22,6 +22,12 @@
 #define GATEWAY_LOCK_KEY1 0x706c6467
 #define GATEWAY_LOCK_CLASS 7
 
+/* a request that waits for the clocks to agree is looked at again */
+#define POSTPONE_MS 60000
+
+/* after the clock was confirmed, what is due within that time is left alone */
+#define SOON_MS 60000
+
 static PlQuery lease_rows = {
 	"UPDATE payledger.psp_requests r SET status = 'IN_FLIGHT', attempt = u.attempt,"
 	"  lease_token = $6, lease_expires_at = u.expires_at,"
@@ -41,6 +47,21 @@ static PlQuery park_row = {
 	4, {INT8OID, INT8OID, TEXTOID, TIMESTAMPTZOID}
 };
 
+static PlQuery postpone_row = {
+	"UPDATE payledger.psp_requests SET next_attempt_at = $3"
+	" WHERE payment_id = $1 AND psp_request_id = $2", 3, {INT8OID, INT8OID, TIMESTAMPTZOID}
+};
+
+static PlQuery hurry_requests = {
+	"UPDATE payledger.psp_requests SET next_attempt_at = $1"
+	" WHERE status IN ('READY', 'UNKNOWN') AND next_attempt_at > $2", 2, {TIMESTAMPTZOID, TIMESTAMPTZOID}
+};
+
+static PlQuery hurry_webhooks = {
+	"UPDATE payledger.webhooks SET next_attempt_at = $1"
+	" WHERE status IN ('RECEIVED', 'PARKED') AND next_attempt_at > $2", 2, {TIMESTAMPTZOID, TIMESTAMPTZOID}
+};
+
 static PlQuery take_over_rows = {
 	"UPDATE payledger.psp_requests SET status = 'UNKNOWN', lease_token = NULL, lease_expires_at = NULL,"
 	"  next_attempt_at = $2, reply_status = NULL, reply_code = 'worker_lost',"
@@ -55,6 +76,23 @@ static PlQuery expire_rows = {
 	"  reply_message = 'the gateway worker did not store an outcome in time', updated_at = $1"
 	" WHERE status = 'IN_FLIGHT' AND lease_expires_at < $1", 1, {TIMESTAMPTZOID}
 };
+
+/*
+ * For the gateway worker: what waits for a time that was read from a clock
+ * since set back waits for it no longer.  Needs a transaction and an open SPI
+ * connection.
+ */
+void
+pl_queue_clock_confirmed(void)
+{
+	PlArgs		args = {0};
+	TimestampTz now = pl_now();
+
+	pl_arg_timestamp(&args, now);
+	pl_arg_timestamp(&args, TimestampTzPlusMilliseconds(now, SOON_MS));
+	pl_execute(&hurry_requests, &args);
+	pl_execute(&hurry_webhooks, &args);
+}
 
 /*
  * Become the one gateway worker of this database, until the process ends.
@@ -98,7 +136,7 @@ pl_queue_take_over(void)
 	if (died)
 		pl_suspects_blame(&left);
 	pl_arg_int64(&args, pl_queue_lease_token());
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	pl_arg_int64(&args, left.lease_token);
 	pl_execute(&take_over_rows, &args);
 	if (died)
@@ -117,7 +155,7 @@ pl_queue_expire_leases(void)
 	uint64		n;
 
 	pl_history_begin("lease expired");
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	n = pl_execute(&expire_rows, &args);
 	pl_history_end();
 	if (n > 0)
@@ -192,22 +230,28 @@ pl_queue_drop(PlCall *call)
 	MemoryContextDelete(call->context);
 }
 
-/* Raises 55000 for a request that must not be sent again. */
+/*
+ * Raises 55000 for a request that must not be sent again.  While the clocks
+ * disagree about that, and the PSP cannot be asked, it is postponed.
+ */
 static void
 build(PlCall *call)
 {
 	const PlAdapter *adapter = call->gateway->adapter;
-	bool		forgotten = call->in_doubt &&
-		GetCurrentTransactionStartTimestamp() >= pl_key_forgotten_at(call);
+	bool		repeats = call->in_doubt && call->request.operation != PL_OP_RETRIEVE;
+	bool		may_be_forgotten = call->in_doubt && pl_grace_now() >= pl_key_forgotten_at(call);
 
-	call->queried = (call->queried || forgotten) && adapter->query != NULL &&
+	call->queried = (call->queried || may_be_forgotten) && adapter->query != NULL &&
 		adapter->query(call->gateway, &call->request, &call->http);
 	if (call->queried)
 	{
 		pl_check_http_request(&call->http);
 		return;
 	}
-	if (forgotten && call->request.operation != PL_OP_RETRIEVE)
+	call->postponed = repeats && may_be_forgotten && pl_due_now() < pl_key_forgotten_at(call);
+	if (call->postponed)
+		return;
+	if (repeats && may_be_forgotten)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("psp_request " INT64_FORMAT " may have been executed, and its idempotency key is forgotten by now",
@@ -267,14 +311,26 @@ park(const PlCall *call, const char *problem)
 	pl_arg_int64(&args, call->request.payment_id);
 	pl_arg_int64(&args, call->request.psp_request_id);
 	pl_arg_text(&args, problem);
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	pl_execute(&park_row, &args);
+}
+
+/* Nothing is known of it that was not known before. */
+static void
+postpone(const PlCall *call)
+{
+	PlArgs		args = {0};
+
+	pl_arg_int64(&args, call->request.payment_id);
+	pl_arg_int64(&args, call->request.psp_request_id);
+	pl_arg_timestamp(&args, TimestampTzPlusMilliseconds(pl_now(), POSTPONE_MS));
+	pl_execute(&postpone_row, &args);
 }
 
 static void
 lease(dlist_head *leased, int n)
 {
-	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	TimestampTz now = pl_transaction_now();
 	Datum	   *payments = palloc(sizeof(Datum) * n);
 	Datum	   *ids = palloc(sizeof(Datum) * n);
 	Datum	   *attempts = palloc(sizeof(Datum) * n);
@@ -329,7 +385,7 @@ find_gateway(const char *name)
 static void
 lease_selected(uint64 nrows, dlist_head *leased)
 {
-	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	TimestampTz now = pl_transaction_now();
 	int			ncalls = (int) nrows;
 	dlist_mutable_iter iter;
 
@@ -342,9 +398,12 @@ lease_selected(uint64 nrows, dlist_head *leased)
 		PlCall	   *call = dlist_container(PlCall, node, iter.cur);
 		char	   *problem = build_safely(call);
 
-		if (problem == NULL)
+		if (problem == NULL && !call->postponed)
 			continue;
-		park(call, problem);
+		if (problem != NULL)
+			park(call, problem);
+		else
+			postpone(call);
 		dlist_delete(&call->node);
 		pl_queue_drop(call);
 		ncalls--;

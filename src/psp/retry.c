@@ -64,7 +64,7 @@ check_safe(int64 id, TimestampTz now)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("psp_request " INT64_FORMAT " has no gateway any more", id)));
 	if (was_sent && adapter->query == NULL && strcmp(pl_get_text(0, 5), "RETRIEVE") != 0 &&
-		now >= TimestampTzPlusMilliseconds(first_sent_at, (int64) key_window * 1000))
+		pl_grace_now() >= TimestampTzPlusMilliseconds(first_sent_at, (int64) key_window * 1000))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("psp_request " INT64_FORMAT " must not be sent again", id),
@@ -79,7 +79,7 @@ Datum
 pl_sql_retry_request(PG_FUNCTION_ARGS)
 {
 	int64		id = pl_int64_arg(fcinfo, 0, "psp_request_id");
-	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	TimestampTz now = pl_transaction_now();
 	PlArgs		args = {0};
 	PlArgs		release = {0};
 

@@ -87,7 +87,7 @@ park(const PlInHand *what, int deaths)
 	pl_arg_int64(&args, what->payment_id);
 	pl_arg_int64(&args, what->id);
 	pl_arg_int32(&args, deaths);
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	if (pl_execute(&park_request, &args) == 0)
 		return false;
 	ereport(LOG,
@@ -107,7 +107,7 @@ blame_event(const PlInHand *what)
 		pl_arg_int64(&args, what->id);
 	else
 		pl_arg_text(&args, what->gateway);
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	if (pl_execute(what->kind == PL_IN_HAND_WEBHOOK ? &blame_webhook : &blame_page, &args) == 0 ||
 		pl_get_int32(0, 1) < 2)
 		return false;
@@ -136,7 +136,7 @@ pl_suspects_blame(const PlLeftInHand *left)
 		return;
 	pl_arg_int64(&args, left->in_hand.payment_id);
 	pl_arg_int64(&args, left->in_hand.id);
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	pl_execute(&blame_request, &args);
 }
 
@@ -155,7 +155,7 @@ pl_suspects_judge(const PlLeftInHand *left)
 	{
 		PlArgs		args = {0};
 
-		pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+		pl_arg_timestamp(&args, pl_transaction_now());
 		pl_execute(&clear_all, &args);
 	}
 	else
@@ -204,7 +204,7 @@ clear_tried(void)
 
 	pl_arg_int64(&args, tried_payment);
 	pl_arg_int64(&args, tried_id);
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	pl_arg_int32(&args, tried_attempt);
 	pl_execute(&clear_one, &args);
 	tried_id = 0;
@@ -240,7 +240,7 @@ pl_suspects_next(int64 *payment_id, int64 *psp_request_id)
 		clear_tried();
 	pl_in_hand_alone(0, 0);
 	pl_arg_int64(&args, in_hand_id);
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	pl_arg_int64(&args, LOOK_AT);
 	n = pl_execute(&find_suspects, &args);
 	for (uint64 row = 0; row < n; row++)

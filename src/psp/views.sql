@@ -11,7 +11,7 @@ CREATE OR REPLACE VIEW payledger.stat_gateway AS
 	), counts AS (
 		SELECT gateway,
 			   count(*) FILTER (WHERE status = 'READY') AS ready,
-			   count(*) FILTER (WHERE status IN ('READY', 'UNKNOWN') AND next_attempt_at <= pg_catalog.now()) AS due,
+			   count(*) FILTER (WHERE status IN ('READY', 'UNKNOWN') AND next_attempt_at <= (SELECT payledger.trusted_now())) AS due,
 			   count(*) FILTER (WHERE status = 'IN_FLIGHT') AS in_flight,
 			   count(*) FILTER (WHERE status = 'UNKNOWN') AS unknown,
 			   count(*) FILTER (WHERE status = 'PENDING') AS pending,
@@ -41,7 +41,7 @@ CREATE OR REPLACE VIEW payledger.stat_gateway AS
 		   s.circuit,
 		   s.circuit_since,
 		   s.next_probe_at,
-		   CASE WHEN s.throttled_until > pg_catalog.now() THEN s.throttled_until END AS throttled_until,
+		   CASE WHEN s.throttled_until > (SELECT payledger.trusted_now()) THEN s.throttled_until END AS throttled_until,
 		   s.replies,
 		   s.faults,
 		   s.problem

@@ -72,7 +72,7 @@ pl_sql_retry_webhook(PG_FUNCTION_ARGS)
 	lock_parked(gateway, event_id);
 	pl_arg_text(&args, gateway);
 	pl_arg_text(&args, event_id);
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	pl_execute(&make_due, &args);
 	pl_wake_at_commit(PL_ROLE_GATEWAY);
 	pl_finish();
@@ -96,7 +96,7 @@ pl_sql_ignore_webhook(PG_FUNCTION_ARGS)
 	lock_parked(gateway, event_id);
 	pl_arg_text(&args, gateway);
 	pl_arg_text(&args, event_id);
-	pl_arg_timestamp(&args, GetCurrentTransactionStartTimestamp());
+	pl_arg_timestamp(&args, pl_transaction_now());
 	pl_arg_text(&args, psprintf("ignored by %s: %s", GetUserNameFromId(GetSessionUserId(), false), note));
 	pl_execute(&set_ignored, &args);
 	pl_finish();
@@ -113,8 +113,7 @@ pl_forget_webhooks(uint64 *deleted)
 {
 	PlArgs		args = {0};
 
-	pl_arg_timestamp(&args, TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-														-INT64CONST(1000) * pl_webhook_retention));
+	pl_arg_timestamp(&args, pl_kept_since(pl_webhook_retention));
 	pl_arg_int64(&args, DELETE_AT_ONCE);
 	*deleted = pl_execute(&delete_old, &args);
 	return *deleted == DELETE_AT_ONCE;

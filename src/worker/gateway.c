@@ -43,6 +43,7 @@ static int	failed_turns = 0;	/* in a row, for no reason of one call */
 static int	known_reloads = -1;
 static bool gateways_in_trouble = false;
 static bool error_shown = false;
+static uint32 confirmations = 0;	/* of the clock, that are dealt with */
 
 /* First the one that is ready first: the heap gives the largest. */
 static int
@@ -469,8 +470,8 @@ schedule_look(TimestampTz next_due, bool leased_some)
 
 	if (next_due != 0)
 	{
-		ms = Min(ms, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_due));
-		ms = Max(ms, GetCurrentTimestamp() >= next_due && !leased_some ? LOCKED_ROWS_MS : 1);
+		ms = Min(ms, TimestampDifferenceMilliseconds(pl_now(), next_due));
+		ms = Max(ms, pl_now() >= next_due && !leased_some ? LOCKED_ROWS_MS : 1);
 	}
 	next_look = pl_monotonic_ms() + ms;
 }
@@ -501,7 +502,7 @@ try_suspect(dlist_head *leased, TimestampTz *next_due)
 	/* one that a session holds is looked for again soon */
 	if (pl_suspects_next(&payment_id, &psp_request_id) &&
 		!pl_queue_lease_alone(payment_id, psp_request_id, leased))
-		*next_due = GetCurrentTransactionStartTimestamp();
+		*next_due = pl_transaction_now();
 }
 
 /*
@@ -517,6 +518,11 @@ work(List *calls, dlist_head *leased, List *volatile *changed, TimestampTz *next
 
 	if (pl_gateways_load())
 		report_trouble();
+	if (confirmations != pl_clock_confirmations())
+	{
+		pl_queue_clock_confirmed();
+		confirmations = pl_clock_confirmations();
+	}
 	if (calls != NIL)
 	{
 		List	   *found = store_calls(calls);

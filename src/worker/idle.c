@@ -50,7 +50,7 @@ pl_sql_unfinished_work(PG_FUNCTION_ARGS)
 
 	pl_connect();
 	pl_require_layout();
-	pl_arg_timestamp(&args, PG_ARGISNULL(0) ? GetCurrentTimestamp() : PG_GETARG_TIMESTAMPTZ(0));
+	pl_arg_timestamp(&args, PG_ARGISNULL(0) ? pl_now() : PG_GETARG_TIMESTAMPTZ(0));
 	pl_arg_bool(&args, pl_kafka_brokers[0] != '\0');
 	pl_execute(&count_unfinished, &args);
 	pl_return_rows(fcinfo);
@@ -79,7 +79,9 @@ look(TimestampTz before, int64 *requests, int64 *events)
 Datum
 pl_sql_wait_until_idle(PG_FUNCTION_ARGS)
 {
+	TimestampTz start = pl_now();
 	TimestampTz end;
+	int64		end_ms;
 	int64		requests;
 	int64		events;
 
@@ -91,18 +93,19 @@ pl_sql_wait_until_idle(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("timeout must not be null")));
 	end = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												  TimestampTzGetDatum(GetCurrentTimestamp()),
+												  TimestampTzGetDatum(start),
 												  PG_GETARG_DATUM(0)));
+	end_ms = pl_monotonic_ms() + TimestampDifferenceMilliseconds(start, end);
 
 	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	pl_prepare_to_wait(PL_TOPIC_PROGRESS);
 	for (;;)
 	{
-		long		left;
+		int64		left;
 
 		look(end, &requests, &events);
-		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+		left = end_ms - pl_monotonic_ms();
 		if ((requests == 0 && events == 0) || left <= 0)
 			break;
 		pl_wait(PL_TOPIC_PROGRESS, Min(left, LOOK_AGAIN_MS));

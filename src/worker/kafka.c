@@ -544,33 +544,33 @@ produce(int index)
 static bool
 wait_for_reports(void)
 {
-	TimestampTz start = GetCurrentTimestamp();
-	TimestampTz failed_at = 0;
+	int64		start = pl_monotonic_ms();
+	int64		failed_at = 0;
 	bool		stall_reported = false;
 
 	pl_kafka_serve(true);
 	while (outstanding > 0)
 	{
-		TimestampTz now;
+		int64		now;
 
 		pl_worker_wait(wait_set, failed_at == 0 ? 1000 : SETTLE_TRANSACTION_MS);
 		pl_kafka_serve(true);
 
-		now = GetCurrentTimestamp();
+		now = pl_monotonic_ms();
 		/* who dies from here on died waiting */
-		if (TimestampDifferenceExceeds(start, now, WAITING_MS))
+		if (now - start >= WAITING_MS)
 			pl_deaths_sent();
 		if (failure_rank != FAILURE_NONE)
 		{
 			if (failed_at == 0)
 				failed_at = now;
 			/* what fails in a transaction fails it as a whole */
-			if (TimestampDifferenceExceeds(failed_at, now, transactional ? SETTLE_TRANSACTION_MS : SETTLE_MS))
+			if (now - failed_at >= (transactional ? SETTLE_TRANSACTION_MS : SETTLE_MS))
 				break;
 		}
 		else if (pl_kafka_settings_changed())
 			return false;
-		else if (TimestampDifferenceExceeds(start, now, STALL_MS))
+		else if (now - start >= STALL_MS)
 		{
 			if (!stall_reported)
 			{

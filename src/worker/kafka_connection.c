@@ -169,7 +169,7 @@ bool
 pl_kafka_ask(rd_kafka_t *handle, rd_kafka_topic_t *topic, void (*serve) (void),
 			 void (*take) (void *arg, const rd_kafka_metadata_topic_t *topic), void *arg)
 {
-	TimestampTz start = GetCurrentTimestamp();
+	int64		start = pl_monotonic_ms();
 
 	for (;;)
 	{
@@ -186,7 +186,7 @@ pl_kafka_ask(rd_kafka_t *handle, rd_kafka_topic_t *topic, void (*serve) (void),
 		pl_worker_interrupts();
 		if (pl_kafka_settings_changed())
 			return false;
-		if (pl_kafka_is_refused() || TimestampDifferenceExceeds(start, GetCurrentTimestamp(), STALL_MS))
+		if (pl_kafka_is_refused() || pl_monotonic_ms() - start >= STALL_MS)
 		{
 			pl_kafka_report_silence("Kafka has not answered for 10 s");
 			return false;

@@ -225,7 +225,7 @@ describe(PlMessage *message, const char *topic, rd_kafka_message_t *from)
 static bool
 find_end(const char *topic, int32 partition, int64 *end)
 {
-	TimestampTz start = GetCurrentTimestamp();
+	int64		start = pl_monotonic_ms();
 	rd_kafka_resp_err_t err;
 
 	for (;;)
@@ -242,7 +242,7 @@ find_end(const char *topic, int32 partition, int64 *end)
 		serve();
 		pl_worker_interrupts();
 		if (pl_kafka_settings_changed() || pl_kafka_is_refused() ||
-			TimestampDifferenceExceeds(start, GetCurrentTimestamp(), STALL_MS))
+			pl_monotonic_ms() - start >= STALL_MS)
 			return fail_topic(topic, err);
 	}
 }
@@ -251,7 +251,7 @@ static bool
 read_partition(const char *topic, int32 partition, int64 from, int64 until,
 			   void (*take) (void *arg, const PlMessage *message), void *arg)
 {
-	TimestampTz last = GetCurrentTimestamp();
+	int64		last = pl_monotonic_ms();
 	bool		to_end = until < 0;
 
 	pl_kafka_stop_reading();
@@ -278,7 +278,7 @@ read_partition(const char *topic, int32 partition, int64 from, int64 until,
 				pl_kafka_stop_reading();
 				return false;
 			}
-			if (TimestampDifferenceExceeds(last, GetCurrentTimestamp(), STALL_MS))
+			if (pl_monotonic_ms() - last >= STALL_MS)
 			{
 				pl_kafka_stop_reading();
 				pl_kafka_report_silence("Kafka has not answered for 10 s");
@@ -294,7 +294,7 @@ read_partition(const char *topic, int32 partition, int64 from, int64 until,
 		{
 			PlMessage	taken;
 
-			last = GetCurrentTimestamp();
+			last = pl_monotonic_ms();
 			describe(&taken, topic, message);
 			take(arg, &taken);
 			if (taken.key)

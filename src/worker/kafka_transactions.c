@@ -51,7 +51,7 @@ pl_kafka_was_fenced(void)
 static bool
 repeat(rd_kafka_error_t *(*call) (rd_kafka_t *, int), const char *what)
 {
-	TimestampTz start = GetCurrentTimestamp();
+	int64		start = pl_monotonic_ms();
 	bool		stall_reported = false;
 
 	for (;;)
@@ -80,7 +80,7 @@ repeat(rd_kafka_error_t *(*call) (rd_kafka_t *, int), const char *what)
 			pl_kafka_close();
 			return false;
 		}
-		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), STALL_MS))
+		if (pl_monotonic_ms() - start >= STALL_MS)
 		{
 			if (!stall_reported)
 			{

@@ -58,8 +58,7 @@ forget_idempotency_keys(void)
 	PlArgs		args = {0};
 	uint64		deleted;
 
-	pl_arg_timestamp(&args, TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-														-INT64CONST(1000) * pl_idempotency_retention));
+	pl_arg_timestamp(&args, pl_kept_since(pl_idempotency_retention));
 	pl_arg_int64(&args, DELETE_AT_ONCE);
 	deleted = pl_execute(&delete_idempotency_keys, &args);
 	pl_worker_count(deleted);
@@ -134,7 +133,7 @@ typedef struct Duty
 	bool		(*perform) (void);	/* returns whether to go on at once */
 	long		interval_ms;
 	bool		(*is_due) (void);	/* before the interval is over, or NULL */
-	TimestampTz next_at;
+	int64		next_at;		/* pl_monotonic_ms() */
 	long		delay_ms;		/* after a failure, 0: the last time went well */
 } Duty;
 
@@ -184,15 +183,35 @@ perform(Duty *duty)
 		duty->delay_ms = Min(LONGEST_DELAY_MS, Max(2 * duty->delay_ms, duty->interval_ms));
 	else
 		duty->delay_ms = 0;
-	duty->next_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												failed ? duty->delay_ms : more ? 0 : duty->interval_ms);
+	duty->next_at = pl_monotonic_ms() + (failed ? duty->delay_ms : more ? 0 : duty->interval_ms);
 	return begun;
+}
+
+/* Show that the wall clock was stepped; the clock worker logs it. */
+static bool
+clock_is_stepped(void)
+{
+	static bool shown = false;
+	int64		step = pl_clock_step();
+
+	if (step != 0 && !shown)
+	{
+		char	   *message = psprintf("the wall clock is %s the time that payledger counts: nothing expires, is paid out or is deleted until it is right, or payledger.confirm_clock() is called",
+									   pl_describe_step(step));
+
+		(void) pl_worker_record_error(message);
+		pfree(message);
+	}
+	shown = step != 0;
+	return shown;
 }
 
 /* Does any duty fail at present? */
 static bool
 failing(void)
 {
+	if (clock_is_stepped())
+		return true;
 	for (int i = 0; i < (int) lengthof(duties); i++)
 		if (duties[i].delay_ms > 0)
 			return true;
@@ -202,7 +221,7 @@ failing(void)
 static bool
 is_due(const Duty *duty)
 {
-	return duty->next_at <= GetCurrentTimestamp() ||
+	return duty->next_at <= pl_monotonic_ms() ||
 		(duty->is_due != NULL && duty->delay_ms == 0 && duty->is_due());
 }
 

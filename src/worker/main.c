@@ -3,7 +3,7 @@
  *		Registration and start of the workers.
  *
  * Static workers, one for each role and database, relays as many as
- * payledger.relay_shards says: the postmaster restarts
+ * payledger.relay_shards says, and one for the clock: the postmaster restarts
  * them, and there is no launcher that could lose one.  A worker whose database
  * does not exist ends with FATAL at every start.
  */
@@ -80,6 +80,23 @@ register_worker(PlRole role, int shard, const char *database, int slot)
 	RegisterBackgroundWorker(&worker);
 }
 
+/* First of all: it must get a place whatever max_worker_processes is. */
+static void
+register_clock_worker(void)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
+	worker.bgw_start_time = BgWorkerStart_PostmasterStart;
+	worker.bgw_restart_time = 1;
+	snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name), "payledger");
+	snprintf(worker.bgw_function_name, sizeof(worker.bgw_function_name), "payledger_clock_main");
+	snprintf(worker.bgw_type, sizeof(worker.bgw_type), "payledger clock");
+	snprintf(worker.bgw_name, sizeof(worker.bgw_name), "payledger clock");
+	RegisterBackgroundWorker(&worker);
+}
+
 /*
  * Ask the postmaster for the workers of every database in payledger.databases.
  * Only while shared_preload_libraries is processed.
@@ -94,6 +111,7 @@ pl_register_workers(void)
 	if (IsBinaryUpgrade)
 		return;
 
+	register_clock_worker();
 	foreach(cell, pl_worker_databases())
 	{
 		for (int role = 0; role < PL_ROLE_COUNT; role++)

@@ -222,7 +222,7 @@ read_chunk(PlChunk *chunk, MemoryContext context, bool *holds_some)
 static bool
 relay_once(MemoryContext context, long *rest_ms)
 {
-	TimestampTz start = GetCurrentTimestamp();
+	int64		start = pl_monotonic_ms();
 	PlChunk		chunk;
 	PlRead		read;
 	bool		holds_some = false;
@@ -263,8 +263,8 @@ relay_once(MemoryContext context, long *rest_ms)
 	{
 		pl_announce(PL_TOPIC_PROGRESS);
 		if (pl_delivery == PL_DELIVERY_EXACTLY_ONCE)
-			start = GetCurrentTimestamp();
-		pl_worker_sleep(WINDOW_MS - TimestampDifferenceMilliseconds(start, GetCurrentTimestamp()));
+			start = pl_monotonic_ms();
+		pl_worker_sleep(WINDOW_MS - (pl_monotonic_ms() - start));
 	}
 	return true;
 }

@@ -92,7 +92,7 @@ pl_cursor_message(PlMessage *message, const char *key, const char *value)
 	message->key = key;
 	message->value = value;
 	message->value_length = strlen(value);
-	message->time_ms = pl_unix_ms(GetCurrentTimestamp());
+	message->time_ms = pl_unix_ms(pl_now());
 }
 
 /* ---- reading the cursor topic ---- */

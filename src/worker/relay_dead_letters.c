@@ -98,7 +98,7 @@ insert(Datum *ids, Datum *seqs, Datum *reasons, int n, const char *status, int a
 	pl_arg_array(&args, reasons, NULL, n, TEXTOID);
 	pl_arg_text(&args, status);
 	pl_arg_int32(&args, attempts);
-	pl_arg_timestamp(&args, GetCurrentTimestamp());
+	pl_arg_timestamp(&args, pl_now());
 	pl_history_begin("relay");
 	pl_execute(&insert_dead_letters, &args);
 	pl_history_end();
@@ -235,7 +235,7 @@ pl_dead_letters_published(const PlChunk *chunk)
 	for (int i = 0; i < chunk->n; i++)
 		ids[i] = chunk->messages[i].dead_letter_id;
 	pl_arg_ids(&args, ids, chunk->n);
-	pl_arg_timestamp(&args, GetCurrentTimestamp());
+	pl_arg_timestamp(&args, pl_now());
 	pl_history_begin("relay");
 	pl_execute(&set_published, &args);
 	pl_history_end();
@@ -249,7 +249,7 @@ pl_dead_letters_refused(const PlChunk *chunk, const char *reason)
 
 	pl_arg_int64(&args, chunk->messages[0].dead_letter_id);
 	pl_arg_text(&args, reason);
-	pl_arg_timestamp(&args, GetCurrentTimestamp());
+	pl_arg_timestamp(&args, pl_now());
 	pl_history_begin("relay");
 	pl_execute(&set_parked, &args);
 	pl_history_end();

@@ -269,7 +269,7 @@ pl_phantoms_store(void)
 	pl_arg_array(&args, columns[7], NULL, n, INT4OID);
 	pl_arg_array(&args, columns[8], NULL, n, INT8OID);
 	pl_arg_array(&args, columns[9], NULL, n, TEXTOID);
-	pl_arg_timestamp(&args, GetCurrentTimestamp());
+	pl_arg_timestamp(&args, pl_now());
 
 	pl_history_begin("relay");
 	pl_execute(&insert_ahead, &known);
@@ -369,7 +369,7 @@ pl_phantoms_retracted(const PlChunk *chunk)
 	for (int i = 0; i < chunk->n; i++)
 		ids[i] = chunk->messages[i].phantom_id;
 	pl_arg_ids(&args, ids, chunk->n);
-	pl_arg_timestamp(&args, GetCurrentTimestamp());
+	pl_arg_timestamp(&args, pl_now());
 	pl_history_begin("relay");
 	pl_execute(&set_retracted, &args);
 	pl_history_end();

@@ -56,7 +56,7 @@ move_to(int64 replay_id, int64 position, int64 events)
 	pl_arg_int64(&args, replay_id);
 	pl_arg_int64(&args, position);
 	pl_arg_int64(&args, events);
-	pl_arg_timestamp(&args, GetCurrentTimestamp());
+	pl_arg_timestamp(&args, pl_now());
 	pl_history_begin("relay");
 	pl_execute(&move, &args);
 	pl_history_end();
@@ -121,7 +121,7 @@ pl_replays_cancel(const PlChunk *chunk, const char *reason)
 
 	pl_arg_int64(&args, chunk->replay_id);
 	pl_arg_text(&args, reason);
-	pl_arg_timestamp(&args, GetCurrentTimestamp());
+	pl_arg_timestamp(&args, pl_now());
 	pl_history_begin("relay");
 	pl_execute(&give_up, &args);
 	pl_history_end();
@@ -143,6 +143,6 @@ pl_replays_refused(const PlChunk *chunk, const char *reason)
 	pl_arg_int64(&args, chunk->replay_id);
 	pl_arg_int64(&args, chunk->messages[0].seq);
 	pl_arg_text(&args, reason);
-	pl_arg_timestamp(&args, GetCurrentTimestamp());
+	pl_arg_timestamp(&args, pl_now());
 	pl_execute(&leave_out, &args);
 }

@@ -23,8 +23,9 @@
 /* over so many seconds before the present one a rate is taken */
 #define RATE_SECONDS	10
 
-/* the same message is not logged again within this time */
-#define LOG_AGAIN_MS	(10 * 60 * 1000)
+/* the same message is not logged again within this time, which doubles up to the other */
+#define LOG_AGAIN_MS	INT64CONST(600000)
+#define LOG_RARELY_MS	INT64CONST(86400000)
 
 /* Plain data only: shared memory outlives the process. */
 typedef struct StatusSlot
@@ -65,7 +66,8 @@ static StatusSlot *my_status = NULL;
 static struct
 {
 	char		text[ERROR_LENGTH];
-	TimestampTz at;
+	int64		at;				/* pl_monotonic_ms() */
+	int64		again_ms;		/* not logged again within that time */
 }			logged_errors[LOGGED_ERRORS];
 static int	oldest_logged_error = 0;
 
@@ -167,7 +169,7 @@ pl_worker_started(int slot)
 
 	SpinLockAcquire(&status_shared->lock);
 	my_status->pid = MyProcPid;
-	my_status->started_at = my_status->last_activity = GetCurrentTimestamp();
+	my_status->started_at = my_status->last_activity = pl_now();
 	my_status->processed = my_status->batches = my_status->last_batch = 0;
 	memset(my_status->second, 0, sizeof(my_status->second));
 	my_status->failed_attempts = 0;
@@ -196,24 +198,18 @@ pl_worker_state(const char *state)
 void
 pl_worker_turn(void)
 {
-	TimestampTz now = GetCurrentStatementStartTimestamp();
+	TimestampTz now = pl_now();
 
 	SpinLockAcquire(&status_shared->lock);
 	my_status->last_activity = now;
 	SpinLockRelease(&status_shared->lock);
 }
 
-static int64
-in_seconds(TimestampTz at)
-{
-	return at / USECS_PER_SEC;
-}
-
 /* Count n more things (requests, events) as processed, in one batch. */
 void
 pl_worker_count(int64 n)
 {
-	int64		now = in_seconds(GetCurrentTimestamp());
+	int64		now = pl_monotonic_ms() / 1000;
 	int			i = now % RATE_SECONDS;
 
 	if (n == 0)
@@ -233,9 +229,9 @@ pl_worker_count(int64 n)
 
 /* Things a second, over the last full seconds. */
 static double
-rate(const StatusSlot *slot, TimestampTz at)
+rate(const StatusSlot *slot)
 {
-	int64		now = in_seconds(at);
+	int64		now = pl_monotonic_ms() / 1000;
 	int64		n = 0;
 
 	for (int i = 0; i < RATE_SECONDS; i++)
@@ -244,17 +240,33 @@ rate(const StatusSlot *slot, TimestampTz at)
 	return (double) n / (RATE_SECONDS - 1);
 }
 
-/* Should that be logged, or has it been within LOG_AGAIN_MS? */
+/*
+ * Should that be logged, or has it been of late?  What lasts is logged more and
+ * more rarely; after a day without it, it is news.
+ */
 static bool
-worth_logging(const char *text, TimestampTz now)
+worth_logging(const char *text)
 {
-	for (int i = 0; i < LOGGED_ERRORS; i++)
-		if (strcmp(logged_errors[i].text, text) == 0 &&
-			!TimestampDifferenceExceeds(logged_errors[i].at, now, LOG_AGAIN_MS))
-			return false;
-	strlcpy(logged_errors[oldest_logged_error].text, text, ERROR_LENGTH);
-	logged_errors[oldest_logged_error].at = now;
-	oldest_logged_error = (oldest_logged_error + 1) % LOGGED_ERRORS;
+	int64		now = pl_monotonic_ms();
+	int			i = 0;
+
+	while (i < LOGGED_ERRORS && strcmp(logged_errors[i].text, text) != 0)
+		i++;
+	if (i < LOGGED_ERRORS && now - logged_errors[i].at < logged_errors[i].again_ms)
+		return false;
+	if (i < LOGGED_ERRORS && now - logged_errors[i].at < LOG_RARELY_MS + LOG_AGAIN_MS)
+		logged_errors[i].again_ms = Min(2 * logged_errors[i].again_ms, LOG_RARELY_MS);
+	else
+	{
+		if (i == LOGGED_ERRORS)
+		{
+			i = oldest_logged_error;
+			oldest_logged_error = (oldest_logged_error + 1) % LOGGED_ERRORS;
+			strlcpy(logged_errors[i].text, text, ERROR_LENGTH);
+		}
+		logged_errors[i].again_ms = LOG_AGAIN_MS;
+	}
+	logged_errors[i].at = now;
 	return true;
 }
 
@@ -265,7 +277,7 @@ worth_logging(const char *text, TimestampTz now)
 bool
 pl_worker_record_error(const char *message)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = pl_now();
 	char		text[ERROR_LENGTH] = "";
 
 	memcpy(text, message, pg_mbcliplen(message, strlen(message), ERROR_LENGTH - 1));
@@ -279,7 +291,7 @@ pl_worker_record_error(const char *message)
 	my_status->last_error_at = now;
 	memcpy(my_status->last_error, text, ERROR_LENGTH);
 	SpinLockRelease(&status_shared->lock);
-	return worth_logging(text, now);
+	return worth_logging(text);
 }
 
 static void
@@ -326,7 +338,7 @@ pl_worker_set_error(const char *message)
 void
 pl_worker_warn(const char *message, const char *hint)
 {
-	if (worth_logging(message, GetCurrentTimestamp()))
+	if (worth_logging(message))
 		log_warning(message, NULL, hint);
 }
 
@@ -334,7 +346,7 @@ pl_worker_warn(const char *message, const char *hint)
 void
 pl_worker_pausing(long ms)
 {
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+	TimestampTz end = TimestampTzPlusMilliseconds(pl_now(), ms);
 
 	SpinLockAcquire(&status_shared->lock);
 	my_status->failed_attempts++;
@@ -366,7 +378,6 @@ pl_worker_clear_error(void)
 Datum
 pl_sql_worker_statistics(PG_FUNCTION_ARGS)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	ReturnSetInfo *rsinfo;
 
 	pl_require_preload();
@@ -392,7 +403,7 @@ pl_sql_worker_statistics(PG_FUNCTION_ARGS)
 		values[7] = Int64GetDatum(slot.processed);
 		values[8] = Int64GetDatum(slot.batches);
 		values[9] = Int64GetDatum(slot.last_batch);
-		values[10] = Float8GetDatum(rate(&slot, now));
+		values[10] = Float8GetDatum(rate(&slot));
 		values[11] = Int64GetDatum(slot.errors);
 		values[12] = BoolGetDatum(slot.failing);
 		values[13] = CStringGetTextDatum(slot.last_error);

@@ -302,13 +302,13 @@ pl_worker_wait(WaitEventSet *set, long timeout_ms)
 void
 pl_worker_sleep(long ms)
 {
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+	int64		end = pl_monotonic_ms() + ms;
 	int			reloads = pl_worker_reloads;
 
 	while (ms > 0 && reloads == pl_worker_reloads)
 	{
 		pl_worker_wait(NULL, ms);
-		ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+		ms = end - pl_monotonic_ms();
 	}
 }
 
