@@ -41,7 +41,7 @@ our @EXPORT = qw(
   new_node new_database sql try_sql sql_fails rows wait_for wait_sql settle wait_for_workers add_stripe write_secrets add_secrets
   create_intent create_authorized pay pay_many start_load finish_load
   worker_pid kill9_worker signal_worker worker_is_blocked
-  check_ledger check_psp check_kafka check_books memory_below
+  check_ledger check_psp check_kafka check_books check_text_is_valid memory_below
 );
 
 # What the PSP test server signs Stripe's webhooks with.
@@ -521,6 +521,40 @@ sub check_ledger
 	cmp_ok(scalar @checks, '>=', 20, "$name: verify() ran its checks");
 	is(join("\n", map { "$_->{check_name}: $_->{detail}" } grep { !$_->{ok} } @checks),
 		'', "$name: verify() finds nothing");
+	return;
+}
+
+# Every text that is stored is valid, those in bytes too: the server itself
+# decodes them all.
+sub check_text_is_valid
+{
+	my ($node, $name, $database) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is($node->safe_psql($database // $DATABASE, <<~'SQL'), '', "$name: every stored text is valid");
+		CREATE FUNCTION pg_temp.broken_texts() RETURNS SETOF text LANGUAGE plpgsql AS $$
+		DECLARE
+			one record;
+		BEGIN
+			FOR one IN
+				SELECT a.attrelid::regclass AS table_name, a.attname,
+					   CASE WHEN a.atttypid = 'bytea'::regtype THEN format('%I', a.attname)
+							ELSE format('convert_to(%I::text, ''UTF8'')', a.attname) END AS bytes
+				  FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+				 WHERE c.relnamespace = 'payledger'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
+				   AND (a.atttypid::regtype::text IN ('text', 'text[]', 'jsonb', 'json') OR
+						a.atttypid = 'bytea'::regtype AND a.attname IN ('payload', 'request_bytes'))
+			LOOP
+				BEGIN
+					EXECUTE format('SELECT count(upper(convert_from(%s, ''UTF8''))) FROM %s', one.bytes, one.table_name);
+				EXCEPTION WHEN OTHERS THEN
+					RETURN NEXT format('%s.%s: %s', one.table_name, one.attname, SQLERRM);
+				END;
+			END LOOP;
+		END
+		$$;
+		SELECT * FROM pg_temp.broken_texts();
+		SQL
 	return;
 }
 

@@ -198,6 +198,26 @@ pl_mask_card_data(char *text)
 }
 
 /*
+ * The same in JSON, which stays JSON: an asterisk is no digit of a number.
+ */
+void
+pl_mask_card_data_in_json(char *json)
+{
+	bool		in_string = false;
+
+	pl_mask_card_data(json);
+	for (char *p = json; *p; p++)
+	{
+		if (in_string && *p == '\\' && p[1] != '\0')
+			p++;
+		else if (*p == '"')
+			in_string = !in_string;
+		else if (*p == '*' && !in_string)
+			*p = '9';
+	}
+}
+
+/*
  * The statement that is refused has the card data in its text, which must not
  * stay in pg_stat_activity; nor go to the log, if nothing masks that.
  */
@@ -225,8 +245,8 @@ pl_refuse_card_data(const char *what, const char *value)
 }
 
 /*
- * Raise 22023 unless value is 1 to max_length characters without control
- * characters, and PL011 if it holds a card number.
+ * Raise 22023 unless value is 1 to max_length characters without such as hide
+ * what it says, and PL011 if it holds a card number.
  */
 void
 pl_check_text(const char *what, const char *value, int max_length)
@@ -243,10 +263,11 @@ pl_check_text(const char *what, const char *value, int max_length)
 				 errmsg("%s must not be longer than %d characters", what, max_length),
 				 errdetail("It has %d.", length)));
 	for (const char *p = value; *p; p++)
-		if ((unsigned char) *p < 0x20 || *p == 0x7f)
+		if (pl_hidden_character(p) > 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("%s must not hold control characters", what)));
+					 errmsg("%s must not hold control characters", what),
+					 errdetail("Those that separate lines or turn the direction of writing count, too.")));
 	pl_refuse_card_data(what, value);
 }
 

@@ -84,10 +84,19 @@ extern int64 pl_add_amount(int64 a, int64 b);
 extern int64 pl_commission(int64 amount, int32 bps, int64 fixed);
 extern char *pl_format_amount(int64 amount, const PlCurrency *currency);
 
+/* ---- text.c: text from outside ---- */
+
+extern size_t pl_clip_length(const char *bytes, size_t length, size_t max);
+extern void pl_clip(char *text, size_t max);
+extern void pl_fill_text(char *to, const char *from, size_t size);
+extern char *pl_valid_text(const char *bytes, size_t length);
+extern int	pl_hidden_character(const char *text);
+
 /* ---- checks.c: arguments ---- */
 
 extern bool pl_holds_card_number(const char *text);
 extern void pl_mask_card_data(char *text);
+extern void pl_mask_card_data_in_json(char *json);
 extern void pl_refuse_card_data(const char *what, const char *value);
 extern void pl_check_text(const char *what, const char *value, int max_length);
 extern void pl_check_metadata(const char *what, Jsonb *metadata);

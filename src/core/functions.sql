@@ -91,3 +91,9 @@ CREATE FUNCTION confirm_clock() RETURNS boolean
 REVOKE ALL ON FUNCTION confirm_clock() FROM PUBLIC;
 COMMENT ON FUNCTION confirm_clock() IS
 'Takes the wall clock as it is now for right, for all databases of the server, at once and whatever becomes of the transaction: what was held back because the clock had been stepped goes on. Returns whether there was a step; who confirmed which step is logged and shown by payledger.stat_clock. Compare clock_timestamp() with a clock that you know to be right first: authorizations expire, payouts are made and old rows are deleted by it. Also on a standby, for that server. Errors: 55000 if the library is not in shared_preload_libraries. Example: SELECT payledger.confirm_clock();';
+
+CREATE FUNCTION is_valid_text(value text) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'pl_sql_is_valid_text'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION is_valid_text(text) IS
+'Whether a stored text is valid UTF-8, as every one should be: one that is not breaks functions of text, and a dump that holds it does not restore. Null for null. Example: SELECT gateway, event_id FROM payledger.webhooks WHERE NOT payledger.is_valid_text(body);';

@@ -26,12 +26,42 @@ $$;
 COMMENT ON FUNCTION missing_guards(text[]) IS
 'For payledger.verify(): of the triggers given as an array of {table, trigger, event, function} those that are missing, not ENABLE ALWAYS, or not what they were. Example: SELECT payledger.missing_guards(''{{postings, refuse_change, BEFORE DELETE OR UPDATE OR TRUNCATE, refuse_change}}'');';
 
+CREATE FUNCTION invalid_texts(but_for text[]) RETURNS SETOF text
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	one record;
+BEGIN
+	FOR one IN
+		SELECT c.oid::regclass AS table_name,
+			   string_agg(format('(%L, t.%I::text)', a.attname, a.attname), ', ' ORDER BY a.attnum) AS texts
+		  FROM pg_class c
+		  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+		 WHERE c.relnamespace = 'payledger'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+		   AND c.relname <> ALL (but_for)
+		   AND a.atttypid IN ('text'::regtype, 'text[]'::regtype, 'jsonb'::regtype, 'json'::regtype)
+		 GROUP BY c.oid ORDER BY 1
+	LOOP
+		RETURN QUERY EXECUTE format(
+			'SELECT format(''%%s.%%s has %%s texts that are not valid, the first in the row at %%s'', %L, c.name, count(*), min(t.ctid))'
+			'  FROM %s t, LATERAL (VALUES %s) AS c(name, value) WHERE NOT payledger.is_valid_text(c.value) GROUP BY c.name',
+			one.table_name, one.table_name, one.texts);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION invalid_texts(text[]) IS
+'For payledger.verify(): the columns of the data tables, but for the tables given, that hold texts which are not valid UTF-8, with their number and where the first of them is (ctid). Reads whole tables. Errors: 42501 for a table that the caller may not read. Example: SELECT payledger.invalid_texts(''{}'');';
+
 CREATE FUNCTION core_checks() RETURNS TABLE (check_name text, is_deep boolean, description text, query text)
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$ VALUES
 	('history_is_guarded', false, 'state_history refuses UPDATE, DELETE and TRUNCATE', $q$
 	SELECT payledger.missing_guards('{{state_history, refuse_change, BEFORE DELETE OR UPDATE OR TRUNCATE, refuse_change}}')
+	$q$),
+	('texts_are_valid', false, 'every text of the tables, but for events, is valid UTF-8 and restores from a dump', $q$
+	SELECT payledger.invalid_texts('{outbox_events}')
 	$q$)
 $$;
 COMMENT ON FUNCTION core_checks() IS

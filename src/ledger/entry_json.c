@@ -96,7 +96,7 @@ refuse_unknown_member(JsonbContainer *object, int leg, const char *const *keys, 
 				memcmp(key.val.string.val, keys[i], key.val.string.len) == 0;
 		if (!known)
 		{
-			int			length = pg_mbcliplen(key.val.string.val, key.val.string.len, NAMEDATALEN);
+			size_t		length = pl_clip_length(key.val.string.val, key.val.string.len, NAMEDATALEN);
 
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

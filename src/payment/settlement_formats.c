@@ -252,6 +252,11 @@ column_number(const PlLineReader *reader, int column, int64 *result)
 			pl_member_units(reader, source->name, &value, reader->currency->exponent) :
 			pl_member_whole(reader, source->name, &value);
 		*result = pl_add_amount(*result, source->is_subtracted ? -units : units);
+		/* amounts are negated, and this one has no opposite */
+		if (*result == PG_INT64_MIN)
+			ereport(ERROR,
+					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+					 errmsg("%s is out of range", pl_line_path(reader, source->name))));
 	}
 	return sources != NIL;
 }
@@ -380,7 +385,8 @@ refuse_unread_members(const PlLineReader *reader)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("lines[%d] has a member that format %s does not read", reader->index, reader->format_name),
-					 errdetail("It is \"%s\".", pnstrdup(key.val.string.val, Min(key.val.string.len, NAMEDATALEN))),
+					 errdetail("It is \"%s\".", pnstrdup(key.val.string.val,
+														   pl_clip_length(key.val.string.val, key.val.string.len, NAMEDATALEN))),
 					 errhint("payledger.settlement_columns lists those that it reads.")));
 	}
 }

@@ -181,7 +181,8 @@ pl_dead_letters_park(PlChunk *chunk, const char *reason)
 	if (!pl_worker_begin())
 		return false;
 	id = Int64GetDatum(pl_next_id());
-	text = PointerGetDatum(cstring_to_text(reason));
+	/* a broker may have said it */
+	text = CStringGetTextDatum(pl_valid_text(reason, strlen(reason)));
 	insert(&id, &seq, &text, 1, "PARKED", 1);
 	pl_worker_commit();
 	ereport(WARNING,

@@ -180,11 +180,11 @@ take_event(void *arg, const PlMessage *message)
 	event->topic = pstrdup(message->topic);
 	event->partition = message->partition;
 	event->offset = message->offset;
-	event->key = pstrdup(message->key);
+	event->key = pl_valid_text(message->key, strlen(message->key));
 	event->id = pstrdup(id);
-	event->type = pstrdup(type);
-	event->time = pstrdup(time);
-	event->subject = pstrdup(subject);
+	event->type = pl_valid_text(type, strlen(type));
+	event->time = pl_valid_text(time, strlen(time));
+	event->subject = pl_valid_text(subject, strlen(subject));
 	event->version = version;
 	event->is_replay = header(message, "ce_replayid") != NULL;
 	read_events = lappend(read_events, event);

@@ -8,7 +8,6 @@
 #include "postgres.h"
 
 #include "funcapi.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
@@ -189,8 +188,11 @@ pl_worker_shard(void)
 void
 pl_worker_state(const char *state)
 {
+	char		text[STATE_LENGTH] = "";
+
+	pl_fill_text(text, state, STATE_LENGTH);
 	SpinLockAcquire(&status_shared->lock);
-	strlcpy(my_status->state, state, STATE_LENGTH);
+	memcpy(my_status->state, text, STATE_LENGTH);
 	SpinLockRelease(&status_shared->lock);
 }
 
@@ -280,7 +282,7 @@ pl_worker_record_error(const char *message)
 	TimestampTz now = pl_now();
 	char		text[ERROR_LENGTH] = "";
 
-	memcpy(text, message, pg_mbcliplen(message, strlen(message), ERROR_LENGTH - 1));
+	pl_fill_text(text, message, ERROR_LENGTH);
 	for (char *p = text; *p; p++)
 		if (*p == '\n' || *p == '\r')
 			*p = ' ';
