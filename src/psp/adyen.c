@@ -10,7 +10,6 @@
  */
 #include "postgres.h"
 
-#include "mb/pg_wchar.h"
 #include "psp/adyen.h"
 #include "utils/json.h"
 
@@ -59,13 +58,18 @@ static const char *const shopper_members[] = {
 
 /* ---- requests ---- */
 
+/* For messages: what of which request, if there is one already. */
+static char *
+part_of(const PlRequest *request, const char *what)
+{
+	return request->psp_request_id == 0 ? pstrdup(what)
+		: psprintf("%s of psp request " INT64_FORMAT, what, request->psp_request_id);
+}
+
 static PlDocument *
 parse(const PlRequest *request, const char *what, const char *text)
 {
-	char	   *utf8 = pg_server_to_any(text, strlen(text), PG_UTF8);
-
-	return pl_require_document(psprintf("%s of psp request " INT64_FORMAT, what, request->psp_request_id),
-							   utf8, strlen(utf8));
+	return pl_require_document(part_of(request, what), text, strlen(text));
 }
 
 /* Append what the document has at a path as a member of that name; nothing if it has none. */
@@ -86,8 +90,7 @@ payment_path(const PlRequest *request, const char *action)
 	if (request->psp_reference == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("psp request " INT64_FORMAT " needs adyen's reference of the payment",
-						request->psp_request_id)));
+				 errmsg("payment " INT64_FORMAT " has no reference of adyen's", request->payment_id)));
 	return psprintf("/payments/%s/%s", pl_url_escape(request->psp_reference), action);
 }
 
@@ -105,12 +108,11 @@ begin_body(StringInfo body, const PlGateway *gateway, const PlRequest *request)
 										 pl_amount_to_psp(request->amount, request->currency, pl_adyen_exponents)));
 }
 
-/* The body is complete; it is UTF-8 whatever the database's encoding. */
 static char *
 end_body(StringInfo body)
 {
 	appendStringInfoChar(body, '}');
-	return pg_server_to_any(body->data, body->len, PG_UTF8);
+	return body->data;
 }
 
 /*
@@ -158,7 +160,7 @@ build_authorize(const PlGateway *gateway, const PlRequest *request)
 	if (request->payment_method == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("psp request " INT64_FORMAT " has no payment method", request->psp_request_id)));
+				 errmsg("payment " INT64_FORMAT " has no payment method", request->payment_id)));
 	begin_body(&body, gateway, request);
 	if (from_front_end)
 		is_stored = add_front_end_method(&body, request);
@@ -193,7 +195,7 @@ build_confirm(const PlRequest *request)
 	else if (!copy_member(&body, parameters, "details", "details"))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("psp request " INT64_FORMAT " has no details of the shopper's action", request->psp_request_id),
+				 errmsg("payment " INT64_FORMAT " has no details of the shopper's action", request->payment_id),
 				 errhint("Pass them to payledger.confirm_authorization, or wait for the webhook.")));
 	return end_body(&body);
 }
@@ -419,5 +421,6 @@ const PlAdapter pl_adyen_adapter = {
 	.interpret = adyen_interpret,
 	.verify_webhook = pl_adyen_verify_webhook,
 	.split_webhook = pl_adyen_split_webhook,
+	.name_event = pl_adyen_name_event,
 	.read_event = pl_adyen_read_event
 };

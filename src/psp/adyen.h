@@ -18,6 +18,7 @@ extern const PlErrorClass pl_adyen_error_classes[];
 extern const char *pl_adyen_verify_webhook(const PlWebhook *webhook, const PlWebhookKey *keys, int nkeys,
 										   TimestampTz now);
 extern List *pl_adyen_split_webhook(const char *body, size_t length);
+extern void pl_adyen_name_event(const char *text, PlWebhookEvent *event);
 extern List *pl_adyen_read_event(const PlWebhookEvent *event);
 
 #endif							/* PL_ADYEN_H */

@@ -12,7 +12,6 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
-#include "mb/pg_wchar.h"
 #include "psp/adyen.h"
 
 /* base64 of 32 bytes */
@@ -20,6 +19,9 @@
 
 /* bytes of a key, which is written in hexadecimal digits */
 #define MAX_KEY_BYTES 64
+
+/* Adyen sends one, or a few */
+#define MAX_ITEMS 1000
 
 #define ITEMS "notificationItems"
 #define ITEM "NotificationRequestItem"
@@ -61,7 +63,7 @@ signed_text(const PlDocument *document, const char *item)
 
 		appendStringInfo(&text, "%s%s", i > 0 ? ":" : "", value ? value : "");
 	}
-	return pg_server_to_any(text.data, text.len, PG_UTF8);
+	return text.data;
 }
 
 /*
@@ -110,13 +112,13 @@ item_path(const PlDocument *document, int i)
 
 /*
  * Why the webhook is not authentic; NULL: each of its items is.  They carry no
- * time that is signed.  Raises as pl_require_document().
+ * time that is signed.  Raises as pl_require_document(), and 54000 for too many
+ * items.
  */
 const char *
 pl_adyen_verify_webhook(const PlWebhook *webhook, const PlWebhookKey *keys, int nkeys, TimestampTz now)
 {
 	PlDocument *document = pl_require_document("the webhook", webhook->body, webhook->length);
-	bool		authentic = true;
 	char	   *path;
 	int			n = 0;
 
@@ -124,13 +126,18 @@ pl_adyen_verify_webhook(const PlWebhook *webhook, const PlWebhookKey *keys, int 
 	{
 		const char *signature = pl_document_text(document, psprintf("%s.additionalData.hmacSignature", path));
 
+		CHECK_FOR_INTERRUPTS();
+		if (n == MAX_ITEMS)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("the webhook has more than %d items", MAX_ITEMS)));
 		if (signature == NULL || strlen(signature) != SIGNATURE_LENGTH)
 			return "an item has no HMAC signature";
-		authentic &= is_authentic(signed_text(document, path), signature, keys, nkeys);
+		/* one forged item makes the others worth nothing */
+		if (!is_authentic(signed_text(document, path), signature, keys, nkeys))
+			return "no key of the gateway has made the signature of an item";
 	}
-	if (n == 0)
-		return "there are no notification items";
-	return authentic ? NULL : "no key of the gateway has made the signature of an item";
+	return n == 0 ? "there are no notification items" : NULL;
 }
 
 /* ---- events ---- */
@@ -166,37 +173,42 @@ read_success(const PlDocument *document)
 static PlDocument *
 parse_item(const char *text)
 {
-	char	   *utf8 = pg_server_to_any(text, strlen(text), PG_UTF8);
-
-	return pl_require_document("an adyen notification", utf8, strlen(utf8));
+	return pl_require_document("an adyen notification", text, strlen(text));
 }
 
 /*
- * The items of a webhook.  An item is sent again until it is accepted; those
- * of one event agree in code, reference and success.
+ * The items of a webhook.
  */
 List *
 pl_adyen_split_webhook(const char *body, size_t length)
 {
 	PlDocument *document = pl_require_document("the webhook", body, length);
-	List	   *events = NIL;
+	List	   *texts = NIL;
 	char	   *path;
 
 	for (int i = 0; (path = item_path(document, i)) != NULL; i++)
 	{
-		PlWebhookEvent *event = palloc0(sizeof(PlWebhookEvent));
-		const char *text = pl_document_raw(document, path);
-		PlDocument *item = parse_item(text);
-		const char *date = pl_document_string(item, "eventDate");
-
-		event->event_type = require_string(item, "eventCode");
-		event->event_id = psprintf("%s:%s:%s", event->event_type, require_string(item, "pspReference"),
-								   read_success(item) ? "true" : "false");
-		event->occurred_at = date ? pl_time_from_iso(date) : 0;
-		event->body = text;
-		events = lappend(events, event);
+		CHECK_FOR_INTERRUPTS();
+		texts = lappend(texts, pl_document_raw(document, path));
 	}
-	return events;
+	return texts;
+}
+
+/*
+ * What names an item.  It is sent again until it is accepted; those of one
+ * event agree in code, reference and success.
+ */
+void
+pl_adyen_name_event(const char *text, PlWebhookEvent *event)
+{
+	PlDocument *item = parse_item(text);
+	const char *date = pl_document_string(item, "eventDate");
+
+	event->event_type = require_string(item, "eventCode");
+	event->event_id = psprintf("%s:%s:%s", event->event_type, require_string(item, "pspReference"),
+							   read_success(item) ? "true" : "false");
+	event->occurred_at = date ? pl_time_from_iso(date) : 0;
+	event->body = text;
 }
 
 /* An item, and what all of its notifications have in common. */

@@ -33,6 +33,10 @@
 /* how long a page waits for sessions that store one of its events right now */
 #define LOCK_WAIT_MS	"50"
 
+/* a scan that takes longer, or finds no end of one second, is given up: the list goes on for ever */
+#define LONGEST_SCAN_MS	(24 * 3600 * 1000)
+#define MAX_SECOND_PAGES 1000
+
 /* PSPs keep events for 30 days; an hour less */
 #define OLDEST_MS		(INT64CONST(30) * 24 * 3600 * 1000 - 3600 * 1000)
 
@@ -43,6 +47,8 @@ struct PlBackfill
 	List	   *events;			/* PlWebhookEvent */
 	bool		more;
 	const char *problem;		/* NULL: the page was read */
+	bool		endless;		/* the problem: the scan has no end */
+	TimestampTz started_at;		/* of the scan */
 };
 
 /* when to look into the table again */
@@ -56,7 +62,7 @@ static PlQuery add_missing = {
 
 static PlQuery take_due = {
 	"UPDATE payledger.webhook_backfills SET scan_started_at = coalesce(scan_started_at, $2), next_at = $3"
-	" WHERE gateway = ANY($1) AND next_at <= $2 RETURNING gateway, complete_until, page_before",
+	" WHERE gateway = ANY($1) AND next_at <= $2 RETURNING gateway, complete_until, page_before, scan_started_at",
 	3, {TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 };
 
@@ -73,6 +79,13 @@ static PlQuery store_page = {
 
 static PlQuery store_fault = {
 	"UPDATE payledger.webhook_backfills SET next_at = $2, problem = $3, updated_at = $4 WHERE gateway = $1",
+	4, {TEXTOID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID}
+};
+
+/* The next scan begins with the newest page, and goes as far back. */
+static PlQuery give_up_scan = {
+	"UPDATE payledger.webhook_backfills SET next_at = $2, problem = $3, updated_at = $4, page_before = NULL,"
+	"  scan_started_at = NULL WHERE gateway = $1",
 	4, {TEXTOID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID}
 };
 
@@ -112,17 +125,18 @@ new_call(int row)
 	MemoryContext oldcontext = MemoryContextSwitchTo(context);
 	PlCall	   *call = palloc0(sizeof(PlCall));
 	bool		isnull;
-	TimestampTz since = DatumGetTimestampTz(pl_get_datum(row, 2, &isnull));
+	PlBackfill *backfill = palloc0(sizeof(PlBackfill));
 
 	call->context = context;
 	call->gateway = find_gateway(pl_get_text(row, 1));
 	call->gateway->in_flight++;
-	call->backfill = palloc0(sizeof(PlBackfill));
-	call->backfill->problem = "the page could not be asked for";
+	call->backfill = backfill;
+	backfill->problem = "the page could not be asked for";
+	backfill->since = TimestampTzPlusMilliseconds(DatumGetTimestampTz(pl_get_datum(row, 2, &isnull)), -OVERLAP_MS);
+	backfill->before = pl_get_text(row, 3);
+	backfill->started_at = DatumGetTimestampTz(pl_get_datum(row, 4, &isnull));
 	call->request.gateway = call->gateway->name;
 	call->request.operation = PL_OP_RETRIEVE;
-	call->backfill->since = TimestampTzPlusMilliseconds(since, -OVERLAP_MS);
-	call->backfill->before = pl_get_text(row, 3);
 	pl_limits_leased(call);
 	MemoryContextSwitchTo(oldcontext);
 	return call;
@@ -184,6 +198,72 @@ pl_backfills_lease(dlist_head *leased, TimestampTz *next_due)
 		*next_due = next_look;
 }
 
+/* The oldest event of the page that the next one can end before; NULL: none. */
+static const PlWebhookEvent *
+last_named(const PlBackfill *backfill)
+{
+	for (int i = list_length(backfill->events) - 1; i >= 0; i--)
+	{
+		const PlWebhookEvent *event = list_nth(backfill->events, i);
+
+		if (event->is_named)
+			return event;
+	}
+	return NULL;
+}
+
+/*
+ * The list goes back in time, page by page, to what was asked for.  Whether
+ * there is more the PSP says; that it comes to an end we see to ourselves.
+ */
+static void
+check_progress(PlGateway *gateway, PlBackfill *backfill)
+{
+	const PlWebhookEvent *last = last_named(backfill);
+	TimestampTz until = backfill->before != NULL ? gateway->backfilled_to : 0;
+
+	if (!backfill->more || backfill->events == NIL)
+		return;
+	if (last != NULL && last->occurred_at < backfill->since)
+	{
+		/* the PSP does not keep to what was asked for */
+		backfill->more = false;
+		return;
+	}
+	if (last == NULL)
+		backfill->problem = "no event of the page names itself, so there is no next page";
+	else if (pl_is_text(backfill->before, last->event_id))
+		backfill->problem = "the page ends with the event that it was to end before";
+	else if (until != 0 && last->occurred_at > until)
+		backfill->problem = "the page is newer than the one before it";
+	else if (pl_now() > TimestampTzPlusMilliseconds(backfill->started_at, LONGEST_SCAN_MS))
+		backfill->problem = "the list of events does not end within a day";
+	else
+	{
+		gateway->backfilled_pages = last->occurred_at == until ? gateway->backfilled_pages + 1 : 0;
+		gateway->backfilled_to = last->occurred_at;
+		if (gateway->backfilled_pages > MAX_SECOND_PAGES)
+			backfill->problem = "the list of events does not end within a second";
+	}
+	backfill->endless = backfill->problem != NULL;
+}
+
+/* Read the events of a page; raises what the adapter does. */
+static void
+read_page(PlCall *call, const PlHttpReply *reply)
+{
+	PlBackfill *backfill = call->backfill;
+	List	   *texts = call->gateway->adapter->read_events(reply, &backfill->more);
+	ListCell   *cell;
+
+	foreach(cell, texts)
+	{
+		CHECK_FOR_INTERRUPTS();
+		backfill->events = lappend(backfill->events, pl_webhook_event(call->gateway->adapter, lfirst(cell)));
+	}
+	check_progress(call->gateway, backfill);
+}
+
 /*
  * Build the request for a page.  Outside of transactions: an error in the
  * adapter keeps this page from being asked for, and nothing else.
@@ -212,7 +292,7 @@ pl_backfill_take(PlCall *call, const PlHttpReply *reply)
 		else if (reply->status != 200)
 			backfill->problem = psprintf("the PSP answered with status %d", reply->status);
 		else
-			backfill->events = call->gateway->adapter->read_events(reply, &backfill->more);
+			read_page(call, reply);
 	}
 	PG_CATCH();
 	{
@@ -276,12 +356,13 @@ void
 pl_backfill_store(PlCall *call)
 {
 	const PlBackfill *backfill = call->backfill;
+	const PlWebhookEvent *last = last_named(backfill);
 	TimestampTz now = pl_transaction_now();
 	int64		pause = (int64) pl_option_int(call->gateway, "backfill_seconds") * 1000;
 	PlArgs		args = {0};
 
 	next_look = 0;
-	if (backfill->problem == NULL && backfill->events != NIL)
+	if (backfill->events != NIL)
 		store_events(call);
 	pl_arg_text(&args, call->gateway->name);
 	if (backfill->problem != NULL)
@@ -289,12 +370,12 @@ pl_backfill_store(PlCall *call)
 		pl_arg_timestamp(&args, TimestampTzPlusMilliseconds(now, Min(pause, AFTER_FAULT_MS)));
 		pl_arg_text(&args, backfill->problem);
 		pl_arg_timestamp(&args, now);
-		pl_execute(&store_fault, &args);
+		pl_execute(backfill->endless ? &give_up_scan : &store_fault, &args);
 		return;
 	}
-	if (backfill->more && backfill->events != NIL)
+	if (backfill->more && last != NULL)
 	{
-		pl_arg_text(&args, ((PlWebhookEvent *) llast(backfill->events))->event_id);
+		pl_arg_text(&args, last->event_id);
 		pl_arg_timestamp(&args, now);
 	}
 	else

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "psp/psp.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 
 #define MAX_CODE 100
@@ -41,18 +42,71 @@ pl_call_set_outcome(PlCall *call, PlOutcomeClass class, const char *code, const 
 
 /*
  * May a PSP's identifier be stored: short, printable, of one word, neither a
- * card number nor one of our secrets?
+ * card number nor one of our secrets?  It becomes part of a URL, where points
+ * alone lead elsewhere.
  */
-static bool
-is_reference(const PlGateway *gateway, const char *reference)
+bool
+pl_is_reference(const char *gateway, const char *reference)
 {
-	if (*reference == '\0' || strlen(reference) > MAX_REFERENCE)
+	if (strspn(reference, ".") == strlen(reference) || strlen(reference) > MAX_REFERENCE)
 		return false;
 	for (const char *p = reference; *p; p++)
 		if ((unsigned char) *p <= 0x20 || (unsigned char) *p >= 0x7f)
 			return false;
 	return !pl_holds_card_number(reference) &&
-		strcmp(pl_hide_secrets(gateway->name, reference), reference) == 0;
+		strcmp(pl_hide_secrets(gateway, reference), reference) == 0;
+}
+
+/* Can jsonb hold it?  A number may be larger than numeric can be. */
+static bool
+is_jsonb(const char *json)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool result = true;
+
+	PG_TRY();
+	{
+		(void) DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
+	}
+	PG_CATCH();
+	{
+		/* it holds no lock and no resource, so there is nothing to roll back */
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION &&
+			ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		result = false;
+	}
+	PG_END_TRY();
+	return result;
+}
+
+/*
+ * Make what an adapter read of a reply or an event fit for rows and events:
+ * texts are copied, valid, of bounded length, and hold neither a secret of the
+ * gateway nor card data.  References are the caller's business.
+ */
+void
+pl_clean_outcome(const char *gateway, PlOutcome *outcome)
+{
+	/* secrets first: what is cut off in the middle of one would not be found */
+	char	   *code = pl_redact(pl_hide_secrets(gateway, outcome->code));
+	char	   *action = pl_hide_secrets(gateway, outcome->next_action);
+
+	if (code != NULL)
+		pl_clip(code, MAX_CODE);
+	outcome->code = code;
+	outcome->message = pl_redact(pl_hide_secrets(gateway, outcome->message));
+	if (action != NULL)
+		pl_mask_card_data_in_json(action);
+	if (action != NULL && (strlen(action) > PL_MAX_NEXT_ACTION || !is_jsonb(action)))
+	{
+		outcome->message = strlen(action) > PL_MAX_NEXT_ACTION ? "the next action is too large to be kept"
+			: "the next action cannot be kept as jsonb";
+		action = NULL;
+	}
+	outcome->next_action = action;
 }
 
 /*
@@ -67,7 +121,7 @@ take_reference(PlCall *call, const char *reference)
 	outcome->psp_reference = NULL;
 	if (reference == NULL)
 		return;
-	if (is_reference(call->gateway, reference))
+	if (pl_is_reference(call->gateway->name, reference))
 		outcome->psp_reference = pstrdup(reference);
 	else if (outcome->class != PL_OUTCOME_REFUSED && outcome->class != PL_OUTCOME_RETRY)
 	{
@@ -85,24 +139,9 @@ static void
 take_outcome(PlCall *call, const PlOutcome *said)
 {
 	MemoryContext oldcontext = MemoryContextSwitchTo(call->context);
-	PlOutcome  *outcome = &call->outcome;
-	/* secrets first: what is cut off in the middle of one would not be found */
-	char	   *code = pl_redact(pl_hide_secrets(call->gateway->name, said->code));
-	char	   *action = pl_hide_secrets(call->gateway->name, said->next_action);
 
-	*outcome = *said;
-	outcome->message = pl_redact(pl_hide_secrets(call->gateway->name, said->message));
-	if (code != NULL && strlen(code) > MAX_CODE)
-		code[MAX_CODE] = '\0';
-	outcome->code = code;
-	if (action != NULL && strlen(action) > PL_MAX_NEXT_ACTION)
-	{
-		action = NULL;
-		outcome->message = "the next action is too large to be kept";
-	}
-	if (action != NULL)
-		pl_mask_card_data(action);
-	outcome->next_action = action;
+	call->outcome = *said;
+	pl_clean_outcome(call->gateway->name, &call->outcome);
 	take_reference(call, said->psp_reference);
 	MemoryContextSwitchTo(oldcontext);
 }

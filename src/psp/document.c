@@ -4,9 +4,14 @@
  *
  * PostgreSQL's own parser reports what is wrong with a text instead of
  * raising it; depth, number of members and bytes are bounded before.  The
- * document is a list of paths ("error.code", "data.0.id") with their values,
- * in the server's encoding.  A point or backslash within a name has a backslash
- * before it in the path, so that no two members share one.
+ * document is a list of paths ("error.code", "data.0.id") with their values.
+ * A point or backslash within a name has a backslash before it in the path, so
+ * that no two members share one.
+ *
+ * What no text of PostgreSQL can hold stands as U+FFFD: bytes that are not
+ * UTF-8, the escape of the NUL character, half of a surrogate pair.  They come
+ * from what shoppers type and programs cut off, mostly in members that nobody
+ * reads.
  */
 #include "postgres.h"
 
@@ -15,14 +20,10 @@
 #include "common/jsonapi.h"
 #include "mb/pg_wchar.h"
 #include "psp/psp.h"
-#include "utils/json.h"
 
 #define MAX_DEPTH 32
 #define MAX_MEMBERS 20000
 #define MAX_PATH	1000		/* bytes; a member further down cannot be asked for */
-
-/* levels of a list of which the members are kept: itself, its array, elements */
-#define LIST_LEVELS 2
 
 typedef struct Member
 {
@@ -30,6 +31,7 @@ typedef struct Member
 	char	   *text;			/* scalars, without escapes; NULL: null or not a
 								 * scalar */
 	JsonTokenType type;			/* of scalars */
+	bool		nested;			/* an object or array */
 	const char *start;			/* as written */
 	int			length;
 } Member;
@@ -40,19 +42,23 @@ struct PlDocument
 	int			n;
 	int			allocated;
 	int			levels;			/* members deeper than that are not kept */
+	int			nsorted;
+	const Member **sorted;		/* those with a path, by it, then as written */
+	const char *twice;			/* the first path that two members have; NULL: none */
 
 	/* while parsing */
 	JsonLexContext *lex;
 	StringInfoData path;
 	int			level;
+	const char *value_start;	/* of the field or element that is begun */
 	int			path_lengths[MAX_DEPTH + 1];	/* of path, outside of each level */
 	int			indexes[MAX_DEPTH + 1]; /* next element of the array there */
 	int			open[MAX_DEPTH + 1];	/* member of the object or array there */
 };
 
-/* Add a member at the present path; its index. */
-static int
-add_member(PlDocument *document, char *text, const char *start)
+/* Add a member at the present path. */
+static Member *
+add_member(PlDocument *document, const char *start)
 {
 	Member	   *member;
 
@@ -66,18 +72,24 @@ add_member(PlDocument *document, char *text, const char *start)
 	member = &document->members[document->n];
 	/* else one long name would be kept once for each member below it */
 	member->path = document->path.len <= MAX_PATH ? pnstrdup(document->path.data, document->path.len) : NULL;
-	member->text = text;
+	member->text = NULL;
 	member->type = JSON_TOKEN_INVALID;
+	member->nested = false;
 	member->start = start;
 	member->length = 0;
-	return document->n++;
+	document->n++;
+	return member;
 }
 
 static void
 enter(PlDocument *document)
 {
-	document->open[document->level] = document->level > document->levels ? -1
-		: add_member(document, NULL, document->lex->token_start);
+	document->open[document->level] = -1;
+	if (document->level <= document->levels)
+	{
+		add_member(document, document->lex->token_start)->nested = true;
+		document->open[document->level] = document->n - 1;
+	}
 	document->indexes[document->level++] = 0;
 }
 
@@ -130,7 +142,10 @@ end_nested(void *state)
 static PL_JSON_CALLBACK
 begin_field(void *state, char *name, bool isnull)
 {
-	step_in(state, name);
+	PlDocument *document = state;
+
+	document->value_start = document->lex->token_start;
+	step_in(document, name);
 	PL_JSON_CALLBACK_DONE;
 }
 
@@ -147,6 +162,7 @@ begin_element(void *state, bool isnull)
 	PlDocument *document = state;
 	char		index[16];
 
+	document->value_start = document->lex->token_start;
 	snprintf(index, sizeof(index), "%d", document->indexes[document->level - 1]++);
 	step_in(document, index);
 	PL_JSON_CALLBACK_DONE;
@@ -164,12 +180,14 @@ scalar(void *state, char *token, JsonTokenType type)
 {
 	PlDocument *document = state;
 
-	/* the token is behind the parser already, its raw form is not needed */
+	/* the token is behind the parser already */
 	if (document->level <= document->levels)
 	{
-		int			i = add_member(document, type == JSON_TOKEN_NULL ? NULL : token, NULL);
+		Member	   *member = add_member(document, document->value_start);
 
-		document->members[i].type = type;
+		member->text = type == JSON_TOKEN_NULL ? NULL : token;
+		member->type = type;
+		member->length = document->lex->prev_token_terminator - member->start;
 	}
 	PL_JSON_CALLBACK_DONE;
 }
@@ -214,6 +232,75 @@ too_much(const char *body, size_t length, int levels)
 	return NULL;
 }
 
+/* The code that four hexadecimal digits stand for; -1 if they are none. */
+static int
+escaped_code(const char *p)
+{
+	int			code = 0;
+
+	for (int i = 0; i < 4; i++)
+	{
+		int			digit = isdigit((unsigned char) p[i]) ? p[i] - '0'
+			: p[i] >= 'a' && p[i] <= 'f' ? p[i] - 'a' + 10
+			: p[i] >= 'A' && p[i] <= 'F' ? p[i] - 'A' + 10 : -1;
+
+		if (digit < 0)
+			return -1;
+		code = code * 16 + digit;
+	}
+	return code;
+}
+
+/*
+ * Let the escapes that stand for no character of PostgreSQL's stand for U+FFFD,
+ * in as many bytes.  The parser takes the rest, or says that it is not JSON.
+ */
+static void
+replace_escapes(char *text)
+{
+	for (char *p = text; *p;)
+	{
+		int			code = *p == '\\' && p[1] == 'u' ? escaped_code(p + 2) : -1;
+
+		if (code >= 0xd800 && code <= 0xdbff && p[6] == '\\' && p[7] == 'u')
+		{
+			int			low = escaped_code(p + 8);
+
+			if (low >= 0xdc00 && low <= 0xdfff)
+			{
+				p += 12;
+				continue;
+			}
+		}
+		if (code == 0 || (code >= 0xd800 && code <= 0xdfff))
+			memcpy(p + 2, "fffd", 4);
+		p += code >= 0 ? 6 : *p == '\\' && p[1] != '\0' ? 2 : 1;
+	}
+}
+
+static int
+by_path(const void *a, const void *b)
+{
+	const Member *x = *(const Member *const *) a;
+	const Member *y = *(const Member *const *) b;
+	int			order = strcmp(x->path, y->path);
+
+	return order != 0 ? order : (x > y) - (x < y);
+}
+
+static void
+sort_members(PlDocument *document)
+{
+	document->sorted = palloc(sizeof(Member *) * Max(document->n, 1));
+	for (int i = 0; i < document->n; i++)
+		if (document->members[i].path != NULL)
+			document->sorted[document->nsorted++] = &document->members[i];
+	qsort(document->sorted, document->nsorted, sizeof(Member *), by_path);
+	for (int i = 1; i < document->nsorted && document->twice == NULL; i++)
+		if (strcmp(document->sorted[i - 1]->path, document->sorted[i]->path) == 0)
+			document->twice = document->sorted[i]->path;
+}
+
 static const char *
 parse(PlDocument *document, char *body, size_t length)
 {
@@ -228,9 +315,11 @@ parse(PlDocument *document, char *body, size_t length)
 	actions.array_element_end = end_element;
 	actions.scalar = scalar;
 
-	document->lex = PlMakeJsonLexContext(body, length, GetDatabaseEncoding());
+	document->value_start = body + strspn(body, " \t\n\r");
+	document->lex = PlMakeJsonLexContext(body, length, PG_UTF8);
 	if (pg_parse_json(document->lex, &actions) != JSON_SUCCESS)
 		return "not JSON";
+	sort_members(document);
 	return NULL;
 }
 
@@ -238,47 +327,28 @@ parse(PlDocument *document, char *body, size_t length)
 static PlDocument *
 read_document(const char *body, size_t length, int levels, const char **problem)
 {
-	MemoryContext context = CurrentMemoryContext;
 	PlDocument *document = palloc0(sizeof(PlDocument));
+	char	   *text;
 
-	*problem = NULL;
+	*problem = "not JSON";
 	document->levels = levels;
-	if (strlen(body) != length || !pg_verify_mbstr(PG_UTF8, body, length, true))
-	{
-		*problem = "not UTF-8 text";
+	if (memchr(body, '\0', length) != NULL)
 		return NULL;
-	}
-	*problem = too_much(body, length, levels);
+	text = pl_valid_text(body, length);
+	length = strlen(text);
+	*problem = too_much(text, length, levels);
 	if (*problem != NULL)
 		return NULL;
 	initStringInfo(&document->path);
-
-	/*
-	 * In a database of another encoding a character may have no equivalent;
-	 * conversion raises that, having acquired nothing.
-	 */
-	PG_TRY();
-	{
-		char	   *text = pg_any_to_server(body, length, PG_UTF8);
-
-		*problem = parse(document, text, strlen(text));
-	}
-	PG_CATCH();
-	{
-		if (geterrcode() != ERRCODE_UNTRANSLATABLE_CHARACTER &&
-			geterrcode() != ERRCODE_CHARACTER_NOT_IN_REPERTOIRE)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-		*problem = "not representable in this database's encoding";
-	}
-	PG_END_TRY();
+	replace_escapes(text);
+	*problem = parse(document, text, length);
 	return *problem ? NULL : document;
 }
 
 /*
- * The JSON text in body (UTF-8, NUL terminated), palloc'd; NULL if it is none,
- * with the reason in *problem.  Raises nothing but 53200 out of memory.
+ * The JSON text in body, palloc'd; NULL if it is none, with the reason in
+ * *problem.  Raises nothing but 53200 out of memory.  Of members with one name
+ * none can be read: asking for one raises 22P02.
  */
 PlDocument *
 pl_document(const char *body, size_t length, const char **problem)
@@ -293,13 +363,65 @@ pl_is_text(const char *value, const char *expected)
 	return value != NULL && strcmp(value, expected) == 0;
 }
 
+/* The first member of that very path; NULL: none.  *twice: there is another. */
+static const Member *
+search(const PlDocument *document, const char *path, bool *twice)
+{
+	int			low = 0;
+	int			high = document->nsorted;
+
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+
+		if (strcmp(document->sorted[middle]->path, path) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == document->nsorted || strcmp(document->sorted[low]->path, path) != 0)
+		return NULL;
+	*twice = low + 1 < document->nsorted && strcmp(document->sorted[low + 1]->path, path) == 0;
+	return document->sorted[low];
+}
+
+/* Raise 22P02 if the path leads through a member that is there twice. */
+static void
+refuse_ambiguous(const PlDocument *document, const char *path)
+{
+	char	   *part = pstrdup(path);
+
+	for (char *p = part;; p++)
+	{
+		char		end = *p;
+		bool		twice = false;
+
+		if (end == '\\' && p[1] != '\0')
+			p++;
+		if (end != '.' && end != '\0')
+			continue;
+		*p = '\0';
+		(void) search(document, part, &twice);
+		if (twice)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+					 errmsg("member \"%s\" is there twice", pl_redact(part))));
+		if (end == '\0')
+			break;
+		*p = end;
+	}
+	pfree(part);
+}
+
+/* Of two members with one name nobody knows which one counts; 22P02. */
 static const Member *
 find_member(const PlDocument *document, const char *path)
 {
-	for (int i = 0; i < document->n; i++)
-		if (document->members[i].path != NULL && strcmp(document->members[i].path, path) == 0)
-			return &document->members[i];
-	return NULL;
+	bool		twice;
+
+	if (document->twice != NULL)
+		refuse_ambiguous(document, path);
+	return search(document, path, &twice);
 }
 
 static void
@@ -312,34 +434,18 @@ refuse(const char *what, const char *problem)
 			 errmsg("%s is %s", what, problem)));
 }
 
-static int
-by_path(const void *a, const void *b)
-{
-	return strcmp((*(const Member *const *) a)->path, (*(const Member *const *) b)->path);
-}
-
-/* Of two members with one name nobody knows which one counts. */
 static void
 refuse_duplicates(const PlDocument *document, const char *what)
 {
-	const Member **members = palloc(sizeof(Member *) * Max(document->n, 1));
-	int			n = 0;
-
-	for (int i = 0; i < document->n; i++)
-		if (document->members[i].path != NULL)
-			members[n++] = &document->members[i];
-	qsort(members, n, sizeof(Member *), by_path);
-	for (int i = 1; i < n; i++)
-		if (strcmp(members[i - 1]->path, members[i]->path) == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-					 errmsg("%s has two members of one name", what),
-					 errdetail("It is %s.", pl_redact(members[i]->path))));
-	pfree(members);
+	if (document->twice != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("%s has two members of one name", what),
+				 errdetail("It is %s.", pl_redact(document->twice))));
 }
 
 /*
- * The JSON object in body (UTF-8, NUL terminated), palloc'd.  what names it in
+ * The JSON object in body, palloc'd.  what names it in
  * errors: 22P02 if it is none, or has two members of one name, 54001 if it is
  * nested too deeply, 54000 if it has too many members.
  */
@@ -352,39 +458,46 @@ pl_require_document(const char *what, const char *body, size_t length)
 	if (document == NULL)
 		refuse(what, problem);
 	refuse_duplicates(document, what);
-	if (document->members[0].start == NULL || document->members[0].start[0] != '{')
+	if (document->members[0].start[0] != '{')
 		refuse(what, "not a JSON object");
 	return document;
 }
 
 /*
- * The elements of the array of that name in the JSON object in body, as they
- * were written (char *, palloc'd, in the server's encoding): for lists that are
- * too long to look at as one document.  *list becomes what surrounds them.
- * Raises as pl_require_document(), and 22023 without such an array.
+ * The elements of the array at a path in the JSON in body, each as it was
+ * written, a scalar too (char *, palloc'd): for lists that are too long to look
+ * at as one document.  *list becomes what surrounds them.  Raises as
+ * pl_require_document(), and 22023 without such an array.
  */
 List *
-pl_require_elements(const char *what, const char *body, size_t length, const char *name, PlDocument **list)
+pl_require_elements(const char *what, const char *body, size_t length, const char *path, PlDocument **list)
 {
 	const char *problem;
-	PlDocument *document = read_document(body, length, LIST_LEVELS, &problem);
+	PlDocument *document;
 	List	   *elements = NIL;
-	const Member *array;
+	const Member *element;
+	int			levels = 2;		/* the document, the array, its elements ... */
 
+	/* ... and what is between */
+	for (const char *p = path; *p; p++)
+	{
+		levels += *p == '.';
+		if (*p == '\\' && p[1] != '\0')
+			p++;
+	}
+	document = read_document(body, length, levels, &problem);
 	if (document == NULL)
 		refuse(what, problem);
 	refuse_duplicates(document, what);
-	array = find_member(document, name);
-	if (array == NULL || array->start == NULL || array->start[0] != '[')
+	element = find_member(document, path);
+	if (element == NULL || !element->nested || element->start[0] != '[')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s has no list \"%s\"", what, name)));
-	/* what is kept below it are its elements, next to it */
-	for (const Member *member = array + 1; member < document->members + document->n; member++)
+				 errmsg("%s has no list \"%s\"", what, path)));
+	while ((element = find_member(document, psprintf("%s.%d", path, list_length(elements)))) != NULL)
 	{
-		if (member->start == NULL || member->start > array->start + array->length)
-			break;
-		elements = lappend(elements, pnstrdup(member->start, member->length));
+		CHECK_FOR_INTERRUPTS();
+		elements = lappend(elements, pnstrdup(element->start, element->length));
 	}
 	*list = document;
 	return elements;
@@ -410,7 +523,7 @@ pl_document_raw(const PlDocument *document, const char *path)
 {
 	const Member *member = find_member(document, path);
 
-	return member && member->start ? pnstrdup(member->start, member->length) : NULL;
+	return member && member->nested ? pnstrdup(member->start, member->length) : NULL;
 }
 
 /*
@@ -420,17 +533,8 @@ char *
 pl_document_json(const PlDocument *document, const char *path)
 {
 	const Member *member = find_member(document, path);
-	StringInfoData json;
 
-	if (member == NULL || member->type == JSON_TOKEN_NULL)
-		return NULL;
-	if (member->start != NULL)
-		return pnstrdup(member->start, member->length);
-	if (member->type != JSON_TOKEN_STRING)
-		return pstrdup(member->text);
-	initStringInfo(&json);
-	escape_json(&json, member->text);
-	return json.data;
+	return member && member->type != JSON_TOKEN_NULL ? pnstrdup(member->start, member->length) : NULL;
 }
 
 /*

@@ -18,6 +18,9 @@
 
 #define APPLY_AT_ONCE		64
 
+/* bytes of a dispute's reason that are kept */
+#define MAX_REASON			255
+
 /* pauses of a parked event double up to the longest; after that time an operator has to look */
 #define FIRST_PAUSE_MS		100
 #define LONGEST_PAUSE_MS	3600000
@@ -267,6 +270,35 @@ apply_notification(PlWork *work, Event *event, const PlNotification *news)
 
 /* ---- events ---- */
 
+/* Raise 22023 unless the PSP's identifier, which may be missing, can be kept. */
+static void
+check_reference(const Event *event, const char *reference)
+{
+	if (reference != NULL && !pl_is_reference(event->gateway, reference))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("event \"%s\" of gateway \"%s\" has an identifier that cannot be kept", event->event.event_id,
+						event->gateway),
+				 errdetail("It is not one word, or holds card data or a secret.")));
+}
+
+/* What the event says, as it may go into rows and events. */
+static void
+check_news(const Event *event, PlNotification *news)
+{
+	check_reference(event, news->payment_reference);
+	check_reference(event, news->outcome.psp_reference);
+	check_reference(event, news->dispute.psp_reference);
+	pl_clean_outcome(event->gateway, &news->outcome);
+	if (news->dispute.reason != NULL)
+	{
+		char	   *reason = pl_redact(pl_hide_secrets(event->gateway, news->dispute.reason));
+
+		pl_clip(reason, MAX_REASON);
+		news->dispute.reason = reason;
+	}
+}
+
 static void
 apply_event(Event *event)
 {
@@ -283,6 +315,11 @@ apply_event(Event *event)
 	pl_arg_text(&args, event->event.event_id);
 	pl_execute(&select_body, &args);
 	event->event.body = pl_get_text(0, 1);
+	if (strcmp(event->event.event_type, PL_UNREADABLE_EVENT) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("event \"%s\" of gateway \"%s\" does not say what it is", event->event.event_id, event->gateway),
+				 errhint("Look at its body, and use payledger.ignore_webhook.")));
 
 	source = psprintf("webhook %s", event->event.event_id);
 	event->verdict = VERDICT_IGNORED;
@@ -293,9 +330,9 @@ apply_event(Event *event)
 		PlWork	   *work = pl_work_begin(source);
 		Verdict		verdict;
 
+		CHECK_FOR_INTERRUPTS();
+		check_news(event, news);
 		news->outcome.source = source;
-		if (news->outcome.next_action != NULL && strlen(news->outcome.next_action) > PL_MAX_NEXT_ACTION)
-			news->outcome.next_action = NULL;
 		verdict = apply_notification(work, event, news);
 		pl_work_end(work);
 		event->verdict = Max(event->verdict, verdict);

@@ -99,7 +99,14 @@ typedef struct PlWebhookEvent
 	const char *event_type;		/* the PSP's word */
 	TimestampTz occurred_at;	/* 0: not told */
 	const char *body;			/* JSON object; what read_event() takes */
+
+	/* set by pl_webhook_event() */
+	const char *problem;		/* why it cannot be read; NULL: it can */
+	bool		is_named;		/* the id is the PSP's */
 } PlWebhookEvent;
+
+/* type and id, with a digest behind it, of an event that does not name itself */
+#define PL_UNREADABLE_EVENT "unreadable"
 
 /* What a notification is about. */
 typedef enum PlSubject
@@ -203,22 +210,31 @@ typedef struct PlAdapter
 								   TimestampTz now);
 
 	/*
-	 * The events (PlWebhookEvent) in the body of an authentic webhook.  Raises
-	 * 22P02, 22023 or 22003 for what makes no sense.
+	 * The events in the body of an authentic webhook, each a text of its own
+	 * (char *, palloc'd, valid), whatever is in it.
 	 */
 	List	   *(*split_webhook) (const char *body, size_t length);
 
 	/*
+	 * Id, type and time of an event of that text.  Raises 22P02, 22023, 22003, 54000 or 54001 for what
+	 * makes no sense.
+	 */
+	void		(*name_event) (const char *text, PlWebhookEvent *event);
+
+	/* not to be kept of any event, readable or not: members of that name */
+	const char *hidden_member;
+
+	/*
 	 * What an event says (PlNotification); NIL: nothing that concerns us.
-	 * Raises as split_webhook.  Also called by the worker, with stored bodies.
+	 * Raises as name_event.  Also called by the worker, with stored bodies.
 	 */
 	List	   *(*read_event) (const PlWebhookEvent *event);
 
 	/*
 	 * A request for the events after the newest one that is known, and the
-	 * events (PlWebhookEvent) in its reply, newest first as the PSP gives them;
-	 * *more: there are older ones, to be asked for with before.  NULL: the PSP
-	 * keeps none.
+	 * texts of the events in its reply, as split_webhook returns them, newest
+	 * first as the PSP gives them; *more: there are older ones, to be asked for
+	 * with before.  NULL: the PSP keeps none.
 	 */
 	void		(*list_events) (const PlGateway *gateway, TimestampTz since, const char *before,
 								PlHttpRequest *http);
@@ -275,6 +291,8 @@ struct PlGateway
 	PlEndpoint	home;			/* that of the adapter's own base_url */
 
 	MemoryContext context;
+	TimestampTz backfilled_to;	/* of backfill.c: of the last event of the last page */
+	int			backfilled_pages;	/* pages before it that ended with that second */
 	int			in_flight;		/* calls that point here */
 	bool		retired;		/* the row changed: gone with its last call */
 	struct PlGatewayLimits *limits; /* of limits.c; NULL: its row has a problem */
@@ -373,7 +391,11 @@ extern void pl_wire_decode(bytea *bytes, PlHttpRequest *http);
 extern void pl_form_add(StringInfo form, const char *name, const char *value);
 extern void pl_form_add_int64(StringInfo form, const char *name, int64 value);
 extern char *pl_url_escape(const char *text);
+
+/* ---- redact.c ---- */
+
 extern char *pl_redact(const char *text);
+extern void pl_hide_members(char *json, const char *name);
 
 /* ---- document.c: reading JSON that nobody vouches for ---- */
 
@@ -385,7 +407,7 @@ extern const char *pl_document_text(const PlDocument *document, const char *path
 extern char *pl_document_raw(const PlDocument *document, const char *path);
 extern char *pl_document_json(const PlDocument *document, const char *path);
 extern PlDocument *pl_require_document(const char *what, const char *body, size_t length);
-extern List *pl_require_elements(const char *what, const char *body, size_t length, const char *name,
+extern List *pl_require_elements(const char *what, const char *body, size_t length, const char *path,
 								 PlDocument **list);
 extern const char *pl_document_string(const PlDocument *document, const char *path);
 extern bool pl_document_int64(const PlDocument *document, const char *path, int64 *value);
@@ -537,6 +559,8 @@ extern void pl_queue_drop(PlCall *call);
 
 #define PL_MAX_NEXT_ACTION 16384	/* bytes that are kept of it */
 
+extern bool pl_is_reference(const char *gateway, const char *reference);
+extern void pl_clean_outcome(const char *gateway, PlOutcome *outcome);
 extern void pl_call_send(PlCall *call);
 extern void pl_call_interpret(PlCall *call, PlHttpReply *reply);
 extern void pl_call_perform(PlCall *call);
@@ -582,6 +606,7 @@ extern void pl_webhook_keys_wipe(PlWebhookKey *keys);
 
 extern char *pl_webhook_header(const PlWebhook *webhook, const char *name);
 extern void pl_webhooks_store(const char *gateway, List *events, bool backfilled);
+extern PlWebhookEvent *pl_webhook_event(const PlAdapter *adapter, const char *text);
 extern List *pl_webhooks_apply(MemoryContext context, TimestampTz *next_due);
 
 /* ---- backfill.c: events whose webhook got lost ---- */

@@ -10,7 +10,6 @@
  */
 #include "postgres.h"
 
-#include "mb/pg_wchar.h"
 #include "psp/stripe.h"
 
 /* the version whose parameters and statuses this file speaks */
@@ -65,10 +64,9 @@ PlDocument *
 pl_stripe_parameters(const PlRequest *request)
 {
 	const char *text = request->parameters ? request->parameters : "{}";
-	char	   *utf8 = pg_server_to_any(text, strlen(text), PG_UTF8);
 
 	return pl_require_document(psprintf("parameters of psp request " INT64_FORMAT, request->psp_request_id),
-							   utf8, strlen(utf8));
+							   text, strlen(text));
 }
 
 /* Stripe's id of the payment, fit for a path; without one there is nothing to ask for. */
@@ -78,8 +76,7 @@ payment_reference(const PlRequest *request)
 	if (request->psp_reference == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("psp request " INT64_FORMAT " needs stripe's id of the payment",
-						request->psp_request_id)));
+				 errmsg("payment " INT64_FORMAT " has no id of stripe's", request->payment_id)));
 	return pl_url_escape(request->psp_reference);
 }
 
@@ -105,8 +102,7 @@ require_payment_method(const PlRequest *request)
 	if (request->payment_method == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("psp request " INT64_FORMAT " has no payment method",
-						request->psp_request_id)));
+				 errmsg("payment " INT64_FORMAT " has no payment method", request->payment_id)));
 }
 
 static char *
@@ -327,6 +323,8 @@ const PlAdapter pl_stripe_adapter = {
 	.interpret = pl_stripe_interpret,
 	.verify_webhook = pl_stripe_verify_webhook,
 	.split_webhook = pl_stripe_split_webhook,
+	.name_event = pl_stripe_name_event,
+	.hidden_member = "client_secret",	/* with it and the publishable key one can act on the PaymentIntent */
 	.read_event = pl_stripe_read_event,
 	.list_events = pl_stripe_list_events,
 	.read_events = pl_stripe_read_events

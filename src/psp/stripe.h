@@ -44,6 +44,7 @@ extern void pl_stripe_interpret(const PlRequest *request, const PlHttpReply *rep
 extern const char *pl_stripe_verify_webhook(const PlWebhook *webhook, const PlWebhookKey *keys, int nkeys,
 											TimestampTz now);
 extern List *pl_stripe_split_webhook(const char *body, size_t length);
+extern void pl_stripe_name_event(const char *text, PlWebhookEvent *event);
 extern List *pl_stripe_read_event(const PlWebhookEvent *event);
 extern void pl_stripe_list_events(const PlGateway *gateway, TimestampTz since, const char *before,
 								  PlHttpRequest *http);

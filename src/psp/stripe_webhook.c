@@ -12,7 +12,6 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
-#include "mb/pg_wchar.h"
 #include "psp/stripe.h"
 #include "utils/builtins.h"
 
@@ -21,6 +20,9 @@
 
 #define SIGNATURE_BYTES 32
 #define MAX_SIGNATURES 16
+
+/* of a signature's time */
+#define MAX_TIME_DIGITS 12
 
 #define OBJECT "data.object."
 
@@ -92,7 +94,7 @@ read_signatures(char *header, Signatures *signatures)
 		*equals = '\0';
 		if (strcmp(part, "t") == 0)
 		{
-			if (signatures->timestamp != NULL || strlen(equals + 1) > 12)
+			if (signatures->timestamp != NULL || strlen(equals + 1) > MAX_TIME_DIGITS)
 				return "the Stripe-Signature header is malformed";
 			signatures->timestamp = equals + 1;
 			signatures->signed_at = pl_id_from_text(signatures->timestamp);
@@ -151,7 +153,7 @@ pl_stripe_verify_webhook(const PlWebhook *webhook, const PlWebhookKey *keys, int
 	if (!authentic)
 		return "no key of the gateway has made the signature";
 
-	age = (now - pl_time_from_unix(signatures.signed_at)) / USECS_PER_SEC;
+	age = (int64) timestamptz_to_time_t(now) - signatures.signed_at;
 	if (age > TOLERANCE)
 		return "the signature is too old";
 	if (age < -TOLERANCE)
@@ -192,43 +194,10 @@ require_int64(const PlDocument *document, const char *path)
 	return value;
 }
 
-/* An event's text in the server's encoding. */
 static PlDocument *
 parse_event(const char *text)
 {
-	char	   *utf8 = pg_server_to_any(text, strlen(text), PG_UTF8);
-
-	return pl_require_document("a stripe event", utf8, strlen(utf8));
-}
-
-/*
- * With the client secret whoever has the publishable key can act on the
- * PaymentIntent: it is not kept.
- */
-static void
-hide_client_secret(const PlDocument *document, char *text)
-{
-	const char *secret = pl_document_text(document, OBJECT "client_secret");
-	char	   *quoted = secret && *secret ? psprintf("\"%s\"", secret) : NULL;
-	char	   *found;
-
-	while (quoted != NULL && (found = strstr(text, quoted)) != NULL)
-		memset(found + 1, '*', strlen(secret));
-}
-
-/* An event by its text in the server's encoding. */
-static PlWebhookEvent *
-new_event(char *text)
-{
-	PlDocument *document = parse_event(text);
-	PlWebhookEvent *event = palloc0(sizeof(PlWebhookEvent));
-
-	event->event_id = require_string(document, "id");
-	event->event_type = require_string(document, "type");
-	event->occurred_at = pl_time_from_unix(require_int64(document, "created"));
-	hide_client_secret(document, text);
-	event->body = text;
-	return event;
+	return pl_require_document("a stripe event", text, strlen(text));
 }
 
 /*
@@ -237,9 +206,21 @@ new_event(char *text)
 List *
 pl_stripe_split_webhook(const char *body, size_t length)
 {
-	PlDocument *document = pl_require_document("the webhook", body, length);
+	return list_make1(pl_valid_text(body, length));
+}
 
-	return list_make1(new_event(pl_document_raw(document, "")));
+/*
+ * What names an event.
+ */
+void
+pl_stripe_name_event(const char *text, PlWebhookEvent *event)
+{
+	PlDocument *document = parse_event(text);
+
+	event->event_id = require_string(document, "id");
+	event->event_type = require_string(document, "type");
+	event->occurred_at = pl_time_from_unix(require_int64(document, "created"));
+	event->body = pl_document_raw(document, "");
 }
 
 static PlNotification *
@@ -284,6 +265,7 @@ read_captures(const PlDocument *document, int64 payment_id, const char *referenc
 	{
 		PlNotification *capture;
 
+		CHECK_FOR_INTERRUPTS();
 		if (!starts_with(name, STRIPE_CAPTURE_MARK))
 			continue;
 		capture = new_notification(PL_ABOUT_CAPTURE);
@@ -378,6 +360,7 @@ dispute_fee(const PlDocument *document, const char *currency)
 		const char *place = psprintf(OBJECT "balance_transactions.%d", i);
 		int64		fee;
 
+		CHECK_FOR_INTERRUPTS();
 		if (pl_document_raw(document, place) == NULL)
 			break;
 		if (pl_document_int64(document, psprintf("%s.fee", place), &fee) && fee > 0 &&
@@ -492,23 +475,19 @@ pl_stripe_list_events(const PlGateway *gateway, TimestampTz since, const char *b
 }
 
 /*
- * The events of a page.  Raises 08P01 for a reply that is no page.
+ * The texts of the events of a page.  Raises 08P01 for a reply that is no page.
  */
 List *
 pl_stripe_read_events(const PlHttpReply *reply, bool *more)
 {
 	PlDocument *list;
-	List	   *events = NIL;
 	List	   *texts;
-	ListCell   *cell;
 
 	if (reply->status != 200)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("stripe answers the question for events with status %d", reply->status)));
 	texts = pl_require_elements("the list of events", reply->body, reply->body_length, "data", &list);
-	foreach(cell, texts)
-		events = lappend(events, new_event(lfirst(cell)));
 	*more = pl_is_text(pl_document_text(list, "has_more"), "true");
-	return events;
+	return texts;
 }

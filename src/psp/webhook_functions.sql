@@ -7,7 +7,16 @@ CREATE FUNCTION receive_webhook(gateway text, headers jsonb, body text)
 	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION receive_webhook(text, jsonb, text) FROM PUBLIC;
 COMMENT ON FUNCTION receive_webhook(text, jsonb, text) IS
-'Takes a webhook as the PSP sent it: checks its signature with the keys webhook_secret of the gateway''s section in the secrets file (all of them, so that a key can be changed), stores each event once, and returns one row an event; is_new is false for one that was known. headers is a JSON object of the HTTP headers, body the bytes exactly as received (UTF-8, at most 1 MB). Answer the PSP with 2xx once the transaction is committed; the gateway worker applies the events. Errors: PL012 signature or timestamp refused (answer 400), 55000 no key for the gateway is known, 0A000 its PSP sends no webhooks, PL007 no such gateway, 54000 too large, 22P02, 22003, 22023 an authentic body that makes no sense. Example: SELECT * FROM payledger.receive_webhook(''stripe'', ''{"Stripe-Signature": "t=1700000000,v1=..."}'', ''{"id": "evt_1", ...}'');';
+'Takes a webhook as the PSP sent it: checks its signature with the keys webhook_secret of the gateway''s section in the secrets file (all of them, so that a key can be changed), stores each event once, and returns one row an event; is_new is false for one that was known. headers is a JSON object of the HTTP headers, body the bytes exactly as received (UTF-8, at most 1 MB). Answer the PSP with 2xx once the transaction is committed; the gateway worker applies the events. An authentic event is stored whatever is in it: one that cannot be read is PARKED at once, with its problem, for an operator (stat_webhooks.given_up, ignore_webhook); one that does not name itself has the event_type unreadable and a digest as event_id. Where the driver cannot pass every byte as text, use receive_webhook_bytes. Errors: PL012 signature or timestamp refused (answer 400), 55000 no key for the gateway is known, 0A000 its PSP sends no webhooks, PL007 no such gateway, 54000 too large; for a PSP that signs items within the body, 22P02, 22023, 54000, 54001 a body without such items. Example: SELECT * FROM payledger.receive_webhook(''stripe'', ''{"Stripe-Signature": "t=1700000000,v1=..."}'', ''{"id": "evt_1", ...}'');';
+
+CREATE FUNCTION receive_webhook_bytes(gateway text, headers jsonb, body bytea)
+	RETURNS TABLE (webhook_id bigint, event_id text, event_type text, is_new boolean)
+	AS 'MODULE_PATHNAME', 'pl_sql_receive_webhook_bytes'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
+	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+REVOKE ALL ON FUNCTION receive_webhook_bytes(text, jsonb, bytea) FROM PUBLIC;
+COMMENT ON FUNCTION receive_webhook_bytes(text, jsonb, bytea) IS
+'As receive_webhook, with the body as bytes: one that is no text, with a zero byte in it say, reaches the check of its signature too. What is no character is stored as U+FFFD. Errors: as receive_webhook. Example: SELECT * FROM payledger.receive_webhook_bytes(''stripe'', ''{"Stripe-Signature": "t=1700000000,v1=..."}'', ''\x7b226964223a2022657674...'');';
 
 CREATE FUNCTION retry_webhook(gateway text, event_id text) RETURNS text
 	AS 'MODULE_PATHNAME', 'pl_sql_retry_webhook'

@@ -10,6 +10,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "ledger/digests.h"
 #include "psp/psp.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -19,6 +20,7 @@
 #define MAX_EVENT_ID		255
 #define MAX_EVENT_TYPE		100
 #define MAX_HEADER_VALUE	8192
+#define DIGEST_BYTES		32
 
 static PlQuery select_adapter = {
 	"SELECT adapter FROM payledger.gateways WHERE gateway = $1", 1, {TEXTOID}
@@ -27,14 +29,16 @@ static PlQuery select_adapter = {
 static PlQuery insert_events = {
 	"INSERT INTO payledger.webhooks"
 	" (gateway, event_id, webhook_id, event_type, occurred_at, body, backfilled, status, next_attempt_at,"
-	"  created_at, updated_at)"
-	" SELECT $1, e, w, t, o, b, $7, 'RECEIVED', $8, $8, $8"
+	"  problem, created_at, updated_at)"
+	" SELECT $1, e, w, t, o, b, $7,"
+	"  CASE WHEN p IS NULL THEN 'RECEIVED' ELSE 'PARKED' END::payledger.webhook_status, CASE WHEN p IS NULL THEN $8 END,"
+	"  p, $8, $8"
 	" FROM (SELECT pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5),"
-	"  pg_catalog.unnest($6)) AS u(e, w, t, o, b)"
+	"  pg_catalog.unnest($6), pg_catalog.unnest($9)) AS u(e, w, t, o, b, p)"
 	" ON CONFLICT (gateway, event_id) DO NOTHING"
 	" RETURNING webhook_id",
-	8, {TEXTOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, BOOLOID,
-	TIMESTAMPTZOID}
+	9, {TEXTOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, BOOLOID,
+	TIMESTAMPTZOID, TEXTARRAYOID}
 };
 
 static PlQuery select_events = {
@@ -44,6 +48,7 @@ static PlQuery select_events = {
 };
 
 PG_FUNCTION_INFO_V1(pl_sql_receive_webhook);
+PG_FUNCTION_INFO_V1(pl_sql_receive_webhook_bytes);
 
 /*
  * The value of a header of a webhook, its name in any case; NULL if there is
@@ -59,6 +64,7 @@ pl_webhook_header(const PlWebhook *webhook, const char *name)
 
 	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (token == WJB_KEY)
 			found = strlen(name) == (size_t) value.val.string.len &&
 				pg_strncasecmp(value.val.string.val, name, value.val.string.len) == 0;
@@ -125,10 +131,74 @@ check_authentic(const char *gateway, const PlAdapter *adapter, const PlWebhook *
 
 /* What names an event goes into a key and into views. */
 static void
-check_event(const PlWebhookEvent *event)
+check_names(const PlWebhookEvent *event)
 {
 	pl_check_text("event id of a webhook", event->event_id, MAX_EVENT_ID);
 	pl_check_text("event type of a webhook", event->event_type, MAX_EVENT_TYPE);
+	/* two that differ only there would be taken for one */
+	if (strstr(event->event_id, "\xef\xbf\xbd") != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("event id of a webhook holds what is no character")));
+}
+
+/* The event does not name itself: what is the same text is the same event. */
+static void
+name_by_digest(PlWebhookEvent *event, const char *text)
+{
+	uint8		digest[DIGEST_BYTES];
+	char		hex[2 * DIGEST_BYTES + 1] = "";
+
+	pl_sha256(text, strlen(text), digest);
+	hex_encode((const char *) digest, DIGEST_BYTES, hex);
+	event->event_id = psprintf(PL_UNREADABLE_EVENT ":%s", hex);
+	event->event_type = PL_UNREADABLE_EVENT;
+	event->occurred_at = 0;
+}
+
+/*
+ * The event of a text that an authentic webhook, or the PSP's list of events,
+ * holds, palloc'd.  One that cannot be read is stored all the same, with its
+ * problem: what nobody keeps nobody can look at.
+ */
+PlWebhookEvent *
+pl_webhook_event(const PlAdapter *adapter, const char *text)
+{
+	MemoryContext context = CurrentMemoryContext;
+	PlWebhookEvent *event = palloc0(sizeof(PlWebhookEvent));
+	char	   *body;
+
+	PG_TRY();
+	{
+		adapter->name_event(text, event);
+		check_names(event);
+		event->is_named = true;
+		(void) adapter->read_event(event);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+		int			category = ERRCODE_TO_CATEGORY(geterrcode());
+
+		/* adapters hold no lock and no resource, so there is nothing to roll back */
+		if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
+			category != ERRCODE_TO_CATEGORY(ERRCODE_PL_CARD_DATA))
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		event->problem = pl_redact(error->message);
+	}
+	PG_END_TRY();
+
+	if (!event->is_named)
+		name_by_digest(event, text);
+	body = pstrdup(event->body ? event->body : text);
+	if (adapter->hidden_member != NULL)
+		pl_hide_members(body, adapter->hidden_member);
+	pl_mask_card_data_in_json(body);
+	event->body = body;
+	return event;
 }
 
 /* An array of the events' ids. */
@@ -157,6 +227,8 @@ pl_webhooks_store(const char *gateway, List *events, bool backfilled)
 	Datum	   *times = palloc(sizeof(Datum) * n);
 	bool	   *time_nulls = palloc(sizeof(bool) * n);
 	Datum	   *bodies = palloc(sizeof(Datum) * n);
+	Datum	   *problems = palloc0(sizeof(Datum) * n);
+	bool	   *problem_nulls = palloc(sizeof(bool) * n);
 	PlArgs		args = {0};
 	ListCell   *cell;
 
@@ -164,15 +236,16 @@ pl_webhooks_store(const char *gateway, List *events, bool backfilled)
 	{
 		const PlWebhookEvent *event = lfirst(cell);
 		int			i = foreach_current_index(cell);
-		char	   *body = pstrdup(event->body);
 
-		check_event(event);
-		pl_mask_card_data(body);
+		CHECK_FOR_INTERRUPTS();
 		ids[i] = Int64GetDatum(pl_next_id());
 		types[i] = CStringGetTextDatum(event->event_type);
 		times[i] = TimestampTzGetDatum(event->occurred_at);
 		time_nulls[i] = event->occurred_at == 0;
-		bodies[i] = CStringGetTextDatum(body);
+		bodies[i] = CStringGetTextDatum(event->body);
+		problem_nulls[i] = event->problem == NULL;
+		if (event->problem != NULL)
+			problems[i] = CStringGetTextDatum(event->problem);
 	}
 	pl_arg_text(&args, gateway);
 	arg_event_ids(&args, events);
@@ -182,6 +255,7 @@ pl_webhooks_store(const char *gateway, List *events, bool backfilled)
 	pl_arg_array(&args, bodies, NULL, n, TEXTOID);
 	pl_arg_bool(&args, backfilled);
 	pl_arg_timestamp(&args, pl_transaction_now());
+	pl_arg_array(&args, problems, problem_nulls, n, TEXTOID);
 	pl_history_begin("webhook");
 	pl_execute(&insert_events, &args);
 	pl_history_end();
@@ -221,41 +295,74 @@ headers_arg(FunctionCallInfo fcinfo, int argno)
 	return headers;
 }
 
-/*
- * receive_webhook(gateway, headers, body)
- *		RETURNS TABLE (webhook_id, event_id, event_type, is_new)
- */
-Datum
-pl_sql_receive_webhook(PG_FUNCTION_ARGS)
+/* Check, store and return the events of a webhook with this body. */
+static void
+receive(FunctionCallInfo fcinfo, const char *body, size_t length)
 {
 	char	   *gateway = pl_text_arg(fcinfo, 0, "gateway");
-	PlWebhook	webhook = {0};
+	PlWebhook	webhook = {.body = body, .length = length};
 	const PlAdapter *adapter;
-	List	   *events;
+	List	   *texts;
+	List	   *events = NIL;
+	ListCell   *cell;
 
 	pl_connect();
 	pl_require_layout();
 	webhook.headers = headers_arg(fcinfo, 1);
-	webhook.body = pl_text_arg(fcinfo, 2, "body");
-	webhook.length = strlen(webhook.body);
 	if (webhook.length > MAX_WEBHOOK_BYTES)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("body of a webhook of gateway \"%s\" is larger than %d bytes", gateway, MAX_WEBHOOK_BYTES)));
 	adapter = find_receiver(gateway);
 	check_authentic(gateway, adapter, &webhook);
-	events = adapter->split_webhook(webhook.body, webhook.length);
+	texts = adapter->split_webhook(webhook.body, webhook.length);
+	foreach(cell, texts)
+	{
+		CHECK_FOR_INTERRUPTS();
+		events = lappend(events, pl_webhook_event(adapter, lfirst(cell)));
+	}
 	if (events != NIL)
 	{
-		ListCell   *cell;
-
-		/* what makes no sense is for the PSP to know now, not for us later */
-		foreach(cell, events)
-			(void) adapter->read_event(lfirst(cell));
 		pl_webhooks_store(gateway, events, false);
 		select_stored(gateway, events);
 		pl_return_rows(fcinfo);
 	}
 	pl_finish();
+}
+
+/*
+ * receive_webhook(gateway text, headers jsonb, body text)
+ *		RETURNS TABLE (webhook_id, event_id, event_type, is_new)
+ */
+Datum
+pl_sql_receive_webhook(PG_FUNCTION_ARGS)
+{
+	char	   *body = pl_text_arg(fcinfo, 2, "body");
+
+	receive(fcinfo, body, strlen(body));
+	return (Datum) 0;
+}
+
+/*
+ * receive_webhook_bytes(gateway text, headers jsonb, body bytea)
+ *		RETURNS TABLE (webhook_id, event_id, event_type, is_new)
+ */
+Datum
+pl_sql_receive_webhook_bytes(PG_FUNCTION_ARGS)
+{
+	bytea	   *bytes;
+	size_t		length;
+	char	   *body;
+
+	if (PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("body must not be null")));
+	bytes = PG_GETARG_BYTEA_PP(2);
+	length = VARSIZE_ANY_EXHDR(bytes);
+	body = palloc(length + 1);
+	memcpy(body, VARDATA_ANY(bytes), length);
+	body[length] = '\0';
+	receive(fcinfo, body, length);
 	return (Datum) 0;
 }

@@ -1,7 +1,6 @@
 /*
  * src/psp/wire.c
- *		The stored form of a request, form bodies, and text from outside made
- *		fit for rows and logs.
+ *		The stored form of a request, and form bodies.
  *
  * The stored form describes itself:
  *
@@ -12,19 +11,10 @@
  */
 #include "postgres.h"
 
-#include "mb/pg_wchar.h"
 #include "psp/psp.h"
 #include "utils/builtins.h"
 
 static const char content_type_header[] = "Content-Type: ";
-
-/* longest message that is kept, bytes */
-#define MAX_MESSAGE 300
-
-/* digits of a card number, and how many of them may be shown */
-#define PAN_MIN_DIGITS 13
-#define PAN_MAX_DIGITS 19
-#define PAN_SHOWN_DIGITS 4
 
 /*
  * A request as it is stored in psp_requests.request_bytes.  Raises 22023 for
@@ -134,8 +124,7 @@ append_escaped(StringInfo out, const char *text)
 }
 
 /*
- * Add a pair to a form body; brackets in name are left as they are.  Text goes
- * out as UTF-8.
+ * Add a pair to a form body; brackets in name are left as they are.
  */
 void
 pl_form_add(StringInfo form, const char *name, const char *value)
@@ -144,7 +133,7 @@ pl_form_add(StringInfo form, const char *name, const char *value)
 		appendStringInfoChar(form, '&');
 	appendStringInfoString(form, name);
 	appendStringInfoChar(form, '=');
-	append_escaped(form, pg_server_to_any(value, strlen(value), PG_UTF8));
+	append_escaped(form, value);
 }
 
 void
@@ -165,64 +154,6 @@ pl_url_escape(const char *text)
 	StringInfoData out;
 
 	initStringInfo(&out);
-	append_escaped(&out, pg_server_to_any(text, strlen(text), PG_UTF8));
+	append_escaped(&out, text);
 	return out.data;
-}
-
-/* Hide all but the last digits of every run that is as long as a card number. */
-static void
-mask_card_numbers(char *text)
-{
-	for (char *p = text; *p;)
-	{
-		char	   *start = p;
-		int			digits = 0;
-		int			hidden = 0;
-
-		if (!isdigit((unsigned char) *p))
-		{
-			p++;
-			continue;
-		}
-		while (isdigit((unsigned char) *p) ||
-			   ((*p == ' ' || *p == '-') && isdigit((unsigned char) p[1])))
-			digits += isdigit((unsigned char) *p++) ? 1 : 0;
-		if (digits < PAN_MIN_DIGITS || digits > PAN_MAX_DIGITS)
-			continue;
-		for (char *q = start; q < p && hidden < digits - PAN_SHOWN_DIGITS; q++)
-			if (isdigit((unsigned char) *q))
-			{
-				*q = '*';
-				hidden++;
-			}
-	}
-}
-
-/*
- * A PSP's words as they may be stored and logged: one line of at most 300
- * bytes in the server's encoding, without card numbers.  NULL stays NULL.
- */
-char *
-pl_redact(const char *text)
-{
-	char	   *result;
-	int			length;
-
-	if (text == NULL)
-		return NULL;
-	length = strlen(text);
-	if (pg_verify_mbstr(GetDatabaseEncoding(), text, length, true))
-		length = pg_mbcliplen(text, length, MAX_MESSAGE);
-	else
-		length = Min(length, MAX_MESSAGE);
-	result = pnstrdup(text, length);
-	for (char *p = result; *p; p++)
-		if ((unsigned char) *p < 0x20 || *p == 0x7f)
-			*p = ' ';
-	if (!pg_verify_mbstr(GetDatabaseEncoding(), result, length, true))
-		for (char *p = result; *p; p++)
-			if (IS_HIGHBIT_SET(*p))
-				*p = '?';
-	mask_card_numbers(result);
-	return result;
 }

@@ -255,6 +255,7 @@ finds('functions_are_the_extensions', q{CREATE FUNCTION payledger.zz() RETURNS i
 finds('nothing_foreign_is_attached', q{CREATE TRIGGER zz BEFORE UPDATE ON payledger.sellers FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()},
 	'trigger zz of table sellers is none of payledger');
 finds('grants_attach_nothing', q{GRANT TRIGGER ON payledger.sellers TO PUBLIC}, 'role PUBLIC has TRIGGER on sellers');
+
 # ---- texts ----
 
 finds('texts_are_valid', q{CREATE CAST (bytea AS text) WITHOUT FUNCTION; UPDATE payledger.payment_intents SET order_id = '\x61c3'::bytea::text WHERE order_id = 'MANUAL'}, 'payment_intents.order_id has 1 texts that are not valid');
