@@ -266,6 +266,7 @@ send_intent(int64 intent_id, PlOperation operation, const char *method, Jsonb *a
 	if (alternatives != NULL && operation == PL_OP_AUTHORIZE)
 		request.alternatives = pl_failover_alternatives(alternatives, pl_isnull(0, 10) ? 0 : pl_get_int64(0, 10),
 														request.gateway);
+	pl_check_buildable(&request);
 	pl_request_add(work, &request);
 	pl_arg_int64(&args, intent_id);
 	pl_arg_timestamp(&args, work->now);

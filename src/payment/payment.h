@@ -96,6 +96,9 @@ typedef struct PlNewRequest
 
 extern int64 pl_request_add(PlWork *work, const PlNewRequest *request);
 
+/* of the psp room, which alone knows what a PSP takes */
+extern void pl_check_buildable(const PlNewRequest *request);
+
 /* ---- outcomes.c: what the PSP's answer means ---- */
 
 typedef enum PlOutcomeClass
