@@ -49,13 +49,13 @@ expect_no_secret(const char *body)
 }
 
 static void
-read_events(const PlAdapter *adapter, List *events)
+read_events(const PlAdapter *adapter, List *texts)
 {
 	ListCell   *cell;
 
-	foreach(cell, events)
+	foreach(cell, texts)
 	{
-		const PlWebhookEvent *event = lfirst(cell);
+		const PlWebhookEvent *event = pl_webhook_event(adapter, lfirst(cell));
 		ListCell   *inner;
 
 		fuzz_expect_text("event id", event->event_id);
@@ -63,6 +63,9 @@ read_events(const PlAdapter *adapter, List *events)
 		fuzz_expect_text("event", event->body);
 		if (adapter == &pl_stripe_adapter)
 			expect_no_secret(event->body);
+		fuzz_expect_text("problem", event->problem);
+		if (event->problem != NULL)
+			continue;
 		foreach(inner, adapter->read_event(event))
 		{
 			const PlNotification *notification = lfirst(inner);
