@@ -68,9 +68,11 @@ fuzz_expect_text(const char *what, const char *text)
 		fuzz_fail("%s is no valid text", what);
 }
 
+/* A caller's JSON: PostgreSQL lets no text in that is not valid. */
 Jsonb *
 fuzz_jsonb(const char *text)
 {
+	(void) pg_verify_mbstr(GetDatabaseEncoding(), text, strlen(text), false);
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
 }
 
