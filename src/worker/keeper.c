@@ -253,7 +253,7 @@ pl_keeper_main(void)
 		}
 		if (present)
 			pl_worker_state("idle");
-		if (!failing())
+		if (present && !failing())
 			pl_worker_clear_error();
 		pl_worker_wait(NULL, present && unfinished() ? 0 : TURN_MS);
 	}
