@@ -42,8 +42,12 @@ my $line = PayledgerImpostor->new(
 
 		if ($what eq 'kill')
 		{
+			# its exit status is asked for
+			local $SIG{CHLD} = 'DEFAULT';
+			my $pid = worker_pid($node, 'gateway') or return 0;
+
 			append_to_file("$dir/kills", '.');
-			kill('KILL', worker_pid($node, 'gateway'));
+			kill('KILL', $pid);
 			return 0;
 		}
 		if ($what eq 'fail')
@@ -139,7 +143,7 @@ subtest 'stored bytes that are damaged' => sub {
 	my $pid = worker_pid($node, 'gateway');
 
 	order_psp($_, 'fail') for values %id;
-	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"retry_base_ms": 3600000, "retry_max_ms": 3600000, "unknown_max_ms": 3600000}')});
+	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"retry_base_ms": 600000, "retry_max_ms": 600000, "unknown_max_ms": 600000}')});
 	sql($node, "SELECT payledger.request_authorization(id, 'pm_card_visa') FROM unnest('{" . join(',', values %id) . "}'::bigint[]) id");
 	wait_sql($node, "SELECT bool_and(status = 'UNKNOWN') FROM payledger.psp_requests WHERE payment_id IN (${\join ',', values %id})", 'all wait');
 	# no reply, so that each is sent again, and not asked for
