@@ -33,7 +33,7 @@ CREATE VIEW balances AS
 	SELECT seller_id, balance, pending, available, reserved, in_payout, negative
 	  FROM payledger.seller_balances WHERE currency = 'ISK' AND seller_id LIKE 'KEEP-%' ORDER BY seller_id;
 CREATE VIEW kept AS
-	SELECT seller_id, amount, released_amount, date_trunc('second', release_at - created_at) AS held_for
+	SELECT seller_id, amount, released_amount, date_trunc('day', release_at - created_at) AS held_for
 	  FROM payledger.reserves WHERE currency = 'ISK' ORDER BY payment_id, psp_request_id, payment_order_id;
 -- what an entry of these types says, but for ids
 CREATE VIEW entries AS
