@@ -247,8 +247,9 @@ subtest 'without the preload line' => sub {
 	cmp_ok(scalar @calls, '>', 100, 'there are functions');
 	for my $call (@calls)
 	{
-		# what is not written in C may be pure, or read tables only
-		next if $call->{result} =~ $refused || ($call->{result} eq 'no error' && $call->{language} ne 'c');
+		# what is not written in C may be pure, or read tables only, and miss what the arguments name
+		next if $call->{result} =~ $refused;
+		next if $call->{language} ne 'c' && $call->{result} =~ /^(?:no error|ERROR:  (?:PL007|PL010|22023):)/;
 		$wrong{ $call->{call} } = $call->{result};
 	}
 	is_deeply(\%wrong, {}, 'every function says so');
