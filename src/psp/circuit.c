@@ -18,6 +18,9 @@
 
 #define LONGEST_OPEN_MS 60000
 
+/* faults in a row of a circuit that never opens, after which the PSP is said not to answer */
+#define SILENT_AFTER 5
+
 /*
  * The name of a state, as stat_gateway shows it.
  */
@@ -124,6 +127,16 @@ pl_circuit_answered(PlCircuit *circuit, int round, bool fault, bool again)
 		open_circuit(circuit, circuit->pause_ms * 2);
 	else if (!again && ++circuit->failures >= circuit->most_failures && circuit->most_failures > 0)
 		open_circuit(circuit, circuit->open_ms);
+}
+
+/*
+ * Does the PSP not answer, as far as is known?
+ */
+bool
+pl_circuit_is_silent(const PlCircuit *circuit)
+{
+	return circuit->state != PL_CIRCUIT_CLOSED ||
+		(circuit->most_failures == 0 && circuit->failures >= SILENT_AFTER);
 }
 
 /*

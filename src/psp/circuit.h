@@ -32,6 +32,7 @@ extern int	pl_circuit_allows(const PlCircuit *circuit, int64 *when);
 extern int	pl_circuit_leased(PlCircuit *circuit);
 extern void pl_circuit_answered(PlCircuit *circuit, int round, bool fault, bool again);
 extern void pl_circuit_over(PlCircuit *circuit, int round);
+extern bool pl_circuit_is_silent(const PlCircuit *circuit);
 extern const char *pl_circuit_name(PlCircuitState state);
 
 #endif							/* PL_CIRCUIT_H */

@@ -395,6 +395,15 @@ pl_limits_answered(PlCall *call, const PlHttpReply *reply)
 }
 
 /*
+ * Has the gateway not answered for several calls, or since its circuit opened?
+ */
+bool
+pl_limits_is_silent(const PlGateway *gateway)
+{
+	return pl_circuit_is_silent(&gateway->limits->circuit);
+}
+
+/*
  * What stat_gateway shows of the gateway's limits, into status, which is zeroed.
  */
 void

@@ -489,6 +489,7 @@ extern void pl_limits_promise(PlGateway *gateway, int n);
 extern void pl_limits_leased(PlCall *call);
 extern void pl_limits_over(PlCall *call);
 extern void pl_limits_answered(PlCall *call, const PlHttpReply *reply);
+extern bool pl_limits_is_silent(const PlGateway *gateway);
 extern void pl_limits_status(const PlGateway *gateway, PlGatewayStatus *status);
 
 /* ---- gateway_status.c: what is known of the gateways, in shared memory ---- */
@@ -496,6 +497,18 @@ extern void pl_limits_status(const PlGateway *gateway, PlGatewayStatus *status);
 extern Size pl_gateway_status_shmem_size(void);
 extern void pl_gateway_status_shmem_init(void);
 extern void pl_gateway_status_publish(void);
+
+/* ---- trouble.c: what somebody has to be woken for ---- */
+
+typedef struct PlTrouble
+{
+	const char *message;		/* the same as long as it lasts */
+	const char *detail;			/* or NULL */
+	const char *hint;			/* or NULL */
+} PlTrouble;
+
+extern List *pl_troubles_of_gateways(void);
+extern List *pl_troubles_of_requests(bool *looked);
 
 /* ---- due.c: which requests are due ---- */
 

@@ -3,12 +3,12 @@
 CREATE FUNCTION worker_statistics() RETURNS TABLE (database text, role text, shard int, pid int, state text,
 		started_at timestamptz, last_activity timestamptz, processed bigint, batches bigint, last_batch bigint,
 		per_second double precision, errors bigint, failing boolean, last_error text, last_error_at timestamptz,
-		failed_attempts bigint, next_attempt_at timestamptz)
+		failed_attempts bigint, next_attempt_at timestamptz, restarts bigint)
 	AS 'MODULE_PATHNAME', 'pl_sql_worker_statistics'
 	LANGUAGE C VOLATILE PARALLEL SAFE ROWS 3;
 REVOKE ALL ON FUNCTION worker_statistics() FROM PUBLIC;
 COMMENT ON FUNCTION worker_statistics() IS
-'One row for each worker of every database in payledger.databases; pid is null and state "not running" while there is no process. payledger.stat_worker shows those of this database. Errors: 55000 if the library is not in shared_preload_libraries. Example: SELECT * FROM payledger.worker_statistics() WHERE failing;';
+'One row for each worker of every database in payledger.databases; pid is null, state "not running" and failing true while there is no process. payledger.stat_worker shows those of this database. Errors: 55000 if the library is not in shared_preload_libraries. Example: SELECT * FROM payledger.worker_statistics() WHERE failing;';
 
 CREATE FUNCTION unfinished_work(before timestamptz DEFAULT NULL) RETURNS TABLE (requests bigint, events bigint)
 	AS 'MODULE_PATHNAME', 'pl_sql_unfinished_work'

@@ -26,6 +26,7 @@
 #define LOOK_ANYWAY_MS	30000	/* COMMIT PREPARED wakes nobody */
 #define LOCKED_ROWS_MS	50		/* requests that a session works on are due */
 #define LONGEST_PAUSE_MS 30000
+#define REPORT_AGAIN_MS	600000	/* trouble that lasts */
 
 PL_DEFINE_WAIT_EVENT(wait_event_gateway, "PayledgerGateway")
 
@@ -96,31 +97,79 @@ pause_after(int failures)
 	return Min((int64) 1000 << Min(failures, 10), LONGEST_PAUSE_MS);
 }
 
-/* Say in stat_worker why requests of a gateway wait for a hand. */
 static void
-report_trouble(void)
+report(List *troubles)
 {
-	MemoryContext oldcontext = MemoryContextSwitchTo(turn_context);
-	bool		were_in_trouble = gateways_in_trouble;
 	ListCell   *cell;
 
-	gateways_in_trouble = false;
-	foreach(cell, pl_gateways())
+	foreach(cell, troubles)
 	{
-		char	   *problem = pl_gateway_problem(lfirst(cell));
+		const PlTrouble *trouble = lfirst(cell);
 
-		if (problem == NULL)
-			continue;
-		gateways_in_trouble = error_shown = true;
-		pl_worker_set_error(problem);
+		pl_worker_report(trouble->message, trouble->detail, trouble->hint);
 	}
-	/* while what was read before still counts, no gateway is in trouble yet */
-	if (pl_secrets_problem() != NULL)
+}
+
+/* Does it name other trouble than *known?  Then that becomes *known. */
+static bool
+is_news(List *troubles, char **known)
+{
+	StringInfoData all;
+	ListCell   *cell;
+	bool		news;
+
+	initStringInfo(&all);
+	foreach(cell, troubles)
+		appendStringInfo(&all, "%s\n", ((const PlTrouble *) lfirst(cell))->message);
+	news = *known == NULL ? all.len > 0 : strcmp(*known, all.data) != 0;
+	if (news)
 	{
-		gateways_in_trouble = error_shown = true;
-		pl_worker_set_error(pl_secrets_problem());
+		if (*known != NULL)
+			pfree(*known);
+		*known = MemoryContextStrdup(TopMemoryContext, all.data);
 	}
-	if (were_in_trouble && !gateways_in_trouble)
+	return news;
+}
+
+/*
+ * Say in stat_worker, and once and then rarely in the log, what somebody has to
+ * be woken for.  With a turn, the tables are looked at as well, every so often.
+ */
+static void
+report_trouble(bool in_turn)
+{
+	static char *known_of_gateways = NULL;
+	static char *known_of_requests = NULL;
+	static bool requests_in_trouble = false;
+	static int64 report_again = 0;
+	MemoryContext oldcontext = MemoryContextSwitchTo(turn_context);
+	List	   *of_gateways = pl_troubles_of_gateways();
+	bool		were_in_trouble = gateways_in_trouble;
+	bool		again = pl_monotonic_ms() >= report_again;
+	bool		looked = false;
+
+	if (is_news(of_gateways, &known_of_gateways) || (again && of_gateways != NIL))
+		report(of_gateways);
+	if (in_turn)
+	{
+		List	   *of_requests;
+
+		MemoryContextSwitchTo(oldcontext);
+		of_requests = pl_troubles_of_requests(&looked);
+		MemoryContextSwitchTo(turn_context);
+		if (looked)
+		{
+			requests_in_trouble = of_requests != NIL;
+			if (is_news(of_requests, &known_of_requests) || (again && of_requests != NIL))
+				report(of_requests);
+		}
+	}
+	if (looked && again)
+		report_again = pl_monotonic_ms() + REPORT_AGAIN_MS;
+	gateways_in_trouble = of_gateways != NIL || requests_in_trouble;
+	if (gateways_in_trouble)
+		error_shown = true;
+	else if (were_in_trouble)
 	{
 		pl_worker_clear_error();
 		error_shown = false;
@@ -143,7 +192,7 @@ reload(void)
 		refused = pl_webhook_keys_publish(loaded == PL_SECRETS_READ);
 	if (pl_secrets_problem() != NULL)
 		pl_worker_insist(pl_secrets_problem());
-	report_trouble();
+	report_trouble(false);
 	if (refused != NULL)
 		pl_worker_set_error(psprintf("a webhook_secret of gateway \"%s\" is too long, or there are too many", refused));
 	next_look = 0;
@@ -516,8 +565,7 @@ work(List *calls, dlist_head *leased, List *volatile *changed, TimestampTz *next
 	List	   *held = NIL;
 	TimestampTz webhooks_due;
 
-	if (pl_gateways_load())
-		report_trouble();
+	(void) pl_gateways_load();
 	if (confirmations != pl_clock_confirmations())
 	{
 		pl_queue_clock_confirmed();
@@ -544,6 +592,7 @@ work(List *calls, dlist_head *leased, List *volatile *changed, TimestampTz *next
 	pl_backfills_lease(leased, next_due);
 	if (webhooks_due != 0 && (*next_due == 0 || webhooks_due < *next_due))
 		*next_due = webhooks_due;
+	report_trouble(true);
 	return held;
 }
 

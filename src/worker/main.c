@@ -15,6 +15,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "replication/logicallauncher.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
@@ -80,6 +81,31 @@ register_worker(PlRole role, int shard, const char *database, int slot)
 	RegisterBackgroundWorker(&worker);
 }
 
+/*
+ * The postmaster leaves workers out for which there is no place, the last ones,
+ * and does not say whose they are.
+ */
+static void
+check_places(void)
+{
+	int			ndatabases = list_length(pl_worker_databases());
+	int			per_database = 0;
+	int			others = max_logical_replication_workers > 0 ? 1 : 0;
+	int			needed;
+
+	for (int role = 0; role < PL_ROLE_COUNT; role++)
+		per_database += pl_role_shards(role);
+	needed = 1 + ndatabases * per_database + others;
+	if (needed > max_worker_processes)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("max_worker_processes is %d, too small for the workers of payledger.databases",
+						max_worker_processes),
+				 errdetail("There is one for the server and %d for each of %d databases; %d is taken by others.",
+						   per_database, ndatabases, others),
+				 errhint("Set max_worker_processes to %d and what else needs some, and restart.", needed)));
+}
+
 /* First of all: it must get a place whatever max_worker_processes is. */
 static void
 register_clock_worker(void)
@@ -111,6 +137,7 @@ pl_register_workers(void)
 	if (IsBinaryUpgrade)
 		return;
 
+	check_places();
 	register_clock_worker();
 	foreach(cell, pl_worker_databases())
 	{
@@ -194,6 +221,7 @@ start_worker(PlRole role, Datum slot, void (*role_main) (void))
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 
+	pl_worker_starting(DatumGetInt32(slot));
 	BackgroundWorkerInitializeConnection(MyBgworkerEntry->bgw_extra, NULL, 0);
 	snprintf(name, sizeof(name), "payledger %s", pl_role_name(role));
 	pin_user();

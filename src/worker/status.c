@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -33,6 +34,8 @@ typedef struct StatusSlot
 	PlRole		role;
 	int			shard;			/* of a relay, else 0 */
 	int			pid;			/* 0: not running */
+	int64		starts;			/* since the server started */
+	bool		is_connecting;	/* to its database; it may end there */
 	TimestampTz started_at;
 	TimestampTz last_activity;
 	int64		processed;
@@ -156,6 +159,31 @@ stopped(int code, Datum arg)
 }
 
 /*
+ * The process of that slot begins: it has no database yet, and ends if there is
+ * none.  What became of its predecessor there is shown.
+ */
+void
+pl_worker_starting(int slot)
+{
+	if (slot < 0 || slot >= status_shared->nslots)
+		elog(ERROR, "payledger has no worker slot %d", slot);
+	my_status = &status_shared->slots[slot];
+
+	SpinLockAcquire(&status_shared->lock);
+	my_status->starts++;
+	if (my_status->is_connecting)
+	{
+		my_status->errors++;
+		my_status->failing = true;
+		my_status->last_error_at = pl_now();
+		strlcpy(my_status->last_error, "the worker could not connect to its database, the server's log says why",
+				ERROR_LENGTH);
+	}
+	my_status->is_connecting = true;
+	SpinLockRelease(&status_shared->lock);
+}
+
+/*
  * Take the slot as this worker's, until the process exits.  Errors of a
  * predecessor stay visible.
  */
@@ -168,6 +196,7 @@ pl_worker_started(int slot)
 
 	SpinLockAcquire(&status_shared->lock);
 	my_status->pid = MyProcPid;
+	my_status->is_connecting = false;
 	my_status->started_at = my_status->last_activity = pl_now();
 	my_status->processed = my_status->batches = my_status->last_batch = 0;
 	memset(my_status->second, 0, sizeof(my_status->second));
@@ -375,7 +404,7 @@ pl_worker_clear_error(void)
  * pid int, state text, started_at timestamptz, last_activity timestamptz,
  * processed bigint, batches bigint, last_batch bigint, per_second float8,
  * errors bigint, failing boolean, last_error text, last_error_at timestamptz,
- * failed_attempts bigint, next_attempt_at timestamptz)
+ * failed_attempts bigint, next_attempt_at timestamptz, restarts bigint)
  */
 Datum
 pl_sql_worker_statistics(PG_FUNCTION_ARGS)
@@ -388,18 +417,27 @@ pl_sql_worker_statistics(PG_FUNCTION_ARGS)
 	for (int i = 0; i < status_shared->nslots; i++)
 	{
 		StatusSlot	slot;
-		Datum		values[17] = {0};
-		bool		nulls[17] = {false};
+		Datum		values[18] = {0};
+		bool		nulls[18] = {false};
+		bool		missing;
 
 		SpinLockAcquire(&status_shared->lock);
 		slot = status_shared->slots[i];
 		SpinLockRelease(&status_shared->lock);
 
+		/* on a standby no worker is to run */
+		missing = slot.pid == 0 && !RecoveryInProgress();
+		if (missing && slot.last_error_at == 0)
+			strlcpy(slot.last_error, slot.starts == 0 ?
+					"the worker was never started: is max_worker_processes large enough?" :
+					"the worker has ended, the server's log says why", ERROR_LENGTH);
+
 		values[0] = CStringGetTextDatum(slot.database);
 		values[1] = CStringGetTextDatum(pl_role_name(slot.role));
 		values[2] = Int32GetDatum(slot.shard);
 		values[3] = Int32GetDatum(slot.pid);
-		values[4] = CStringGetTextDatum(slot.pid == 0 ? "not running" : slot.state);
+		values[4] = CStringGetTextDatum(slot.pid != 0 ? slot.state :
+										missing ? "not running" : "waiting for the end of recovery");
 		values[5] = TimestampTzGetDatum(slot.started_at);
 		values[6] = TimestampTzGetDatum(slot.last_activity);
 		values[7] = Int64GetDatum(slot.processed);
@@ -407,14 +445,16 @@ pl_sql_worker_statistics(PG_FUNCTION_ARGS)
 		values[9] = Int64GetDatum(slot.last_batch);
 		values[10] = Float8GetDatum(rate(&slot));
 		values[11] = Int64GetDatum(slot.errors);
-		values[12] = BoolGetDatum(slot.failing);
+		values[12] = BoolGetDatum(slot.failing || missing);
 		values[13] = CStringGetTextDatum(slot.last_error);
 		values[14] = TimestampTzGetDatum(slot.last_error_at);
 		values[15] = Int64GetDatum(slot.failed_attempts);
 		values[16] = TimestampTzGetDatum(slot.next_attempt_at);
 		nulls[3] = slot.pid == 0;
 		nulls[5] = nulls[6] = slot.started_at == 0;
-		nulls[13] = nulls[14] = slot.last_error_at == 0;
+		values[17] = Int64GetDatum(Max(slot.starts - 1, 0));
+		nulls[13] = slot.last_error[0] == '\0';
+		nulls[14] = slot.last_error_at == 0;
 		nulls[16] = slot.failed_attempts == 0;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
