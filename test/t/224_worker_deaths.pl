@@ -1,4 +1,4 @@
-# A request or an event that kills the gateway worker kills it twice at most,
+# A request that kills the gateway worker kills it twice at most,
 # then it is set aside and shown, and all others go on.  Ends by order, and
 # deaths of other processes, make nothing suspect.  And requests that an earlier
 # version would have died of: stored bytes that are damaged.
@@ -6,9 +6,7 @@
 use strict;
 use warnings FATAL => 'all';
 
-use Digest::SHA qw(hmac_sha256_hex);
 use IO::Socket::INET;
-use JSON::PP;
 use PayledgerImpostor;
 use PayledgerPsp;
 use PayledgerTest;
@@ -160,34 +158,6 @@ subtest 'stored bytes that are damaged' => sub {
 	wait_for(sub { grep { $_->{head} =~ m{^DELETE /v1/deleted HTTP/1.1\r\n} } $line->requests }, 'a DELETE is sent as one', $node);
 	is(scalar(grep { $_->{path} =~ /deleted/ && $_->{head} !~ /^DELETE/ } $line->requests), 0, 'and as nothing else');
 	is(worker_pid($node, 'gateway'), $pid, 'the worker lives');
-};
-
-subtest 'an event that kills the worker' => sub {
-	my $body = JSON::PP->new->encode({ id => 'evt_killer', object => 'event', type => 'payment_intent.canceled', created => time(),
-			data => { object => { id => 'pi_nobodys', object => 'payment_intent', status => 'canceled' } } });
-	my $at = time();
-	my $signature = hmac_sha256_hex("$at.$body", $PayledgerTest::WEBHOOK_SECRET);
-
-	sql($node, "UPDATE payledger.psp_requests SET status = 'PARKED' WHERE status = 'UNKNOWN'");
-	sql($node, qq{SELECT payledger.receive_webhook('stripe', '{"Stripe-Signature": "t=$at,v1=$signature"}', '$body')});
-	for my $deaths (1, 2)
-	{
-		# the event is about a payment that has to be looked for
-		my $holder = $node->background_psql('payledger', on_error_die => 1);
-
-		$holder->query_safe('BEGIN; LOCK TABLE payledger.payments');
-		sql($node, "UPDATE payledger.webhooks SET next_attempt_at = now() WHERE event_id = 'evt_killer'");
-		sql($node, 'SELECT pg_sleep(0)');
-		wait_sql($node, worker_is_blocked('gateway'), 'it is being applied');
-		kill9_worker($node, 'gateway');
-		$holder->{run}->kill_kill;
-		wait_sql($node, "SELECT worker_deaths = $deaths FROM payledger.webhooks WHERE event_id = 'evt_killer'", "death $deaths is noted");
-	}
-	is(sql($node, "SELECT status, next_attempt_at IS NULL, problem FROM payledger.webhooks WHERE event_id = 'evt_killer'"),
-		'PARKED|t|the gateway worker died while it was applied', 'the event is given up');
-	is(sql($node, q{SELECT given_up FROM payledger.stat_webhooks WHERE gateway = 'stripe'}), 1, 'stat_webhooks counts it');
-	is(sql($node, "SELECT payledger.retry_webhook('stripe', 'evt_killer')"), 'PARKED', 'an operator has it applied again');
-	wait_sql($node, "SELECT problem LIKE 'what it is about%' FROM payledger.webhooks WHERE event_id = 'evt_killer'", 'it was');
 };
 
 $node->stop;
