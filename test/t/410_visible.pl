@@ -138,11 +138,14 @@ ok($slowest < 25, 'the gateway worker hears of a change before it looks by itsel
 	$node->wait_for_catchup($standby);
 	my ($out, $said) = ('', '');
 	my $reader = IPC::Run::start([ 'psql', '-XAtq', '-d', $standby->connstr($PayledgerTest::DATABASE),
-			'-c', 'SELECT count(*) FROM payledger.verify()', '-c', q{SELECT 'the session lives'} ],
-		'<', \undef, '>', \$out, '2>', \$said);
+			'-c', 'BEGIN', '-c', 'SELECT count(*) FROM public.scratch', '-c', 'SELECT count(*) FROM payledger.verify()',
+			'-c', 'ROLLBACK', '-c', q{SELECT 'the session lives'} ],
+		'<', \undef, '>', \$out, '2>', \$said, IPC::Run::timeout($PayledgerTest::TIMEOUT));
 	wait_for(sub { $standby->safe_psql('postgres', q{SELECT count(*) FROM pg_locks WHERE NOT granted}) > 0 },
 		'verify() waits for the lock', $standby);
-	sql($node, 'DELETE FROM public.scratch; VACUUM public.scratch');
+	$in .= "LOCK TABLE public.scratch IN ACCESS EXCLUSIVE MODE; SELECT 'both';\n";
+	$locker->pump until $locked =~ /both/;
+	sql($node, 'CREATE TABLE public.flushed_too ()');
 	$reader->finish;
 	like($said, qr/ERROR:  canceling statement due to conflict with recovery/, 'a conflict is an error');
 	like($out, qr/the session lives/, 'and the session goes on');
