@@ -38,7 +38,7 @@ run_cursor(const char *data, size_t length)
 	pl_worker_context = CurrentMemoryContext;
 	message.key = psprintf("fuzz%s", suffix);
 	message.key_length = strlen(message.key);
-	message.value = pnstrdup(data, length);
+	message.value = fuzz_copy(data, length);
 	message.value_length = length;
 	take_record(&found, &message);
 	if (found.epoch == PG_INT32_MAX)

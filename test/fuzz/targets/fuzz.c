@@ -76,6 +76,17 @@ fuzz_jsonb(const char *text)
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
 }
 
+/* Exactly these bytes, NULs too, and one NUL behind them, palloc'd. */
+char *
+fuzz_copy(const char *data, size_t length)
+{
+	char	   *copy = palloc(length + 1);
+
+	memcpy(copy, data, length);
+	copy[length] = '\0';
+	return copy;
+}
+
 /* The first line, palloc'd; data begins behind it. */
 char *
 fuzz_line(const char **data, size_t *length)
@@ -130,11 +141,7 @@ expect_no_growth(void)
 static void
 run_input(const uint8_t *data, size_t size)
 {
-	char	   *copy = palloc(size + 1);
-
-	memcpy(copy, data, size);
-	copy[size] = '\0';
-	target->run(copy, size);
+	target->run(fuzz_copy((const char *) data, size), size);
 }
 
 /* What is left to an error that a target may raise: nothing. */

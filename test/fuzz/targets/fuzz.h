@@ -33,6 +33,7 @@ extern const FuzzTarget fuzz_cursor_targets[];
 pg_noreturn extern void fuzz_fail(const char *format,...) pg_attribute_printf(1, 2);
 extern void fuzz_expect_text(const char *what, const char *text);
 extern Jsonb *fuzz_jsonb(const char *text);
+extern char *fuzz_copy(const char *data, size_t length);
 extern char *fuzz_line(const char **data, size_t *length);
 extern char *fuzz_file(const char *data, size_t length);
 

@@ -92,7 +92,7 @@ run_reply(const PlAdapter *adapter, const char *data, size_t length)
 		appendStringInfo(&headers, "%s\n", line);
 	reply.headers = headers.data;
 	/* exactly its bytes: what is behind them is poisoned */
-	reply.body = pnstrdup(data, length);
+	reply.body = fuzz_copy(data, length);
 	reply.body_length = length;
 
 	pl_call_interpret(call, &reply);
