@@ -192,12 +192,16 @@ add_leg(PlEntryBatch *batch, const JsonbValue *element, int leg)
 {
 	JsonbValue	values[LEG_MEMBERS];
 	char		account[STRING_BUFFER_SIZE];
+	const char *code;
+	int64		amount;
 
 	if (element->type != jbvBinary || !JsonContainerIsObject(element->val.binary.data))
 		wrong_member(leg, "", "an object");
 	read_members(element->val.binary.data, leg, leg_members, LEG_MEMBERS, values);
-	pl_entry_leg(batch, read_string(&values[LEG_ACCOUNT], leg, leg_members[LEG_ACCOUNT], account),
-				 read_amount(&values[LEG_AMOUNT], leg));
+	/* one after the other: which is refused is not up to the compiler */
+	code = read_string(&values[LEG_ACCOUNT], leg, leg_members[LEG_ACCOUNT], account);
+	amount = read_amount(&values[LEG_AMOUNT], leg);
+	pl_entry_leg(batch, code, amount);
 }
 
 /* The legs of an array, to the entry begun last. */
