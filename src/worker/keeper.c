@@ -241,15 +241,19 @@ unfinished(void)
 void
 pl_keeper_main(void)
 {
+	/* did the last turn begin?  A round without a due duty does not tell. */
+	bool		present = true;
+
 	for (;;)
 	{
-		bool		present = true;
-
-		for (int i = 0; i < (int) lengthof(duties) && present; i++)
+		for (int i = 0; i < (int) lengthof(duties); i++)
 		{
 			pl_worker_interrupts();
-			if (is_due(&duties[i]))
-				present = perform(&duties[i]);
+			if (!is_due(&duties[i]))
+				continue;
+			present = perform(&duties[i]);
+			if (!present)
+				break;
 		}
 		if (present)
 			pl_worker_state("idle");

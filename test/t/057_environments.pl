@@ -189,8 +189,8 @@ $node->restart;
 wait_for_workers_of($PayledgerTest::DATABASE);
 pass('a foreign table without primary key stops no worker');
 wait_sql($node, <<~'SQL', 'the workers fail that wait for a primary key', 'bare');
-	SELECT count(*) = 1 AND bool_and(failing) AND bool_and(last_error LIKE 'table payledger.seals has no primary key%')
-	  FROM payledger.stat_worker WHERE role = 'gateway'
+	SELECT count(*) = 2 AND bool_and(failing) AND bool_and(last_error LIKE 'table payledger.seals has no primary key%')
+	  FROM payledger.stat_worker WHERE role IN ('gateway', 'keeper')
 	SQL
 like(slurp_file($node->logfile), qr/WARNING:  .*table payledger\.seals has no primary key/, 'and say so in the log');
 $node->safe_psql('bare', 'ALTER TABLE payledger.seals ADD PRIMARY KEY (seal_no)');
