@@ -318,7 +318,7 @@ subtest 'a schema that was there before' => sub {
 			GRANT USAGE, CREATE ON SCHEMA payledger TO app;
 			SET ROLE app;
 			CREATE TABLE payledger.layout (version int PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now(), extension_version text NOT NULL);
-			INSERT INTO payledger.layout VALUES (4, now(), '0.1');
+			INSERT INTO payledger.layout VALUES (5, now(), '0.1');
 			RESET ROLE;
 			REVOKE ALL ON SCHEMA payledger FROM app;
 			SQL
