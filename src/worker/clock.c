@@ -31,12 +31,15 @@ void
 payledger_clock_main(Datum arg)
 {
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	BackgroundWorkerUnblockSignals();
 
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
+		/* without a word at each stop of the server; the code has the postmaster start it again */
+		if (ShutdownRequestPending)
+			proc_exit(1);
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;

@@ -168,7 +168,14 @@ is(sql($node, "SELECT cause || ' ' || actor FROM payledger.state_history WHERE m
 $id = create_intent($node, [100], gateway => 'adyen');
 sql($node, "SELECT payledger.request_authorization($id, 'redirect')");
 wait_sql($node, "SELECT status = 'REQUIRES_ACTION' FROM payledger.payment_intents WHERE payment_intent_id = $id", 'the shopper has to act');
-sql($node, "SELECT payledger.request_authorization($id, NULL)");
+sql_fails($node, "SELECT payledger.request_authorization($id, NULL)", '22023', "has no details of the shopper's action", 'what no request can be built of');
+# as if it could be built when it was asked for, and no more when it is sent
+sql($node, <<~"SQL");
+	BEGIN;
+	SELECT payledger.confirm_authorization($id, '{"redirectResult": "X"}');
+	UPDATE payledger.psp_requests SET parameters = parameters - 'details' WHERE payment_id = $id AND operation = 'CONFIRM';
+	COMMIT;
+	SQL
 $parked = wait_status($id, 'CONFIRM', 'PARKED');
 like($parked->{message}, qr/has no details of the shopper's action/, 'a confirmation without what the front end brought');
 is(sql($node, "SELECT status FROM payledger.retry_request($parked->{id})"), 'READY', 'it was never sent');

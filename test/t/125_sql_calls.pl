@@ -226,7 +226,10 @@ is(join("\n", grep { /PANIC|TRAP:|terminated by signal (?!9\b)/ } split /\n/, sl
 my %explained = (
 	holds_match_payments => 'release_hold() and commit_hold() of a hold that belongs to a payment',
 	clearing_is_explained => 'post_entry() to, and reverse_entry() on, the accounts of authorizations',
-	events_follow_entries => 'entries that are posted without an event');
+	events_follow_entries => 'entries that are posted without an event',
+	map { $_ => 'post_entry() and reverse_entry() with types and references of the payment flow' }
+	  qw(captures_are_posted refunds_are_posted disputes_are_posted dispute_fees_are_posted payouts_are_posted
+	  payout_clearing_is_explained reserves_are_posted open_items_match_receivables settlements_are_posted));
 my @broken = grep { !$_->{ok} } rows($node, 'SELECT check_name, ok, detail FROM payledger.verify(true)');
 
 note("$_->{check_name}, explained by $explained{ $_->{check_name} }: $_->{detail}") for grep { $explained{ $_->{check_name} } } @broken;

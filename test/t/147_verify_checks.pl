@@ -168,6 +168,8 @@ finds('event_ids_are_unique', q{UPDATE payledger.outbox_events SET id = (SELECT 
 finds('event_payloads_agree', q{UPDATE payledger.outbox_events SET version = 99 WHERE seq = event('payment_authorized')}, "event \\S+: the payload is about \\S+, version \\d of $id");
 finds('event_payloads_agree', q{UPDATE payledger.outbox_events SET aggregateid = '42' WHERE seq = event('payment_authorized')}, "the payload is about");
 finds('event_payloads_agree', q{UPDATE payledger.outbox_events SET type = 'payment_voided' WHERE seq = event('payment_authorized')}, "the payload is about");
+finds('events_are_well_formed', q{UPDATE payledger.outbox_events SET payload = '{"data": {}}' WHERE seq = event('payment_authorized')}, 'event \S+ of seq \d+: ');
+finds('event_traces_agree', q{UPDATE payledger.outbox_events SET traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01' WHERE seq = event('payment_authorized')}, 'event \S+: traceId is null, traceparent 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01');
 finds('only_tombstones_are_empty', q{UPDATE payledger.outbox_events SET payload = NULL WHERE seq = event('payment_authorized')}, 'event \S+ is a payment_authorized');
 finds('only_tombstones_are_empty', q{UPDATE payledger.outbox_events SET type = 'payment_tombstone' WHERE seq = event('payment_authorized')}, 'event \S+ is a payment_tombstone');
 finds('event_data_has_its_members', q{UPDATE payledger.outbox_events SET payload = jsonb_set(payload::jsonb, '{data,more}', '1')::json WHERE seq = event('payment_authorized')}, 'event \S+, a payment_authorized: more is not a member');
