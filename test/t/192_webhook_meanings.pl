@@ -180,8 +180,7 @@ subtest 'Stripe: transfers' => sub {
 	is(sql($node, "SELECT status FROM payledger.payouts WHERE payout_id = $payout"), 'PAID', 'paid');
 	my %transfer = (id => 'tr_1', object => 'transfer', amount => 600, currency => 'eur', metadata => { payout_id => "$payout" });
 	is(stripe('transfer.updated', { %transfer, amount_reversed => 0, reversed => JSON::PP::false, metadata => {} }), 'IGNORED', 'a transfer that is none of ours');
-	eval { stripe('transfer.reversed', { %transfer, amount_reversed => 100, reversed => JSON::PP::false }) };
-	like($@, qr/transfer tr_1 was reversed in part/, 'one that was reversed in part is nobody\'s guess');
+	like(stripe('transfer.reversed', { %transfer, amount_reversed => 100, reversed => JSON::PP::false }), qr/^PARKED: .*transfer tr_1 was reversed in part/, 'one that was reversed in part is nobody\'s guess');
 	stripe('transfer.reversed', { %transfer, amount_reversed => 600, reversed => JSON::PP::true });
 	is(sql($node, "SELECT status FROM payledger.payouts WHERE payout_id = $payout"), 'RETURNED', 'one that was reversed was returned');
 };

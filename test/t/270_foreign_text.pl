@@ -247,6 +247,9 @@ subtest 'lists of events' => sub {
 		append_to_file($calls, '');
 	};
 	$be->('odd');
+	# its host is known by now
+	write_secrets($node, map { $_ => [ api_key => 'sk_test_foreign', webhook_secret => $key ] } qw(stripe list));
+	$node->reload;
 	sql($node, "SELECT payledger.add_gateway('list', 'stripe', '"
 		  . $json->encode({ base_url => $list->url, backfill_seconds => 1, rate_per_second => 0, endpoint_rate_per_second => 0 }) . "')");
 	wait_sql($node, q{SELECT count(*) = 7 FROM payledger.webhooks WHERE gateway = 'list'}, 'the whole page is stored');

@@ -227,6 +227,7 @@ subtest 'an event that kills' => sub {
 	wait_sql($node, q{SELECT bool_and(status = 'PUBLISHED') FROM payledger.dead_letters}, 'it is sent again when somebody says so');
 
 	$node->restart;
+	wait_for(sub { my ($file) = glob($node->data_dir . '/payledger.relay_*'); $file && -s $file }, 'the relay has begun', $node);
 	is(join(' ', glob($node->data_dir . '/payledger.relay_*')) =~ s/.*\///r, sql($node, q{SELECT 'payledger.relay_' || oid || '_0' FROM pg_database WHERE datname = 'payledger'}),
 		'a file says what is sent');
 	is(slurp_file(glob($node->data_dir . '/payledger.relay_*')) =~ /^S/, '', 'nothing is under way');
