@@ -6,6 +6,7 @@
 #   make torture    exactly once, with a thousand crashes
 #   make check-sanitize, check-valgrind, fuzz               memory errors; docs/robustness.md
 #   make mutants    small faults in the code, and which test notices each
+#   make lint       static analyzers and the tree's own conventions; test/lint/README.md
 
 PG_CONFIG ?= pg_config
 
@@ -25,13 +26,14 @@ DOCS = README.md
 PG_CFLAGS = -std=gnu99 -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers
 PG_CPPFLAGS = -I$(srcdir)/src -isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)
 SHLIB_LINK = -lcurl -lrdkafka -lcrypto
+SHLIB_EXPORTS = src/exports.txt
 
 REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
 REGRESS_OPTS = --inputdir=. --load-extension=payledger
 ISOLATION = $(patsubst specs/%.spec,%,$(sort $(wildcard specs/*.spec)))
 ISOLATION_OPTS = --load-extension=payledger
 
-EXTRA_CLEAN = $(EXTENSION_SQL) $(addsuffix /*.o,$(addprefix src/,$(ROOMS)))
+EXTRA_CLEAN = $(EXTENSION_SQL) src/exports.list $(addsuffix /*.o,$(addprefix src/,$(ROOMS)))
 
 # no bitcode: it would need clang, and the server's JIT gains nothing here
 override with_llvm := no
@@ -60,7 +62,7 @@ $(EXTENSION_SQL): Makefile $(wildcard src/*/*.sql) src/core/setup.awk src/core/c
 
 # ---- beyond PGXS: whole runs on throw-away servers ----
 
-.PHONY: demo demo-stop test torture bench conformance mutants garble check-sanitize check-valgrind fuzz
+.PHONY: demo demo-stop test torture bench conformance mutants garble check-sanitize check-valgrind fuzz lint
 
 demo:
 	test/demo
@@ -98,3 +100,7 @@ fuzz:
 
 mutants:
 	test/mutants/run
+
+# PARTS chooses; see test/lint/README.md
+lint: all
+	PG_CONFIG="$(PG_CONFIG)" test/lint/run $(PARTS)

@@ -1,4 +1,5 @@
 # test/lib.sh: sourced by the scripts of this folder.
+# shellcheck shell=bash
 #
 # PostgreSQL refuses to run as root, so root's servers and tests run as user
 # postgres, in folders of that user; any other user runs them as itself.

@@ -1,4 +1,4 @@
-/* The install script of payledger: the functions.  Data tables are made by payledger.setup(). */
+/* src/core/header.sql: the install script of payledger: the functions.  Data tables are made by payledger.setup(). */
 
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION payledger" to load this file. \quit

@@ -132,7 +132,7 @@ pl_account_code(const char *account_type, const char *entity_id, const char *cur
 	code[type_length] = '.';
 	memcpy(code + type_length + 1, entity_id, entity_length);
 	code[type_length + 1 + entity_length] = '.';
-	strcpy(code + type_length + entity_length + 2, currency);
+	memcpy(code + type_length + entity_length + 2, currency, strlen(currency) + 1);
 	return code;
 }
 

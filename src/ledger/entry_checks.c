@@ -276,7 +276,7 @@ lock_limited_accounts(PlEntryBatch *batch, PlLimits *limits, int n)
 
 	sum_changes(batch, limits, n, changes, approached);
 	for (int i = 0; i < n; i++)
-		if (batch->gives_verdicts ? approached[i] : approaches_limit(&limits[i], changes[i]))
+		if (changes == NULL ? approached[i] : approaches_limit(&limits[i], changes[i]))
 			ids[batch->nlimits++] = limits[i].account_id;
 	if (batch->nlimits > 0)
 		batch->limits = pl_limits_lock(ids, batch->nlimits);

@@ -214,6 +214,7 @@ column_text(const PlLineReader *reader, int column, const char **name)
 	List	   *sources = chosen_sources(reader, column);
 	ListCell   *cell;
 
+	*name = NULL;
 	if (sources == NIL)
 		return NULL;
 	initStringInfo(&out);

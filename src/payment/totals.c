@@ -136,7 +136,8 @@ check_order_identity(const Row *old, const Row *new)
 	static const char *const columns[] = {"seller_id", "currency", "amount"};
 
 	for (int i = 0; i < (int) lengthof(columns); i++)
-		if (strcmp(pl_trigger_text(old->trigger, old->tuple, columns[i]), pl_trigger_text(new->trigger, new->tuple, columns[i])) != 0)
+		if (strcmp(pl_trigger_text(old->trigger, old->tuple, columns[i]),
+				   pl_trigger_text(new->trigger, new->tuple, columns[i])) != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_PL_IMMUTABLE_RECORD),
 					 errmsg("%s of payment_order " INT64_FORMAT " must not change",

@@ -112,8 +112,10 @@ option_table(const PlAdapter *adapter, int i)
 static const PlOption *
 find_option(const PlAdapter *adapter, const char *name)
 {
-	for (int t = 0; option_table(adapter, t) != NULL; t++)
-		for (const PlOption *option = option_table(adapter, t); option->name; option++)
+	const PlOption *table;
+
+	for (int t = 0; (table = option_table(adapter, t)) != NULL; t++)
+		for (const PlOption *option = table; option->name; option++)
 			if (strcmp(option->name, name) == 0)
 				return option;
 	return NULL;
@@ -122,11 +124,12 @@ find_option(const PlAdapter *adapter, const char *name)
 static char *
 legal_options(const PlAdapter *adapter)
 {
+	const PlOption *table;
 	StringInfoData list;
 
 	initStringInfo(&list);
-	for (int t = 0; option_table(adapter, t) != NULL; t++)
-		for (const PlOption *option = option_table(adapter, t); option->name; option++)
+	for (int t = 0; (table = option_table(adapter, t)) != NULL; t++)
+		for (const PlOption *option = table; option->name; option++)
 			if (find_option(adapter, option->name) == option)
 				appendStringInfo(&list, "%s%s", list.len > 0 ? ", " : "", option->name);
 	return list.data;
@@ -309,6 +312,7 @@ check_together(const char *gateway, const PlAdapter *adapter, PlOptionValue *val
 PlOptionValue *
 pl_options_read(const char *gateway, const PlAdapter *adapter, Jsonb *options, int *noptions)
 {
+	const PlOption *table;
 	int			n = 0;
 	int			count = 0;
 	PlOptionValue *values;
@@ -321,12 +325,12 @@ pl_options_read(const char *gateway, const PlAdapter *adapter, Jsonb *options, i
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("options of gateway \"%s\" must be a JSON object", gateway)));
 
-	for (int t = 0; option_table(adapter, t) != NULL; t++)
-		for (const PlOption *option = option_table(adapter, t); option->name; option++)
+	for (int t = 0; (table = option_table(adapter, t)) != NULL; t++)
+		for (const PlOption *option = table; option->name; option++)
 			count++;
 	values = palloc0(count * sizeof(PlOptionValue));
-	for (int t = 0; option_table(adapter, t) != NULL; t++)
-		for (const PlOption *option = option_table(adapter, t); option->name; option++)
+	for (int t = 0; (table = option_table(adapter, t)) != NULL; t++)
+		for (const PlOption *option = table; option->name; option++)
 			if (find_option(adapter, option->name) == option)
 			{
 				values[n].option = option;
@@ -410,13 +414,14 @@ PG_FUNCTION_INFO_V1(pl_sql_gateway_options);
 Datum
 pl_sql_gateway_options(PG_FUNCTION_ARGS)
 {
+	const PlOption *table;
 	ReturnSetInfo *rsinfo;
 
 	InitMaterializedSRF(fcinfo, 0);
 	rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	for (int a = 0; pl_adapters[a] != NULL; a++)
-		for (int t = 0; option_table(pl_adapters[a], t) != NULL; t++)
-			for (const PlOption *option = option_table(pl_adapters[a], t); option->name; option++)
+		for (int t = 0; (table = option_table(pl_adapters[a], t)) != NULL; t++)
+			for (const PlOption *option = table; option->name; option++)
 			{
 				bool		ranged = option->type == PL_OPTION_INT || option->type == PL_OPTION_NUMBER;
 				bool		nulls[8] = {false, false, false, !ranged, !ranged,

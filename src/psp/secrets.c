@@ -284,14 +284,15 @@ pl_secret_line(const PlGateway *gateway, const char *before, const char *name)
 	const PlSecretSection *section = find_section(gateway->name);
 	const char *value = is_at_home(section, gateway) ? find_secret(section, name) : NULL;
 	char	   *line;
+	size_t		size;
 
 	if (value == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("gateway \"%s\" has no %s for where it is", gateway->name, name)));
-	line = palloc(strlen(before) + strlen(value) + 1);
-	strcpy(line, before);
-	strcat(line, value);
+	size = strlen(before) + strlen(value) + 1;
+	line = palloc(size);
+	snprintf(line, size, "%s%s", before, value);
 	return line;
 }
 

@@ -112,6 +112,7 @@ build_authorize(const PlGateway *gateway, const PlRequest *request)
 	const char *return_url = pl_option_text(gateway, "return_url");
 	const char *order_id = pl_document_text(parameters, "order_id");
 	char	   *types = pstrdup(pl_option_text(gateway, "payment_method_types"));
+	char	   *rest;
 	StringInfoData form;
 
 	require_payment_method(request);
@@ -121,7 +122,7 @@ build_authorize(const PlGateway *gateway, const PlRequest *request)
 	pl_form_add(&form, "capture_method", "manual");
 	pl_form_add(&form, "confirm", "true");
 	pl_form_add(&form, "payment_method", request->payment_method);
-	for (char *type = strtok(types, ", "); type != NULL; type = strtok(NULL, ", "))
+	for (char *type = strtok_r(types, ", ", &rest); type != NULL; type = strtok_r(NULL, ", ", &rest))
 		pl_form_add(&form, "payment_method_types[]", type);
 	if (pl_option_bool(gateway, "multicapture"))
 		pl_form_add(&form, "payment_method_options[card][request_multicapture]", "if_available");

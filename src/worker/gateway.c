@@ -706,12 +706,13 @@ time_to_wait(void)
 	int64		now = pl_monotonic_ms();
 	int64		until = next_look;
 	long		http_ms = pl_http_timeout_ms();
+	const PlCall *call = first_timer();
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &finished)
 		until = Min(until, dlist_container(PlCall, node, iter.cur)->store_after);
-	if (first_timer() != NULL)
-		until = Min(until, first_timer()->ready_at);
+	if (call != NULL)
+		until = Min(until, call->ready_at);
 	if (http_ms >= 0)
 		until = Min(until, now + http_ms);
 	return Max(until - now, 0);

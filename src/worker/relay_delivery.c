@@ -70,8 +70,9 @@ static bool
 is_key_of_other_node(const char *key)
 {
 	const char *rest = strchr(key, '.');
+	const char *own_rest = strchr(pl_cursor.record_key, '.');
 
-	return rest != NULL && strcmp(rest, strchr(pl_cursor.record_key, '.')) == 0;
+	return rest != NULL && own_rest != NULL && strcmp(rest, own_rest) == 0;
 }
 
 /* Read the row; false if there is no database to read it from. */

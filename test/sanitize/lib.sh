@@ -1,4 +1,5 @@
 # test/sanitize/lib.sh: sourced by the scripts of this folder, after test/lib.sh.
+# shellcheck shell=bash
 
 CLANG=${CLANG:-clang}
 
