@@ -1,12 +1,15 @@
 /*
  * test/garble/stubs.c
  *		What the files under test need of PostgreSQL and of other rooms: memory
- *		that can be reset, errors that can be caught, options of one gateway.
+ *		that can be reset, errors that can be caught, clocks, options of one
+ *		gateway.
  */
 #include "postgres.h"
 
 #include <setjmp.h>
+#include <time.h>
 
+#include "core/clock.h"
 #include "stubs.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
@@ -179,6 +182,31 @@ void
 ReleaseExternalFD(void)
 {
 	stub_external_fds--;
+}
+
+/* ---- clocks ---- */
+
+int64
+pl_monotonic_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+TimestampTz
+pl_now(void)
+{
+	const int64 epoch_difference = (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
+
+	return ((int64) time(NULL) - epoch_difference) * USECS_PER_SEC;
+}
+
+pg_time_t
+timestamptz_to_time_t(TimestampTz t)
+{
+	return (pg_time_t) (t / USECS_PER_SEC + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY);
 }
 
 /* ---- options ---- */
