@@ -672,6 +672,13 @@ is_encoded(const Transfer *transfer)
 	return encoding != NULL && pg_strcasecmp(encoding, "identity") != 0;
 }
 
+/* Is it the status of a response that is not interim?  libcurl takes any three digits. */
+static bool
+is_final_status(long status)
+{
+	return status >= 200 && status <= 599;
+}
+
 static const char *
 fault_of(const Transfer *transfer, bool sent)
 {
@@ -701,6 +708,7 @@ fault_of(const Transfer *transfer, bool sent)
 			return "connection_lost";
 		case CURLE_PARTIAL_FILE:
 			return "reply_truncated";
+		case CURLE_OK:			/* with a status that is none */
 		case CURLE_WEIRD_SERVER_REPLY:
 		case CURLE_UNSUPPORTED_PROTOCOL:
 			return "garbage_reply";
@@ -732,7 +740,7 @@ pl_http_next(PlHttpReply *reply)
 	curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &request_size);
 
 	memset(reply, 0, sizeof(PlHttpReply));
-	reply->received = transfer->result == CURLE_OK && status > 0 && !transfer->reply.too_large && !is_encoded(transfer);
+	reply->received = transfer->result == CURLE_OK && is_final_status(status) && !transfer->reply.too_large && !is_encoded(transfer);
 	reply->sent = reply->received || request_size > 0;
 	reply->status = status;
 	reply->body = transfer->reply.body.length > 0 ? transfer->reply.body.data : "";
@@ -745,8 +753,10 @@ pl_http_next(PlHttpReply *reply)
 			reply->fault_detail = "the PSP's address is a private one that payledger.private_gateway_addresses does not list";
 		else if (transfer->reply.too_large)
 			reply->fault_detail = "the reply is larger than max_reply_bytes, or too many replies are large";
-		else if (transfer->result == CURLE_OK)
+		else if (is_encoded(transfer))
 			reply->fault_detail = "the reply has a Content-Encoding, although none was accepted";
+		else if (transfer->result == CURLE_OK)
+			reply->fault_detail = "the reply's status is none of 200 to 599";
 		else
 			reply->fault_detail = transfer->error[0] ? transfer->error
 				: curl_easy_strerror(transfer->result);

@@ -192,13 +192,11 @@ end(Owner *owner, const PlHttpReply *reply)
 		nuls += reply->body[i] == '\0';
 	if (reply->body[reply->body_length] != '\0' || (nuls == 0 && strlen(reply->body) != reply->body_length))
 		fail("a body does not end where it says");
-	if (reply->status == 799)
-		fail("a request was not sent as it was meant");
 	(void) pl_http_retry_after_ms(reply);
 	encoding = pl_http_header(reply, "Content-Encoding");
 	if (reply->received)
 	{
-		if (reply->status < 100 || reply->status > 999)
+		if (reply->status < 200 || reply->status > 599)
 			fail("a reply was taken whose status is none");
 		if (encoding != NULL && pg_strcasecmp(encoding, "identity") != 0)
 			fail("a compressed reply was taken");

@@ -137,7 +137,7 @@ add_status_line(Reply *reply, Random *random)
 		add(reply, "HTTP/1.1 %s X", PICK(random, "200", "201", "204", "304", "400", "402", "404", "409", "429", "500", "503"));
 	else
 		add(reply, "%s", PICK(random, "HTTP/1.0 200 OK", "HTTP/2 200", "HTTP/9.9 200 X", "HTTP/1.1 99999 X", "HTTP/1.1 -1 X", "HTTP/1.1",
-							  "HTTP/1.1 000 X", "ICY 200 OK", "HTTP/1.1 200", " HTTP/1.1 200 X", "http/1.1 200 X", "HTTP/1.1  200 X",
+							  "HTTP/1.1 000 X", "HTTP/1.1 020 X", "HTTP/1.1 600 X", "HTTP/1.1 999 X", "ICY 200 OK", "HTTP/1.1 200", " HTTP/1.1 200 X", "http/1.1 200 X", "HTTP/1.1  200 X",
 							  "HTTP/1.1 2000 X", "HTTP/", "RTSP/1.0 200 OK", "HTTP/1.1 206 X", "HTTP/1.1 416 X", "HTTP/1.1 401 X", ""));
 	add_line_end(reply, random);
 }

@@ -122,8 +122,7 @@ serve_connection(int socket)
 		if (!is_as_meant(request, length))
 		{
 			fprintf(stderr, "another request than was meant: %.*s\n", (int) length, request);
-			send(socket, "HTTP/1.1 799 NOT AS MEANT\r\nContent-Length: 0\r\n\r\n", 48, MSG_NOSIGNAL);
-			break;
+			_exit(EXIT_FAILURE);
 		}
 		reply_garbled(&reply, &random);
 		send_in_pieces(socket, &reply, &random);
