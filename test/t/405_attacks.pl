@@ -10,7 +10,7 @@ use PayledgerTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('attacks', wal_level => 'replica', max_wal_senders => 5, hot_standby => 'on', synchronous_commit => 'off');
+my $node = new_node('attacks', wal_level => 'replica', max_wal_senders => 5, hot_standby => 'on', synchronous_commit => 'off', max_prepared_transactions => 2);
 
 # app has what README grants to a checkout, greedy the right to call everything,
 # insider acts as the owner of it all
@@ -135,6 +135,34 @@ subtest 'attack 6: entries past the functions' => sub {
 };
 
 # ---- other roles' rights ----
+
+subtest 'attack 12: a seller reads or pays another' => sub {
+	# a role of a seller's has no rights of its own; who has those of the functions is trusted with every seller
+	sql($node, 'CREATE ROLE seller LOGIN');
+	all_refused('seller', '42501', 'a seller\'s role', "SELECT payledger.request_payout('SELLER-222', 'EUR', 1)", "SELECT payledger.set_payout_terms('SELLER-222', 'EUR', beneficiary => 'acct_1')",
+		'SELECT * FROM payledger.seller_balances', "SELECT * FROM payledger.seller_statement('SELLER-222', 'EUR', '2026-01-01')");
+};
+
+subtest 'attack 13: a leaky function in a condition on a view' => sub {
+	$node->safe_psql('payledger', <<~'SQL');
+		CREATE ROLE viewer LOGIN;
+		GRANT USAGE ON SCHEMA payledger TO viewer;
+		GRANT SELECT ON payledger.payment_overview TO viewer;
+		CREATE FUNCTION public.leak(text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$
+			BEGIN
+				RAISE NOTICE 'leaked % to %', $1, current_user;
+				RETURN EXISTS (SELECT FROM payledger.payments);
+			EXCEPTION WHEN insufficient_privilege THEN
+				RETURN true;
+			END$$;
+		SQL
+	my ($code, $out, $err) = $node->psql('payledger', 'SELECT count(*) FROM payledger.payment_overview WHERE public.leak(order_id)', extra_params => [ '-U', 'viewer' ]);
+	my %as = map { $_ => 1 } $err =~ /leaked .* to (\w+)/g;
+
+	is(join(' ', keys %as), 'viewer', 'it runs with the rights of who calls it');
+	cmp_ok($out, '>', 0, 'and not with those of the view, which reads the tables');
+	$node->safe_psql('payledger', 'DROP FUNCTION public.leak; DROP OWNED BY viewer; DROP ROLE viewer');
+};
 
 subtest 'attack 14: a statement prepared with more rights' => sub {
 	my ($code, $out, $err) = $node->psql('payledger', <<~'SQL', on_error_stop => 0, extra_params => [ '-v', 'VERBOSITY=sqlstate' ]);
@@ -321,6 +349,19 @@ subtest 'attack 32: an application calls what workers and operators call' => sub
 	all_refused('app', '42501', 'functions', map { my $routine = $_; (call($routine, \&likely), call($routine, sub { undef })) } @others);
 	all_refused('app', '42501', 'their tables', 'UPDATE payledger.relay_cursors SET published_seq = 0', 'DELETE FROM payledger.dead_letters', 'INSERT INTO payledger.replays DEFAULT VALUES',
 		map { 'SELECT pg_terminate_backend(' . worker_pid($node, $_) . ')' } qw(gateway relay keeper));
+};
+
+subtest 'attack 52: PREPARE TRANSACTION with an idempotency key' => sub {
+	my $create = q{SELECT payledger.create_payment_intent('PREPARED', 'B', 'EUR', '[{"seller_id": "SELLER-111", "amount": 1}]', idempotency_key => '%s')};
+	my @answers = answers('app', 'BEGIN', sprintf($create, 'prepared'), q{PREPARE TRANSACTION 'held'});
+
+	is("@answers", '00000 00000 00000', 'a key is held by a prepared transaction');
+	@answers = answers('app', q{SET lock_timeout = '200ms'}, sprintf($create, 'prepared'), sprintf($create, 'another'));
+	is("@answers", '00000 55P03 00000', 'who uses the key waits no longer than lock_timeout, others do not wait');
+	is(sql($node, 'SELECT payledger.next_id() > 0'), 't', 'nor does anything else');
+	$node->safe_psql('payledger', q{ROLLBACK PREPARED 'held'});
+	@answers = answers('app', sprintf($create, 'prepared'));
+	is("@answers", '00000', 'rolled back, it is free');
 };
 
 subtest 'attack 33: events that are not published are removed' => sub {
