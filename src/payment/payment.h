@@ -120,7 +120,8 @@ typedef struct PlOutcome
 	const char *message;		/* redacted, one line */
 	const char *source;			/* who told it; NULL: the reply to the request */
 	const char *next_action;	/* JSON, ACTION_REQUIRED only */
-	int64		amount;			/* what was captured or authorized, minor units; 0: what was asked for */
+	int64		amount;			/* what it was done with, minor units; 0: what was asked for */
+	const char *currency;		/* of amount; NULL: what was asked for */
 	int			http_status;	/* 0: no reply */
 	long		retry_after_ms; /* -1: none given */
 	long		recheck_ms;		/* -1: none; else ask again (RETRIEVE) after this */

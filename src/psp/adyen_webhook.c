@@ -313,7 +313,12 @@ result_with_amount(const NotificationItem *item, PlSubject subject)
 	List	   *notifications = result(item, subject);
 
 	if (item->success)
-		((PlNotification *) linitial(notifications))->outcome.amount = read_amount(item->document);
+	{
+		PlOutcome  *outcome = &((PlNotification *) linitial(notifications))->outcome;
+
+		outcome->amount = read_amount(item->document);
+		outcome->currency = read_currency(item->document);
+	}
 	return notifications;
 }
 
@@ -333,7 +338,7 @@ read_capture(NotificationItem *item)
 static List *
 read_refund(NotificationItem *item)
 {
-	return result(item, PL_ABOUT_REFUND);
+	return result_with_amount(item, PL_ABOUT_REFUND);
 }
 
 static List *

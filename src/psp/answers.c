@@ -146,17 +146,25 @@ is_old_news(const PlRequest *request, const PlOutcome *outcome)
 	return pl_execute(&lock_intent, &args) > 0 && strcmp(pl_get_text(0, 1), "CANCELLED") == 0;
 }
 
-/* Less than was asked for is not what the shopper is to pay; PL005. */
+/*
+ * Raise PL005 if what the PSP did is not what it was asked for.  A capture may
+ * be of less; where it is of more, pl_apply_outcome() refuses it.
+ */
 static void
-check_authorized_amount(const PlRequest *request, const PlOutcome *outcome)
+check_amount(const PlRequest *request, const PlOutcome *outcome)
 {
-	if (is_about_intent(request) && outcome->class == PL_OUTCOME_SUCCEEDED &&
-		outcome->amount != 0 && outcome->amount != request->amount)
-		ereport(ERROR,
-				(errcode(ERRCODE_PL_AMOUNT_EXCEEDED),
-				 errmsg("psp_request " INT64_FORMAT " asked for " INT64_FORMAT " and " INT64_FORMAT " is reported authorized",
-						request->psp_request_id, request->amount, outcome->amount),
-				 errhint("Cancel it at the PSP; partial authorizations are not supported.")));
+	bool		same = outcome->amount == request->amount || request->operation == PL_OP_CAPTURE;
+
+	if (outcome->class != PL_OUTCOME_SUCCEEDED || outcome->amount == 0 ||
+		(same && (outcome->currency == NULL || strcmp(outcome->currency, request->currency) == 0)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_PL_AMOUNT_EXCEEDED),
+			 errmsg("psp_request " INT64_FORMAT " asked for " INT64_FORMAT " %s and " INT64_FORMAT " %s is reported done",
+					request->psp_request_id, request->amount, request->currency, outcome->amount,
+					outcome->currency ? outcome->currency : request->currency),
+			 is_about_intent(request) ? errhint("Cancel it at the PSP; partial authorizations are not supported.")
+			 : errhint("Look at it at the PSP, and correct it there.")));
 }
 
 /* The request was sent, and nobody knows yet what came of it. */
@@ -267,7 +275,7 @@ pl_answer_request(PlWork *work, int64 payment_id, int64 psp_request_id, const Pl
 		return PL_ANSWER_NO_REQUEST;
 	if (strcmp(status, "READY") == 0 || strcmp(status, "IN_FLIGHT") == 0)
 		return PL_ANSWER_TOO_EARLY;
-	check_authorized_amount(request, outcome);
+	check_amount(request, outcome);
 	if (strcmp(status, "SUCCEEDED") == 0 || strcmp(status, "REFUSED") == 0)
 		return answer_decided(work, request, status, question, outcome);
 	if (outcome->class == PL_OUTCOME_REVERSED)

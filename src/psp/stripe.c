@@ -50,8 +50,9 @@ const PlExponent pl_stripe_exponents[] = {
 	{"ISK", 2}, {"UGX", 2}, {"MGA", 0}, {NULL}
 };
 
-static int64
-stripe_amount(const PlRequest *request)
+/* The request's amount in the unit of Stripe's. */
+int64
+pl_stripe_amount(const PlRequest *request)
 {
 	return pl_amount_to_psp(request->amount, request->currency, pl_stripe_exponents);
 }
@@ -117,7 +118,7 @@ build_authorize(const PlGateway *gateway, const PlRequest *request)
 
 	require_payment_method(request);
 	initStringInfo(&form);
-	pl_form_add_int64(&form, "amount", stripe_amount(request));
+	pl_form_add_int64(&form, "amount", pl_stripe_amount(request));
 	add_currency(&form, request);
 	pl_form_add(&form, "capture_method", "manual");
 	pl_form_add(&form, "confirm", "true");
@@ -142,7 +143,7 @@ build_capture(const PlGateway *gateway, const PlRequest *request)
 	StringInfoData form;
 
 	initStringInfo(&form);
-	pl_form_add_int64(&form, "amount_to_capture", stripe_amount(request));
+	pl_form_add_int64(&form, "amount_to_capture", pl_stripe_amount(request));
 	if (pl_option_bool(gateway, "multicapture"))
 		pl_form_add(&form, "final_capture",
 					final != NULL && strcmp(final, "true") == 0 ? "true" : "false");
@@ -171,7 +172,7 @@ build_refund(const PlRequest *request)
 	(void) payment_reference(request);
 	initStringInfo(&form);
 	pl_form_add(&form, "payment_intent", request->psp_reference);
-	pl_form_add_int64(&form, "amount", stripe_amount(request));
+	pl_form_add_int64(&form, "amount", pl_stripe_amount(request));
 	pl_form_add_int64(&form, "metadata[" STRIPE_PAYMENT_MARK "]", request->payment_id);
 	pl_form_add_int64(&form, "metadata[" STRIPE_REFUND_MARK "]", request->target);
 	return form.data;
@@ -185,7 +186,7 @@ build_payout(const PlRequest *request)
 
 	require_payment_method(request);
 	initStringInfo(&form);
-	pl_form_add_int64(&form, "amount", stripe_amount(request));
+	pl_form_add_int64(&form, "amount", pl_stripe_amount(request));
 	add_currency(&form, request);
 	pl_form_add(&form, "destination", request->payment_method);
 	pl_form_add(&form, "transfer_group", psprintf(STRIPE_PAYOUT_GROUP, request->target));

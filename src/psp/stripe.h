@@ -29,6 +29,7 @@ extern const PlErrorClass pl_stripe_error_classes[];
 /* stripe.c */
 
 extern PlDocument *pl_stripe_parameters(const PlRequest *request);
+extern int64 pl_stripe_amount(const PlRequest *request);
 
 /* stripe_replies.c: what an object says; prefix is its place in the document, "" or "data.object." */
 

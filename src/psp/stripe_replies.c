@@ -78,6 +78,66 @@ is_our_intent(const PlRequest *request, const PlDocument *document, const char *
 		(request->psp_reference == NULL || pl_is_text(pl_stripe_field(document, prefix, "id"), request->psp_reference));
 }
 
+/* ---- amounts ---- */
+
+/* Has the object this amount, in Stripe's unit, and the request's currency? */
+static bool
+has_amount(const PlRequest *request, const PlDocument *document, const char *prefix, const char *name, int64 amount)
+{
+	const char *currency = pl_stripe_field(document, prefix, "currency");
+	int64		given;
+
+	return currency != NULL && pg_strcasecmp(currency, request->currency) == 0 &&
+		pl_document_int64(document, psprintf("%s%s", prefix, name), &given) && given == amount;
+}
+
+/* Is the PaymentIntent one of what the shopper is to pay, all of which can still be captured if any can? */
+static bool
+is_authorized_as_asked(const PlRequest *request, const PlDocument *document, const char *prefix)
+{
+	int64		amount = pl_stripe_amount(request);
+
+	return has_amount(request, document, prefix, "amount", amount) &&
+		(!pl_is_text(pl_stripe_field(document, prefix, "status"), "requires_capture") ||
+		 has_amount(request, document, prefix, "amount_capturable", amount));
+}
+
+/*
+ * Has the PaymentIntent received what our mark says, which is what we asked
+ * for?  Other captures may have been received before.
+ */
+static bool
+is_captured_as_asked(const PlRequest *request, const PlDocument *document, const char *prefix)
+{
+	char	   *mark = psprintf("metadata." STRIPE_CAPTURE_MARK INT64_FORMAT, request->psp_request_id);
+	int64		amount;
+	int64		received;
+
+	return pl_is_text(pl_stripe_field(document, prefix, mark), psprintf(INT64_FORMAT, request->amount)) &&
+		pl_document_int64(document, psprintf("%samount", prefix), &amount) &&
+		has_amount(request, document, prefix, "amount", amount) &&
+		pl_document_int64(document, psprintf("%samount_received", prefix), &received) &&
+		received >= pl_stripe_amount(request) && received <= amount;
+}
+
+/*
+ * What was done with another amount than we asked for is for an operator to
+ * look at.  Only of a PaymentIntent is the id kept, which the request is asked
+ * about by.
+ */
+static void
+refuse_amount(const PlRequest *request, PlOutcome *outcome)
+{
+	if (request->operation == PL_OP_REFUND || request->operation == PL_OP_PAYOUT)
+		outcome->psp_reference = NULL;
+	outcome->class = PL_OUTCOME_UNKNOWN;
+	outcome->code = "unexpected_amount";
+	outcome->message = "the reply is about another amount or currency than the request";
+	outcome->next_action = NULL;
+}
+
+/* ---- PaymentIntents, refunds, transfers ---- */
+
 /* Why the last attempt to pay failed. */
 static void
 failed_payment(const PlDocument *document, const char *prefix, PlOutcome *outcome)
@@ -116,9 +176,21 @@ interpret_authorization(const PlRequest *request, const PlDocument *document, co
 						PlOutcome *outcome)
 {
 	pl_stripe_read_authorization(document, prefix, outcome);
+	if (outcome->class == PL_OUTCOME_SUCCEEDED && !is_authorized_as_asked(request, document, prefix))
+		refuse_amount(request, outcome);
 	if (outcome->class == PL_OUTCOME_PENDING)
 		outcome->recheck_ms = pl_is_text(outcome->code, REQUIRES_CONFIRMATION) && !pl_stripe_confirms(request)
 			? 0 : recheck_after(request);
+}
+
+/* A PaymentIntent with the mark of our capture. */
+static void
+interpret_capture(const PlRequest *request, const PlDocument *document, const char *prefix, PlOutcome *outcome)
+{
+	if (is_captured_as_asked(request, document, prefix))
+		outcome->class = PL_OUTCOME_SUCCEEDED;
+	else
+		refuse_amount(request, outcome);
 }
 
 /*
@@ -151,7 +223,7 @@ interpret_intent(const PlRequest *request, const PlHttpReply *reply,
 			break;
 		case PL_OP_CAPTURE:
 			if (has_capture_mark(request, document, prefix))
-				outcome->class = PL_OUTCOME_SUCCEEDED;
+				interpret_capture(request, document, prefix, outcome);
 			else if (pl_is_text(status, "canceled"))
 				outcome->class = PL_OUTCOME_REFUSED;
 			break;
@@ -225,12 +297,17 @@ pl_stripe_read_transfer(const PlDocument *document, const char *prefix, PlOutcom
 static void
 interpret_refund(const PlRequest *request, const PlDocument *document, const char *prefix, PlOutcome *outcome)
 {
-	if (!is_ours(document, prefix, STRIPE_REFUND_MARK, request->target))
+	const char *of_intent = pl_stripe_field(document, prefix, "payment_intent");
+
+	if (!is_ours(document, prefix, STRIPE_REFUND_MARK, request->target) ||
+		(request->operation == PL_OP_REFUND && of_intent != NULL && !pl_is_text(of_intent, request->psp_reference)))
 	{
 		refuse_another(outcome);
 		return;
 	}
 	pl_stripe_read_refund(document, prefix, outcome);
+	if (outcome->class != PL_OUTCOME_REFUSED && !has_amount(request, document, prefix, "amount", pl_stripe_amount(request)))
+		refuse_amount(request, outcome);
 	if (outcome->class == PL_OUTCOME_PENDING)
 		outcome->recheck_ms = recheck_after(request);
 }
@@ -238,10 +315,15 @@ interpret_refund(const PlRequest *request, const PlDocument *document, const cha
 static void
 interpret_transfer(const PlRequest *request, const PlDocument *document, const char *prefix, PlOutcome *outcome)
 {
-	if (is_ours(document, prefix, STRIPE_PAYOUT_MARK, request->target))
-		pl_stripe_read_transfer(document, prefix, outcome);
-	else
+	if (!is_ours(document, prefix, STRIPE_PAYOUT_MARK, request->target) ||
+		!pl_is_text(pl_stripe_field(document, prefix, "destination"), request->payment_method))
+	{
 		refuse_another(outcome);
+		return;
+	}
+	pl_stripe_read_transfer(document, prefix, outcome);
+	if (!has_amount(request, document, prefix, "amount", pl_stripe_amount(request)))
+		refuse_amount(request, outcome);
 }
 
 /*
@@ -282,7 +364,7 @@ interpret_unexpected_state(const PlRequest *request, const PlDocument *document,
 	const char *status = pl_stripe_field(document, prefix, "status");
 
 	if (request->operation == PL_OP_CAPTURE && has_capture_mark(request, document, prefix))
-		outcome->class = PL_OUTCOME_SUCCEEDED;
+		interpret_capture(request, document, prefix, outcome);
 	else if (request->operation == PL_OP_CAPTURE && pl_is_text(status, "succeeded"))
 		outcome->class = PL_OUTCOME_UNKNOWN;	/* captured, but not by us */
 	else if (request->operation == PL_OP_CANCEL && pl_is_text(status, "canceled"))

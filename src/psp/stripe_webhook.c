@@ -246,6 +246,18 @@ read_currency(const PlDocument *document, const char *path)
 	return pl_check_currency(currency)->code;
 }
 
+/* How much the object is about; it stays as asked for if the object does not say. */
+static void
+read_amount(const PlDocument *document, PlOutcome *outcome)
+{
+	int64		amount;
+
+	if (!pl_document_int64(document, OBJECT "amount", &amount))
+		return;
+	outcome->currency = read_currency(document, OBJECT "currency");
+	outcome->amount = pl_amount_from_psp(amount, outcome->currency, pl_stripe_exponents);
+}
+
 /*
  * What our captures took, by their marks.  A mark is written in the same step
  * as its capture is executed, so the PaymentIntent has received them all.
@@ -275,6 +287,7 @@ read_captures(const PlDocument *document, int64 payment_id, const char *referenc
 		capture->outcome.class = PL_OUTCOME_SUCCEEDED;
 		capture->outcome.psp_reference = reference;
 		capture->outcome.amount = pl_id_from_text(value);
+		capture->outcome.currency = currency;
 		if (capture->psp_request_id == 0 || capture->outcome.amount == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -323,6 +336,7 @@ read_payment_intent(const PlDocument *document, const char *type)
 		pl_stripe_read_authorization(document, OBJECT, &authorization->outcome);
 	authorization->outcome.psp_reference = reference;
 	authorization->outcome.recheck_ms = -1;
+	read_amount(document, &authorization->outcome);
 	if (authorization->outcome.class == PL_OUTCOME_UNKNOWN)
 		return NIL;
 	if (authorization->outcome.class != PL_OUTCOME_SUCCEEDED)
@@ -342,6 +356,7 @@ read_refund(const PlDocument *document)
 	if (refund->object_id == 0)
 		return NIL;
 	pl_stripe_read_refund(document, OBJECT, &refund->outcome);
+	read_amount(document, &refund->outcome);
 	refund->outcome.recheck_ms = -1;
 	return refund->outcome.class == PL_OUTCOME_UNKNOWN ? NIL : list_make1(refund);
 }
@@ -418,6 +433,7 @@ read_transfer(const PlDocument *document)
 	if (payout->object_id == 0)
 		return NIL;
 	pl_stripe_read_transfer(document, OBJECT, &payout->outcome);
+	read_amount(document, &payout->outcome);
 	if (payout->outcome.class == PL_OUTCOME_UNKNOWN)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

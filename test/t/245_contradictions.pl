@@ -79,7 +79,7 @@ subtest 'an authorization of less' => sub {
 	my $request = request($id, 'AUTHORIZE', 'psp_request_id');
 
 	wait_request($id, 'AUTHORIZE', "attempt > 0 AND status <> 'IN_FLIGHT'", 'it was tried');
-	like(adyen('AUTHORISATION', "pl_${id}_$request", amount => { currency => 'EUR', value => 799 }), qr/^PARKED: .*asked for 800 and 799 is reported authorized/, 'is parked');
+	like(adyen('AUTHORISATION', "pl_${id}_$request", amount => { currency => 'EUR', value => 799 }), qr/^PARKED: .*asked for 800 EUR and 799 EUR is reported done/, 'is parked');
 	isnt(sql($node, "SELECT status FROM payledger.payment_intents WHERE payment_intent_id = $id"), 'AUTHORIZED', 'and not booked as the whole');
 	is(payment($id, 'count(*)'), 0, 'there is no payment of it');
 	$psp->clear_faults;
