@@ -223,7 +223,7 @@ sub fake_intent
 {
 	my ($status, %more) = @_;
 
-	return { id => 'pi_fake', object => 'payment_intent', status => $status, metadata => { payment_id => $id }, %more };
+	return { id => 'pi_fake', object => 'payment_intent', status => $status, amount => 300, amount_capturable => 300, currency => 'eur', metadata => { payment_id => $id }, %more };
 }
 
 $id = pay($node, 'pm_card_visa', [300], gateway => 'fake', capture_method => 'manual');

@@ -409,7 +409,7 @@ my @cards = ($pan, $spaced, $amex, '5555-5555-5555-4444');
 
 		return sub {
 			my ($socket, $id) = @_;
-			my $intent = { id => 'pi_1', object => 'payment_intent', status => 'requires_capture', metadata => { payment_id => "$id" }, %more };
+			my $intent = { id => 'pi_1', object => 'payment_intent', status => 'requires_capture', amount => 500, amount_capturable => 500, currency => 'eur', metadata => { payment_id => "$id" }, %more };
 
 			syswrite($socket, PayledgerImpostor::reply($status, $json->encode($wrap ? { error => { %$wrap, payment_intent => $intent } } : $intent)));
 			return 1;

@@ -17,7 +17,7 @@ my $node = new_node('foreign_text');
 # ---- a PSP that answers as no PSP would ----
 
 # Replies by payment method: a status, and a body in which ID stands for the payment.
-my $intent = '"id":"pi_ID","object":"payment_intent","status":"requires_capture","amount":500,"metadata":{"payment_id":"ID"}';
+my $intent = '"id":"pi_ID","object":"payment_intent","status":"requires_capture","amount":500,"amount_capturable":500,"currency":"eur","metadata":{"payment_id":"ID"}';
 my %script = (
 	long_code => [ 402, '{"error":{"type":"card_error","code":"' . 'c' x 99 . "\xc3\xa9" . 'd' x 50 . '","message":"' . 'm' x 299 . "\xe2\x82\xac" . '"}}' ],
 	nul_escape => [ 200, qq({$intent,"shipping":{"name":"nul\\u0000x"}}) ],
