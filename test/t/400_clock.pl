@@ -7,6 +7,7 @@
 use strict;
 use warnings FATAL => 'all';
 
+use PayledgerClock;
 use PayledgerTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -18,31 +19,14 @@ my @steps = map { ($_, -$_) } 3600, 40 * $DAY, $ROLLOVER;
 
 # ---- a clock that can be stepped ----
 
-my %offsets;
 my $starts = 0;    # each puts ids ahead by the 10 s that the server before it had promised
 
-# Steps the wall clock of a server, running or not, to so many seconds off.
-sub step_clock
-{
-	my ($name, $seconds) = @_;
-
-	$offsets{$name} = $seconds;
-	my $path = "$ENV{TESTDIR}/clock_offset_$name";
-	open(my $file, -e $path ? '+<' : '+>', $path) or die "could not open $path: $!\n";
-	syswrite($file, pack('q', $seconds)) == 8 or die "could not write $path: $!\n";
-	close($file);
-	return $path;
-}
-
-# Runs code with an environment in which a server starts with the clock of that name.
-sub with_clock
+sub start_with_clock
 {
 	my ($name, $code) = @_;
 
 	$starts++;
-	local $ENV{CLOCK_OFFSET_FILE} = step_clock($name, $offsets{$name} // 0);
-	local $ENV{LD_PRELOAD} = "$PayledgerTest::TEST_DIR/clock/step-clock.so";
-	return $code->();
+	return with_clock($name, $code);
 }
 
 # Makes a stopped server's file one of another boot of the machine.
@@ -134,7 +118,7 @@ sub step_is_shown
 
 # ---- the server ----
 
-my $node = with_clock(
+my $node = start_with_clock(
 	primary => sub {
 		new_node(
 			'primary',
@@ -193,7 +177,7 @@ for my $step (@steps)
 		$node->stop;
 		reboot($node) if $reboots;
 		step_clock(primary => $step);
-		with_clock(primary => sub { $node->start });
+		start_with_clock(primary => sub { $node->start });
 		wait_for_workers($node);
 		wait_for_clock($node, 'false');
 		is(sql($node, 'SELECT at_start FROM payledger.stat_clock'), 't', 'it was so at the start');
@@ -207,7 +191,7 @@ for my $step (@steps)
 # a clock that is believed stays so, and an outage is none of its faults
 $node->stop;
 reboot($node);
-with_clock(primary => sub { $node->start });
+start_with_clock(primary => sub { $node->start });
 wait_for_workers($node);
 wait_for_clock($node, 'true');
 nothing_is_harmed($node, 'after a reboot with the clock right', 1);
@@ -222,7 +206,7 @@ for my $step (@steps)
 	$standby->init_from_backup($node, "clock$step", has_streaming => 1);
 	reboot($standby);
 	step_clock(standby => $step);
-	with_clock(standby => sub { $standby->start });
+	start_with_clock(standby => sub { $standby->start });
 	wait_for_clock($standby, 'false');
 	$node->wait_for_catchup($standby);
 	$standby->promote;
