@@ -27,8 +27,8 @@
 /* pause after a page that could not be read, unless scans follow each other sooner */
 #define AFTER_FAULT_MS	(30 * 1000)
 
-/* pause before a gateway is looked at again that cannot be asked for now */
-#define NO_ROOM_MS		5000
+/* pause before a gateway is looked at again that cannot be asked for now, or an operator may want read */
+#define LOOK_AGAIN_MS	5000
 
 /* how long a page waits for sessions that store one of its events right now */
 #define LOCK_WAIT_MS	"50"
@@ -67,11 +67,12 @@ static PlQuery take_due = {
 };
 
 static PlQuery find_next = {
-	"SELECT min(next_at) FROM payledger.webhook_backfills WHERE gateway = ANY($1)", 1, {TEXTARRAYOID}
+	"SELECT min(next_at), bool_or(true) FILTER (WHERE next_at >= " PL_BACKFILL_NEVER ")"
+	" FROM payledger.webhook_backfills WHERE gateway = ANY($1)", 1, {TEXTARRAYOID}
 };
 
 static PlQuery store_page = {
-	"UPDATE payledger.webhook_backfills SET page_before = $2, next_at = $3, problem = NULL, updated_at = $4,"
+	"UPDATE payledger.webhook_backfills SET page_before = $2, next_at = $3, problem = NULL, worker_deaths = 0, updated_at = $4,"
 	"  complete_until = CASE WHEN $2 IS NULL THEN coalesce(scan_started_at, complete_until) ELSE complete_until END,"
 	"  scan_started_at = CASE WHEN $2 IS NULL THEN NULL ELSE scan_started_at END"
 	" WHERE gateway = $1", 4, {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
@@ -191,8 +192,8 @@ pl_backfills_lease(dlist_head *leased, TimestampTz *next_due)
 		pl_execute(&find_next, &next);
 		at = pl_get_datum(0, 1, &isnull);
 		next_look = isnull ? now : DatumGetTimestampTz(at);
-		if (some_wait)
-			next_look = Min(next_look, TimestampTzPlusMilliseconds(now, NO_ROOM_MS));
+		if (some_wait || !pl_isnull(0, 2))
+			next_look = Min(next_look, TimestampTzPlusMilliseconds(now, LOOK_AGAIN_MS));
 	}
 	if (*next_due == 0 || next_look < *next_due)
 		*next_due = next_look;

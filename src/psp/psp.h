@@ -624,6 +624,9 @@ extern List *pl_webhooks_apply(MemoryContext context, TimestampTz *next_due);
 
 /* ---- backfill.c: events whose webhook got lost ---- */
 
+/* next_at of a list that is not read before an operator says so */
+#define PL_BACKFILL_NEVER "'9999-01-01 00:00+00'"
+
 extern void pl_backfills_lease(dlist_head *leased, TimestampTz *next_due);
 extern void pl_backfill_build(PlCall *call);
 extern void pl_backfill_take(PlCall *call, const PlHttpReply *reply);

@@ -53,7 +53,7 @@ static PlQuery blame_webhook = {
 
 static PlQuery blame_page = {
 	"UPDATE payledger.webhook_backfills SET worker_deaths = worker_deaths + 1, updated_at = $2,"
-	"  next_at = CASE WHEN worker_deaths = 0 THEN $2 ELSE '9999-01-01 00:00+00' END,"
+	"  next_at = CASE WHEN worker_deaths = 0 THEN $2 ELSE " PL_BACKFILL_NEVER " END,"
 	"  problem = 'the gateway worker died while it read this page'"
 	" WHERE gateway = $1 RETURNING worker_deaths", 2, {TEXTOID, TIMESTAMPTZOID}
 };
@@ -120,7 +120,7 @@ blame_event(const PlInHand *what)
 		ereport(LOG,
 				(errmsg("the list of events of gateway \"%s\" is not read any more: the gateway worker died twice while it read a page",
 						what->gateway),
-				 errhint("payledger.webhook_backfills.next_at says when it is read again.")));
+				 errhint("payledger.stat_webhooks shows it; payledger.retry_backfill() has it read again.")));
 	return true;
 }
 

@@ -46,5 +46,5 @@ COMMENT ON TABLE payledger.webhook_backfills IS
 COMMENT ON COLUMN payledger.webhook_backfills.complete_until IS 'every event before that is in payledger.webhooks';
 COMMENT ON COLUMN payledger.webhook_backfills.scan_started_at IS 'when the reading under way began; null: none is';
 COMMENT ON COLUMN payledger.webhook_backfills.page_before IS 'the PSP''s id of the event that the next page ends before; null: the newest page is next';
-COMMENT ON COLUMN payledger.webhook_backfills.worker_deaths IS 'how many gateway workers died while they read a page; after the second none is read until next_at is set by hand';
+COMMENT ON COLUMN payledger.webhook_backfills.worker_deaths IS 'how many gateway workers died while they read or stored the page that is next; after the second it is not read until retry_backfill()';
 COMMENT ON COLUMN payledger.webhook_backfills.problem IS 'why the last page could not be read; null: it could';

@@ -31,6 +31,8 @@ static PlQuery select_waiting = {
 	" UNION ALL"
 	" SELECT gateway, 4, pg_catalog.count(*) FROM payledger.webhooks"
 	"  WHERE status IN ('RECEIVED', 'PARKED') AND next_attempt_at IS NULL GROUP BY gateway"
+	" UNION ALL"
+	" SELECT gateway, 5, 1 FROM payledger.webhook_backfills WHERE next_at >= " PL_BACKFILL_NEVER
 	" ORDER BY 1, 2", 2, {TIMESTAMPTZOID, TIMESTAMPTZOID}
 };
 
@@ -95,6 +97,10 @@ add_waiting(List **troubles, int row)
 		case 4:
 			add(troubles, psprintf("webhooks of gateway \"%s\" were given up", gateway), detail,
 				"payledger.webhooks shows the problem; payledger.retry_webhook() and payledger.ignore_webhook() decide.");
+			break;
+		case 5:
+			add(troubles, psprintf("the list of events of gateway \"%s\" is not read any more", gateway), NULL,
+				"payledger.stat_webhooks shows the problem; payledger.retry_backfill() has it read again.");
 			break;
 	}
 }

@@ -1,7 +1,8 @@
 /*
  * src/psp/webhook_admin.c
- *		An operator's word on an event that could not be applied; and the end
- *		of those that were, for the keeper.
+ *		An operator's word on an event that could not be applied, and on a list of
+ *		events that is not read any more; and the end of those that were
+ *		applied, for the keeper.
  */
 #include "postgres.h"
 
@@ -29,6 +30,17 @@ static PlQuery set_ignored = {
 	" WHERE gateway = $1 AND event_id = $2 RETURNING status::text", 4, {TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID}
 };
 
+static PlQuery lock_backfill = {
+	"SELECT next_at >= " PL_BACKFILL_NEVER " FROM payledger.webhook_backfills WHERE gateway = $1 FOR NO KEY UPDATE",
+	1, {TEXTOID}
+};
+
+/* the deaths still count: one more is enough */
+static PlQuery make_backfill_due = {
+	"UPDATE payledger.webhook_backfills SET next_at = $2, updated_at = $2 WHERE gateway = $1 RETURNING complete_until",
+	2, {TEXTOID, TIMESTAMPTZOID}
+};
+
 static PlQuery delete_old = {
 	"DELETE FROM payledger.webhooks WHERE (gateway, event_id) IN"
 	" (SELECT w.gateway, w.event_id FROM payledger.webhooks w"
@@ -37,6 +49,7 @@ static PlQuery delete_old = {
 
 PG_FUNCTION_INFO_V1(pl_sql_retry_webhook);
 PG_FUNCTION_INFO_V1(pl_sql_ignore_webhook);
+PG_FUNCTION_INFO_V1(pl_sql_retry_backfill);
 
 /* Lock the event; PL007 if it was never received, PL001 if it is not PARKED. */
 static void
@@ -101,6 +114,37 @@ pl_sql_ignore_webhook(PG_FUNCTION_ARGS)
 	pl_execute(&set_ignored, &args);
 	pl_finish();
 	PG_RETURN_TEXT_P(cstring_to_text("IGNORED"));
+}
+
+/*
+ * retry_backfill(gateway) RETURNS timestamptz
+ */
+Datum
+pl_sql_retry_backfill(PG_FUNCTION_ARGS)
+{
+	char	   *gateway = pl_text_arg(fcinfo, 0, "gateway");
+	PlArgs		args = {0};
+	TimestampTz complete_until;
+	bool		isnull;
+
+	pl_connect();
+	pl_require_layout();
+	pl_arg_text(&args, gateway);
+	if (pl_execute(&lock_backfill, &args) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_NOT_FOUND),
+				 errmsg("no list of events of gateway \"%s\" was ever read", gateway)));
+	if (!pl_get_bool(0, 1))
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_ILLEGAL_TRANSITION),
+				 errmsg("the list of events of gateway \"%s\" is not given up", gateway),
+				 errhint("It is read every backfill_seconds, and again soon after a problem.")));
+	pl_arg_timestamp(&args, pl_transaction_now());
+	pl_execute(&make_backfill_due, &args);
+	complete_until = DatumGetTimestampTz(pl_get_datum(0, 1, &isnull));
+	pl_wake_at_commit(PL_ROLE_GATEWAY);
+	pl_finish();
+	PG_RETURN_TIMESTAMPTZ(complete_until);
 }
 
 /*

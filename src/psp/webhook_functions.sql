@@ -33,3 +33,11 @@ CREATE FUNCTION ignore_webhook(gateway text, event_id text, note text) RETURNS t
 REVOKE ALL ON FUNCTION ignore_webhook(text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION ignore_webhook(text, text, text) IS
 'An operator''s decision that a PARKED event is not to be applied; the note and who decided stay in its problem. Returns its status. Errors: 22023 no note, PL007 no such event, PL001 it is not PARKED. Example: SELECT payledger.ignore_webhook(''stripe'', ''evt_1'', ''of the old shop'');';
+
+CREATE FUNCTION retry_backfill(gateway text) RETURNS timestamptz
+	AS 'MODULE_PATHNAME', 'pl_sql_retry_backfill'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+REVOKE ALL ON FUNCTION retry_backfill(text) FROM PUBLIC;
+COMMENT ON FUNCTION retry_backfill(text) IS
+'Has the gateway worker read on in a PSP''s own list of events that it has given up because two workers died while they read a page (stat_webhooks.backfill_suspended), after what they died of was put right; if one more dies of it, it is given up again. Returns until when the list was read. Errors: PL007 no list of that gateway was ever read, PL001 it is not given up. Example: SELECT payledger.retry_backfill(''stripe'');';

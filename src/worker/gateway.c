@@ -435,10 +435,15 @@ store_calls(List *calls)
 	{
 		PlCall	   *call = lfirst(cell);
 
-		if (call->backfill != NULL)
-			pl_backfill_store(call);
-		else
+		if (call->backfill == NULL)
+		{
 			requests = lappend(requests, call);
+			continue;
+		}
+		/* an error leaves it in hand until store_alone() has it */
+		pl_in_hand_call(call);
+		pl_backfill_store(call);
+		pl_in_hand_nothing();
 	}
 	return pl_queue_finish(requests);
 }

@@ -1,12 +1,14 @@
-# A request that kills the gateway worker kills it twice at most,
-# then it is set aside and shown, and all others go on.  Ends by order, and
+# A request, an event or a page of events that kills the gateway worker kills it
+# twice at most, then it is set aside and shown, and all others go on.  Ends by order, and
 # deaths of other processes, make nothing suspect.  And requests that an earlier
 # version would have died of: stored bytes that are damaged.
 
 use strict;
 use warnings FATAL => 'all';
 
+use Digest::SHA qw(hmac_sha256_hex);
 use IO::Socket::INET;
+use JSON::PP;
 use PayledgerImpostor;
 use PayledgerPsp;
 use PayledgerTest;
@@ -102,6 +104,90 @@ subtest 'a request that kills the worker' => sub {
 	sql($node, "SELECT payledger.retry_request(psp_request_id) FROM payledger.undecided_requests");
 	settle($node);
 	check_books($node, 'once the PSP is tame', psp => $psp);
+};
+
+# From now on who inserts such a row gets SIGKILL; kills() counts.
+sub kill_at
+{
+	my ($table, $condition) = @_;
+
+	sql($node, <<~"SQL");
+		CREATE FUNCTION public.kill_me() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS \$\$
+		BEGIN
+			COPY (SELECT 1) TO PROGRAM 'printf . >>$dir/inserted; kill -KILL \$PPID';
+			RETURN NEW;
+		END \$\$;
+		CREATE TRIGGER kill_me BEFORE INSERT ON payledger.$table FOR EACH ROW WHEN ($condition) EXECUTE FUNCTION public.kill_me();
+		SQL
+	return;
+}
+
+sub kills
+{
+	return -s "$dir/inserted" // 0;
+}
+
+sub tame
+{
+	unlink "$dir/inserted";
+	sql($node, 'DROP FUNCTION public.kill_me() CASCADE');
+	return;
+}
+
+subtest 'an event that kills the worker' => sub {
+	my $id = pay($node, 'pm_card_visa', [500]);
+	wait_sql($node, "SELECT status = 'CAPTURED' FROM payledger.payments WHERE payment_id = $id", 'it is paid');
+	my $object = { id => 'du_killer', object => 'dispute', amount => 500, currency => 'eur', status => 'needs_response', reason => 'fraudulent',
+		payment_intent => sql($node, "SELECT psp_reference FROM payledger.payments WHERE payment_id = $id"), charge => 'ch_1',
+		balance_transactions => [] };
+	my $body = JSON::PP->new->canonical->encode({ id => 'evt_killer', object => 'event', type => 'charge.dispute.created', created => time(),
+			data => { object => $object } });
+	my $at = time();
+	my $signature = hmac_sha256_hex("$at.$body", $PayledgerTest::WEBHOOK_SECRET);
+	my $event = "FROM payledger.webhooks WHERE event_id = 'evt_killer'";
+
+	kill_at('disputes', "NEW.psp_reference = 'du_killer'");
+	# the death may come before the end of the session
+	try_sql($node, qq{SELECT payledger.receive_webhook('stripe', '{"Stripe-Signature": "t=$at,v1=$signature"}', '$body')});
+	wait_sql($node, "SELECT worker_deaths = 2 $event", 'a second death is noted');
+	my $other = pay($node, 'pm_card_visa', [500]);
+	wait_sql($node, "SELECT status = 'CAPTURED' FROM payledger.payments WHERE payment_id = $other", 'others are paid');
+	is(kills(), 2, 'it killed two workers, and no third');
+	is(sql($node, "SELECT status, next_attempt_at IS NULL, problem $event"), 'PARKED|t|the gateway worker died while it was applied', 'it is given up');
+	is(sql($node, q{SELECT given_up FROM payledger.stat_webhooks WHERE gateway = 'stripe'}), 1, 'stat_webhooks counts it');
+	is(sql($node, "SELECT count(*) FROM payledger.psp_requests WHERE worker_deaths > 0 AND payment_id IN ($id, $other)"), 0, 'no request is suspected');
+
+	tame();
+	is(sql($node, "SELECT payledger.retry_webhook('stripe', 'evt_killer')"), 'PARKED', 'an operator has it applied again');
+	wait_sql($node, "SELECT status = 'APPLIED' $event", 'it is');
+	is(sql($node, "SELECT status FROM payledger.disputes WHERE psp_reference = 'du_killer'"), 'NEEDS_RESPONSE', 'what it says is there');
+};
+
+subtest 'a page of events that kills the worker' => sub {
+	my $list = "FROM payledger.webhook_backfills WHERE gateway = 'stripe'";
+	my $shown = q{SELECT backfill_suspended, backfill_problem FROM payledger.stat_webhooks WHERE gateway = 'stripe'};
+
+	sql_fails($node, "SELECT payledger.retry_backfill('stripe')", 'PL007', qr/no list of events of gateway "stripe" was ever read/, 'nothing was read yet');
+	kill_at('webhooks', 'NEW.backfilled');
+	try_sql($node, q{SELECT payledger.alter_gateway('stripe', '{"backfill_seconds": 1}')});
+	wait_sql($node, "SELECT worker_deaths = 2 $list", 'a second death is noted');
+	my $other = pay($node, 'pm_card_visa', [500]);
+	wait_sql($node, "SELECT status = 'CAPTURED' FROM payledger.payments WHERE payment_id = $other", 'others are paid');
+	is(kills(), 2, 'it killed two workers, and no third');
+	is(sql($node, $shown), 't|the gateway worker died while it read this page', 'stat_webhooks shows it');
+	wait_sql($node, q{SELECT failing AND last_error LIKE 'the list of events of gateway "stripe" is not read%' FROM payledger.stat_worker
+		WHERE role = 'gateway'}, 'and whoever is to be woken');
+
+	try_sql($node, "SELECT payledger.retry_backfill('stripe')");
+	wait_sql($node, "SELECT worker_deaths = 3 $list", 'an operator has it read again, and it kills another');
+	wait_sql($node, q{SELECT backfill_suspended FROM payledger.stat_webhooks WHERE gateway = 'stripe'}, 'and is given up again');
+	tame();
+	my $again = sql($node, "SELECT payledger.retry_backfill('stripe')");
+	wait_sql($node, "SELECT worker_deaths = 0 AND complete_until > '$again' $list", 'when it is tame all of it is read');
+	is(sql($node, $shown), 'f|', 'stat_webhooks shows no trouble');
+	sql_fails($node, "SELECT payledger.retry_backfill('stripe')", 'PL001', qr/is not given up/, 'there is nothing more to be said');
+	wait_sql($node, q{SELECT NOT failing FROM payledger.stat_worker WHERE role = 'gateway'}, 'the worker is content');
+	sql($node, q{SELECT payledger.alter_gateway('stripe', '{"backfill_seconds": 0}')});
 };
 
 subtest 'ends by order' => sub {
