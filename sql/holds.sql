@@ -99,7 +99,8 @@ SELECT outcome(format('SELECT payledger.commit_hold(%s, ''PAYOUT'', pays(10))', 
 SELECT outcome('SELECT payledger.release_hold(42)');
 SELECT outcome('SELECT payledger.release_hold(NULL)');
 
--- expired: an overdue hold cannot be committed, and holds the funds until it is expired
+-- expired: an overdue hold cannot be committed, and holds the funds until it is expired,
+-- by the keeper or by what would be refused because of it
 SELECT replayed FROM payledger.post_entry('TOP_UP', pays(-100));
 SELECT outcome(format('SELECT payledger.place_hold(%L, 1, ''2025-01-31'')', :seller));
 SELECT outcome(format('SELECT payledger.place_hold(%L, 1, ''-infinity'')', :seller));
@@ -129,6 +130,19 @@ SELECT hold_id AS h8 FROM payledger.place_hold(:seller, 50, now() + interval '1 
 UPDATE payledger.holds SET expires_at = '2025-01-31' WHERE hold_id = :h8;
 SELECT status FROM payledger.release_hold(:h8);
 SELECT payledger.expire_holds();
+SELECT hold_id AS bound FROM payledger.place_hold(:seller, payledger.available_balance(:seller), now() + interval '1 hour') \gset
+SELECT outcome('SELECT payledger.post_entry(''PAYOUT'', pays(1))');
+SELECT outcome(format('SELECT payledger.place_hold(%L, 1)', :seller));
+UPDATE payledger.holds SET expires_at = '2025-01-31' WHERE hold_id = :bound;
+SELECT verdict, sqlstate FROM payledger.post_entries(jsonb_build_array(
+	jsonb_build_object('entry_type', 'PAYOUT', 'postings', pays(1000000)), jsonb_build_object('entry_type', 'PAYOUT', 'postings', pays(1))), atomic => false);
+SELECT status, payledger.available_balance(:seller) FROM payledger.holds WHERE hold_id = :bound;
+SELECT hold_id AS bound2 FROM payledger.place_hold(:seller, payledger.available_balance(:seller), now() + interval '1 hour') \gset
+UPDATE payledger.holds SET expires_at = '2025-01-31' WHERE hold_id = :bound2;
+SELECT status FROM payledger.place_hold(:seller, 1, reference => 'HOLDS:11');
+SELECT status FROM payledger.holds WHERE hold_id = :bound2;
+SELECT machine, from_status, to_status, cause FROM payledger.state_history WHERE object_id IN (:bound, :bound2) AND to_status = 'EXPIRED';
+SELECT status FROM payledger.release_hold((SELECT hold_id FROM payledger.holds WHERE reference = 'HOLDS:11'));
 -- a thousand at once
 SELECT count(*) FROM generate_series(1, 1100) AS n, payledger.place_hold(:cash, 1, now() + n * interval '1 hour');
 UPDATE payledger.holds SET expires_at = '2025-01-31' WHERE status = 'ACTIVE' AND amount = 1;

@@ -310,9 +310,9 @@ out_of_range(const PlAccount *account)
 					 psprintf("The balance of account %s would pass a bigint.", account->code), NULL);
 }
 
-/* The error if the change breaks a limit of the account, or NULL. */
+/* The error if the change breaks a limit of the locked account, or NULL. */
 static ErrorData *
-broken_limit(const PlLimits *limits, int64 change)
+broken_limit(PlLimits *limits, int64 change)
 {
 	const PlAccount *account = pl_known_account_by_id(limits->account_id);
 	int64		after;
@@ -324,6 +324,13 @@ broken_limit(const PlLimits *limits, int64 change)
 		pg_sub_s64_overflow(after, limits->held, &available))
 		return out_of_range(account);
 	below = change < 0 && limits->has_floor && available < limits->floor;
+	if (below && limits->held > 0)
+	{
+		int64		freed = pl_free_overdue_holds(limits->account_id);
+
+		limits->held -= freed;
+		below = available + freed < limits->floor;
+	}
 	above = change > 0 && limits->has_ceiling && after > limits->ceiling;
 	if (!below && !above)
 		return NULL;
@@ -370,7 +377,7 @@ check_in_order(PlEntryBatch *batch)
 			continue;
 		for (int i = 0; is_open(entry) && i < batch->nlimits; i++)
 		{
-			const PlLimits *limits = &batch->limits[i];
+			PlLimits   *limits = &batch->limits[i];
 			ErrorData  *error;
 
 			changes[i] = 0;

@@ -46,4 +46,4 @@ CREATE FUNCTION available_balance(account_code text) RETURNS bigint
 	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION available_balance(text) FROM PUBLIC;
 COMMENT ON FUNCTION available_balance(text) IS
-'The posted balance of an account less what its holds reserve, in minor units on the account''s normal side; exact as of the snapshot of the calling query. An overdue hold counts until the keeper has expired it. Errors: 22004 null argument, PL007 no such account, PL010 not set up. Example: SELECT payledger.available_balance(''MERCHANT_PAYABLE.SELLER-111.EUR'');';
+'The posted balance of an account less what its holds reserve, in minor units on the account''s normal side; exact as of the snapshot of the calling query. An overdue hold counts until it is expired: by the keeper, or by a post or a hold that needs its funds. Errors: 22004 null argument, PL007 no such account, PL010 not set up. Example: SELECT payledger.available_balance(''MERCHANT_PAYABLE.SELLER-111.EUR'');';

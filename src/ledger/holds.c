@@ -142,12 +142,21 @@ placed_before(const HoldRequest *request)
 	return pl_get_int64(0, 1);
 }
 
+/* What passes a bigint on its way down is below every floor. */
+static bool
+spares(const PlLimits *limits, int64 amount)
+{
+	int64		left;
+
+	return !pg_sub_s64_overflow(limits->balance, limits->held, &left) &&
+		!pg_sub_s64_overflow(left, amount, &left) && left >= limits->floor;
+}
+
 /* Raise PL008 or PL004 unless the locked account can spare the amount. */
 static void
 check_available(const HoldRequest *request, PlLimits *limits)
 {
 	const PlAccount *account = request->account;
-	int64		left;
 
 	if (strcmp(limits->status, "ACTIVE") != 0)
 		ereport(ERROR,
@@ -159,10 +168,9 @@ check_available(const HoldRequest *request, PlLimits *limits)
 		return;
 
 	pl_limits_balances(limits, 1);
-	/* what passes a bigint on its way down is below every floor */
-	if (pg_sub_s64_overflow(limits->balance, limits->held, &left) ||
-		pg_sub_s64_overflow(left, request->amount, &left) ||
-		left < limits->floor)
+	if (!spares(limits, request->amount) && limits->held > 0)
+		limits->held -= pl_free_overdue_holds(limits->account_id);
+	if (!spares(limits, request->amount))
 		ereport(ERROR,
 				(errcode(ERRCODE_PL_BALANCE_LIMIT),
 				 errmsg("account %s cannot spare %s %s", account->code,

@@ -3,7 +3,9 @@
  *		Holds that are overdue: their funds are freed.
  *
  * An overdue hold can no longer be committed, whether or not it was expired
- * here; what it reserves is available again when it was.
+ * here; what it reserves is available again when it was.  The keeper does so,
+ * and, so that no funds are bound while there is none, whoever has locked the
+ * account and would be refused because of what is held.
  *
  * The keeper must not stand in the queue of an account that some session keeps
  * locked, and no account may stay behind because it is locked whenever the
@@ -60,7 +62,7 @@ static PlQuery expire_holds = {
 	" WHERE hold_id = ANY ($1) RETURNING account_id, amount - committed_amount AS rest)"
 	" UPDATE payledger.accounts a SET held = a.held - e.rest"
 	" FROM (SELECT account_id, sum(rest)::bigint AS rest FROM expired GROUP BY account_id) AS e"
-	" WHERE a.account_id = e.account_id", 2, {INT8ARRAYOID, TIMESTAMPTZOID}
+	" WHERE a.account_id = e.account_id RETURNING e.rest", 2, {INT8ARRAYOID, TIMESTAMPTZOID}
 };
 
 PG_FUNCTION_INFO_V1(pl_sql_expire_holds);
@@ -78,15 +80,17 @@ result_ids(uint64 n)
 
 /*
  * Expire the holds, up to EXPIRE_AT_ONCE, that are overdue at now of the n
- * accounts, which are locked.  Returns their number.
+ * accounts, which are locked.  Returns their number, and in *freed what that
+ * frees of the first account.
  */
 static int
-expire_of_locked(Datum *accounts, int naccounts, TimestampTz now)
+expire_of_locked(Datum *accounts, int naccounts, TimestampTz now, int64 *freed)
 {
 	uint64		n;
 	PlArgs		overdue = {0};
 	PlArgs		expired = {0};
 
+	*freed = 0;
 	if (naccounts == 0)
 		return 0;
 	pl_arg_array(&overdue, accounts, NULL, naccounts, INT8OID);
@@ -100,8 +104,32 @@ expire_of_locked(Datum *accounts, int naccounts, TimestampTz now)
 	pl_arg_array(&expired, result_ids(n), NULL, n, INT8OID);
 	pl_arg_timestamp(&expired, now);
 	pl_execute(&expire_holds, &expired);
+	*freed = pl_get_int64(0, 1);
 	pl_history_end();
 	return n;
+}
+
+/*
+ * Expire what is overdue of an account that the caller has locked.  Returns
+ * what that frees, minor units.  Needs an open SPI connection, whose last
+ * result it takes.
+ */
+int64
+pl_free_overdue_holds(int64 account_id)
+{
+	Datum		account = Int64GetDatum(account_id);
+	TimestampTz now = pl_due_now();
+	int64		freed = 0;
+	int64		part;
+	int			expired;
+
+	do
+	{
+		expired = expire_of_locked(&account, 1, now, &part);
+		freed += part;
+		CHECK_FOR_INTERRUPTS();
+	} while (expired == EXPIRE_AT_ONCE);
+	return freed;
 }
 
 /*
@@ -116,13 +144,14 @@ pl_expire_holds(bool waits)
 	TimestampTz now = pl_due_now();
 	PlArgs		args = {0};
 	uint64		naccounts;
+	int64		freed;
 	int			expired;
 
 	pl_connect();
 	pl_arg_timestamp(&args, now);
 	pl_arg_int64(&args, EXPIRE_AT_ONCE);
 	naccounts = pl_execute(waits ? &lock_overdue_accounts : &lock_free_accounts, &args);
-	expired = expire_of_locked(result_ids(naccounts), naccounts, now);
+	expired = expire_of_locked(result_ids(naccounts), naccounts, now, &freed);
 	pl_finish();
 	return expired;
 }
@@ -166,6 +195,7 @@ pl_expire_left_over_holds(void)
 	static int64 last_account = 0;
 	TimestampTz now = pl_due_now();
 	PlArgs		args = {0};
+	int64		freed;
 	int			expired = 0;
 
 	pl_connect();
@@ -178,7 +208,7 @@ pl_expire_left_over_holds(void)
 		Datum		account = Int64GetDatum(last_account = pl_get_int64(0, 1));
 
 		lock_left_over(last_account);
-		expired = expire_of_locked(&account, 1, now);
+		expired = expire_of_locked(&account, 1, now, &freed);
 	}
 	pl_finish();
 	return expired;

@@ -260,6 +260,7 @@ extern void pl_ledger_init(void);
 extern void pl_change_held(const PlAccount *account, int64 amount);
 extern int	pl_expire_holds(bool waits);
 extern int	pl_expire_left_over_holds(void);
+extern int64 pl_free_overdue_holds(int64 account_id);
 
 /* ---- progress.c ---- */
 
