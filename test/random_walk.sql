@@ -62,6 +62,15 @@ CREATE TABLE walk.keyed (
 	other		text NOT NULL,
 	reply		jsonb NOT NULL
 );
+/* what the PSP took and gave back for chargebacks, as it told in commands that succeeded */
+CREATE TABLE walk.chargebacks (
+	step		bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	dispute_id	bigint NOT NULL,
+	payment_id	bigint NOT NULL,
+	kind		text NOT NULL,
+	amount		bigint NOT NULL
+);
+CREATE INDEX ON walk.chargebacks (dispute_id);
 /* how often each kind of command had which answer */
 CREATE TABLE walk.outcomes (session int, kind text, answer text, n bigint, PRIMARY KEY (session, kind, answer));
 CREATE TABLE walk.failures (
@@ -75,6 +84,67 @@ CREATE TABLE walk.failures (
 );
 /* how far each session may go before each monitor has looked at its next moment */
 CREATE TABLE walk.pace (monitor int PRIMARY KEY, intents int NOT NULL, operations int NOT NULL, is_over boolean NOT NULL);
+
+/* ---- what the PSPs did ---- */
+
+/*
+ * The PSP took "amount" from the payment's orders, and its "fee" once; of the
+ * reply only how that is shared is believed.
+ */
+CREATE FUNCTION walk.charge_back(told jsonb, reply jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	IF (SELECT (sum((d ->> 'amount')::bigint), sum((d ->> 'fee')::bigint)) <> ((told ->> 'amount')::bigint, (told ->> 'fee')::bigint)
+		  FROM jsonb_array_elements(reply) d) THEN
+		RAISE EXCEPTION 'of the chargeback %, % is known', told, reply USING ERRCODE = 'WALK1';
+	END IF;
+	INSERT INTO walk.chargebacks (dispute_id, payment_id, kind, amount)
+	SELECT (d ->> 'dispute_id')::bigint, (d ->> 'payment_id')::bigint, k.kind, -k.amount
+	  FROM jsonb_array_elements(reply) WITH ORDINALITY AS r(d, n),
+		   LATERAL (VALUES ('CHARGEBACK', (d ->> 'amount')::bigint),
+						   ('CHARGEBACK_FEE', CASE WHEN n = 1 THEN (told ->> 'fee')::bigint ELSE 0 END)) AS k(kind, amount)
+	 WHERE k.amount <> 0;
+END $$;
+
+/* The PSP's decision: a win brings back what it took, a loss after that takes it again. */
+CREATE FUNCTION walk.decide_chargeback(told jsonb) RETURNS void LANGUAGE sql AS $$
+	INSERT INTO walk.chargebacks (dispute_id, payment_id, kind, amount)
+	SELECT c.dispute_id, c.payment_id, k.kind, -c.amount
+	  FROM (SELECT DISTINCT ON (starts_with(kind, 'CHARGEBACK_FEE')) * FROM walk.chargebacks
+			 WHERE dispute_id = (told ->> 'dispute_id')::bigint
+			 ORDER BY starts_with(kind, 'CHARGEBACK_FEE'), step DESC) c
+	  JOIN (VALUES ('CHARGEBACK', 'WON', 'CHARGEBACK_REVERSAL'), ('CHARGEBACK_REVERSAL', 'LOST', 'CHARGEBACK'),
+				   ('CHARGEBACK_FEE', 'returned', 'CHARGEBACK_FEE_REVERSAL')) AS k(was, outcome, kind) ON k.was = c.kind
+	 WHERE k.outcome = told ->> 'outcome' OR k.outcome = 'returned' AND (told ->> 'fee_returned')::boolean
+$$;
+
+/*
+ * Everything that the PSPs paid and took, by what they were asked and answered
+ * or told themselves, never by the books; but that a capture or a refund
+ * failed after it had succeeded is taken from the journal, not how much of it.
+ * The sandbox's PSP captures half where the payment method says so; what an
+ * operator stated was all that was asked for.
+ */
+CREATE VIEW walk.at_psp AS
+	WITH done AS (
+		SELECT gateway, payment_id, operation::text AS kind, CASE operation WHEN 'CAPTURE' THEN psp_request_id ELSE target END AS object_id,
+			   currency, idempotency_key AS reference, updated_at,
+			   CASE WHEN operation = 'REFUND' THEN -amount
+					WHEN payment_method = 'pm_partial_capture' AND reply_code IS DISTINCT FROM 'resolved' THEN greatest(amount / 2, 1)
+					ELSE amount END AS amount
+		  FROM payledger.psp_requests WHERE operation IN ('CAPTURE', 'REFUND') AND status = 'SUCCEEDED'
+	), undone AS (
+		SELECT DISTINCT payment_id, CASE entry_type WHEN 'CAPTURE_REVERSAL' THEN 'CAPTURE' ELSE 'REFUND' END AS kind,
+			   split_part(reference, ':', 2)::bigint AS object_id
+		  FROM payledger.journal_entries WHERE entry_type IN ('CAPTURE_REVERSAL', 'REFUND_DONE_REVERSAL')
+	)
+	SELECT gateway, payment_id, kind, object_id, currency, amount, reference, updated_at, 1 AS n FROM done
+	 UNION ALL
+	SELECT gateway, payment_id, kind || '_REVERSAL', object_id, currency, -amount, reference, updated_at, 1
+	  FROM done JOIN undone USING (payment_id, kind, object_id)
+	 UNION ALL
+	SELECT p.gateway, c.payment_id, c.kind, c.dispute_id, p.currency, c.amount, NULL, p.updated_at,
+		   row_number() OVER (PARTITION BY c.dispute_id, c.kind ORDER BY c.step)
+	  FROM walk.chargebacks c JOIN payledger.payments p USING (payment_id);
 
 /* ---- one command ---- */
 
@@ -96,6 +166,11 @@ BEGIN
 	END IF;
 	IF request ? 'other' THEN
 		INSERT INTO walk.keyed (command, other, reply) VALUES (request ->> 'command', request ->> 'other', reply);
+	END IF;
+	IF request ? 'charges' THEN
+		PERFORM walk.charge_back(request -> 'charges', reply);
+	ELSIF request ? 'decides' THEN
+		PERFORM walk.decide_chargeback(request -> 'decides');
 	END IF;
 	RETURN jsonb_build_object('answer', '00000');
 EXCEPTION WHEN OTHERS THEN

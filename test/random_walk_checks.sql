@@ -141,6 +141,16 @@ INSERT INTO walk.checks VALUES
 			SELECT 'PLATFORM_CASH', currency, -sum(amount) FROM payledger.payouts WHERE status = 'PAID' GROUP BY 2) u USING (account_type, currency)
 	 WHERE coalesce(b.amount, 0) <> coalesce(u.amount, 0)
 	$q$),
+	/* as sets: a capture that serves several sellers has an item for each */
+	('the PSPs owe what they did', $q$
+	SELECT format('%s %s of payment %s: items of %s %s at %s, the PSP did %s %s at %s', kind, object_id, payment_id, i.amount, i.currency, i.gateway,
+				  o.amount, o.currency, o.gateway)
+	  FROM (SELECT gateway, payment_id, kind::text, object_id, currency, sum(amount) AS amount, count(DISTINCT occurred_at) AS n
+			  FROM payledger.settlement_items GROUP BY 1, 2, 3, 4, 5) i
+	  FULL JOIN (SELECT gateway, payment_id, kind, object_id, currency, sum(amount) AS amount, max(n) AS n
+				   FROM walk.at_psp GROUP BY 1, 2, 3, 4, 5) o USING (payment_id, kind, object_id)
+	 WHERE (i.gateway, i.currency, i.amount, i.n) IS DISTINCT FROM (o.gateway, o.currency, o.amount, o.n)
+	$q$),
 	('the trial balance nets to zero', $q$
 	SELECT format('debits %s, credits %s %s', sum(debit), sum(credit), currency) FROM payledger.trial_balance
 	 GROUP BY currency HAVING sum(debit) <> sum(credit)

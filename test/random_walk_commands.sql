@@ -245,20 +245,24 @@ DECLARE
 	o record;
 	/* the issuer converts at its own rate; now and then the PSP takes so much that the seller owes the platform */
 	above numeric := CASE WHEN random() < 0.2 THEN 1.3 WHEN random() < 0.05 THEN 50 ELSE 1 END;
+	fee bigint := 500 * walk.pick(3);
+	amount bigint;
 BEGIN
 	SELECT * INTO o FROM walk.order_for(CASE WHEN random() < 0.9 THEN 'captured' END, payment);
 	IF NOT FOUND THEN
 		RETURN NULL;
 	END IF;
 	IF random() < 0.3 THEN
+		amount := (SELECT ceil(above * walk.part(greatest(captured_amount, 1))) FROM payledger.payments WHERE payment_id = o.payment_id);
 		RETURN walk.request('open_payment_dispute', format(
 			'SELECT * FROM payledger.open_payment_dispute(%s, %s, %L, ''walk'', fee => %s, borne_by_seller => %L)', o.payment_id,
-			(SELECT ceil(above * walk.part(greatest(captured_amount, 1))) FROM payledger.payments WHERE payment_id = o.payment_id),
-			'du-' || name, 500 * walk.pick(3), random() < 0.85), '{PL001}');
+			amount, 'du-' || name, fee, random() < 0.85), '{PL001}') || jsonb_build_object('charges', jsonb_build_object('amount', amount, 'fee', fee));
 	END IF;
+	amount := ceil(above * walk.part(greatest(o.captured_amount, 1)));
 	RETURN walk.request('open_dispute', format(
 		'SELECT * FROM payledger.open_dispute(%s, %s, %L, ''walk'', fee => %s, evidence_due_at => now() + interval ''1 hour'', borne_by_seller => %L)',
-		o.payment_order_id, ceil(above * walk.part(greatest(o.captured_amount, 1))), 'du-' || name, 500 * walk.pick(3), random() < 0.85), '{PL001}');
+		o.payment_order_id, amount, 'du-' || name, fee, random() < 0.85), '{PL001}')
+		|| jsonb_build_object('charges', jsonb_build_object('amount', amount, 'fee', fee));
 END $$;
 
 /* The PSP reports it again, or what it says contradicts what it said. */
@@ -284,9 +288,11 @@ CREATE FUNCTION walk.prepare_evidence() RETURNS jsonb LANGUAGE sql VOLATILE AS $
 $$;
 
 CREATE FUNCTION walk.prepare_close() RETURNS jsonb LANGUAGE sql VOLATILE AS $$
-	SELECT walk.request('close_dispute', format('SELECT * FROM payledger.close_dispute(%s, %L, %L)', dispute_id,
-		CASE WHEN random() < 0.5 THEN 'WON' ELSE 'LOST' END, random() < 0.2), '{PL001,22023}')
-	  FROM walk.dispute(CASE WHEN random() < 0.7 THEN '{NEEDS_RESPONSE,UNDER_REVIEW}' ELSE enum_range(NULL::payledger.dispute_status) END)
+	SELECT walk.request('close_dispute', format('SELECT * FROM payledger.close_dispute(%s, %L, %L)', d.dispute_id, d.outcome, d.fee_returned),
+						'{PL001,22023}') || jsonb_build_object('decides', to_jsonb(d))
+	  FROM (SELECT dispute_id, CASE WHEN random() < 0.5 THEN 'WON' ELSE 'LOST' END AS outcome, random() < 0.2 AS fee_returned
+			  FROM walk.dispute(CASE WHEN random() < 0.7 THEN '{NEEDS_RESPONSE,UNDER_REVIEW}' ELSE enum_range(NULL::payledger.dispute_status) END)
+			OFFSET 0) d
 $$;
 
 /* ---- payouts and terms ---- */
@@ -353,6 +359,32 @@ END $$;
 /* ---- settlement ---- */
 
 /*
+ * What the PSP has not reported yet, by walk.at_psp, and its payout: of what we
+ * have on record only which operations are settled is looked at.  Fees are the
+ * agreed ones, or 2 %.
+ */
+CREATE FUNCTION walk.settlement(gateway text) RETURNS jsonb LANGUAGE sql STABLE AS $$
+	WITH lines AS (
+		SELECT lower(o.kind) AS line_type, 'sbx_' || o.payment_id AS psp_reference, o.reference, o.currency, o.amount AS gross,
+			   CASE o.kind WHEN 'CAPTURE' THEN round(o.amount * coalesce(g.fee_bps, 200) / 10000.0)::bigint + coalesce(g.fee_fixed, 0)
+						   ELSE 0 END AS fee, o.updated_at
+		  FROM walk.at_psp o JOIN payledger.gateways g USING (gateway)
+		 WHERE o.gateway = settlement.gateway
+		   AND o.n > (SELECT count(DISTINCT i.occurred_at) FROM payledger.settlement_items i
+					   WHERE i.payment_id = o.payment_id AND i.kind::text = o.kind AND i.object_id = o.object_id
+						 AND i.settlement_report_id IS NOT NULL)
+	)
+	SELECT coalesce(jsonb_agg(line ORDER BY is_payout, updated_at, line ->> 'psp_reference'), '[]')
+	  FROM (SELECT false AS is_payout, updated_at, jsonb_strip_nulls(jsonb_build_object('line_type', line_type, 'psp_reference', psp_reference,
+				   'reference', reference, 'currency', currency, 'gross', gross, 'fee', fee, 'net', gross - fee)) AS line
+			  FROM lines
+			 UNION ALL
+			SELECT true, NULL, jsonb_build_object('line_type', 'payout', 'currency', currency, 'gross', -sum(gross - fee), 'fee', 0,
+				   'net', -sum(gross - fee))
+			  FROM lines GROUP BY currency) l
+$$;
+
+/*
  * What the PSP reports now, with a fee for no payment at all.  Of a wrong
  * report every tenth line is left out, comes twice, or says something else.
  */
@@ -369,7 +401,7 @@ CREATE FUNCTION walk.report(gateway text, wrong boolean) RETURNS jsonb LANGUAGE 
 				WHEN l.dice BETWEEN 0.085 AND 0.09 THEN '{"psp_reference": "sbx_0"}'
 				ELSE '{}' END)
 	  FROM (SELECT line, random() AS dice
-			  FROM jsonb_array_elements(payledger.sandbox_settlement(gateway)
+			  FROM jsonb_array_elements(walk.settlement(gateway)
 										|| '[{"line_type": "fee", "currency": "EUR", "gross": 0, "fee": 25, "net": -25},
 											 {"line_type": "payout", "currency": "EUR", "gross": 25, "fee": 0, "net": 25}]') line OFFSET 0) l
 	 CROSS JOIN LATERAL (SELECT l.line FROM generate_series(1, CASE WHEN NOT wrong OR l.dice > 0.09 + 0.02 THEN 1
