@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $seed = $ENV{PAYLEDGER_SEED} // int(rand(1_000_000_000));
-my $seconds = $ENV{PAYLEDGER_FOLDING_SECONDS} // 20;
+my $seconds = $ENV{PAYLEDGER_FOLDING_SECONDS} // 20 * ($ENV{PAYLEDGER_SLOWNESS} // 1);
 my $node = new_node('folding', 'synchronous_commit' => 'off', 'max_prepared_transactions' => 40);
 
 sql($node, <<~'SQL');

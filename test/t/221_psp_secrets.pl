@@ -208,7 +208,7 @@ sub in_memory
 		my ($from, $to) = map { hex } $map =~ /^(\w+)-(\w+)/;
 		my $bytes = '';
 
-		next if $to - $from > 1 << 40;	# AddressSanitizer's marks: address space that no memory could fill
+		next if $to - $from > 1 << 30;	# AddressSanitizer's marks: address space that no memory could fill
 		sysseek($memory, $from, 0) && sysread($memory, $bytes, $to - $from);
 		$n += () = $bytes =~ /\Q$text\E/g;
 	}
