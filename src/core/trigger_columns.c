@@ -52,7 +52,7 @@ pl_trigger_places(const TriggerData *trigger, const Oid *types, int n)
 					 errdetail("The table has no column %d.", i + 1)));
 }
 
-static void
+pg_noreturn static void
 null_column(const TriggerData *trigger, const char *name)
 {
 	ereport(ERROR,

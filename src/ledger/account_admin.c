@@ -224,7 +224,7 @@ check_existing(const char *code, const char *ledger, const WantedLimits *wanted)
 }
 
 /* Raise PL007: the account could not be inserted. */
-static void
+pg_noreturn static void
 refuse_unknown(const char *account_type, const char *ledger)
 {
 	PlArgs		args = {0};

@@ -60,7 +60,7 @@ static PlQuery insert_accounts = {
 
 /* ---- names ---- */
 
-static void
+pg_noreturn static void
 malformed(const char *code, const char *why)
 {
 	ereport(ERROR,

@@ -207,7 +207,7 @@ record_conversion(const Conversion *conversion, int64 journal_entry_id)
 }
 
 /* The reference was used for these legs, but not for this conversion. */
-static void
+pg_noreturn static void
 refuse_reference(const PlEntry *entry)
 {
 	PlArgs		args = {0};

@@ -166,7 +166,7 @@ check_double_entry(Posting *postings, int n)
 	}
 }
 
-static void
+pg_noreturn static void
 refuse_by_hand(void)
 {
 	ereport(ERROR,

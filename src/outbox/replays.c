@@ -84,7 +84,7 @@ begin_replay(int64 from_seq, int64 to_seq, const TimestampTz *from, const Timest
 	return id;
 }
 
-static void
+pg_noreturn static void
 refuse_range(void)
 {
 	ereport(ERROR,

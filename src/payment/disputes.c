@@ -128,7 +128,7 @@ opening_args(FunctionCallInfo fcinfo)
 
 /* ---- opening: reported before? ---- */
 
-static void
+pg_noreturn static void
 refuse_other_payment(const PlPayment *payment, const PlDisputeOpening *opening, int64 other)
 {
 	ereport(ERROR,
@@ -138,7 +138,7 @@ refuse_other_payment(const PlPayment *payment, const PlDisputeOpening *opening, 
 			 errdetail("It was opened for payment " INT64_FORMAT ".", other)));
 }
 
-static void
+pg_noreturn static void
 refuse_other_amounts(const PlPayment *payment, const PlDisputeOpening *opening, int64 amount, int64 fee)
 {
 	const PlCurrency *currency = pl_check_currency(payment->currency);
@@ -191,7 +191,7 @@ opened_before(const PlPayment *payment, const PlOrder *order, const PlDisputeOpe
 
 /* ---- opening ---- */
 
-static void
+pg_noreturn static void
 refuse_uncaptured(const char *what, int64 id, const char *status)
 {
 	ereport(ERROR,

@@ -14,7 +14,7 @@
 /* a checkout with more sellers than this is a mistake */
 #define MAX_LINES 1000
 
-static void
+pg_noreturn static void
 wrong_json(const char *path, const char *expected)
 {
 	ereport(ERROR,

@@ -97,7 +97,7 @@ index_of(const char *name, const char *const *names, int n)
 	elog(ERROR, "unknown label \"%s\"", name);
 }
 
-static void
+pg_noreturn static void
 no_such_format(const char *name)
 {
 	pl_execute_latest(&list_formats, NULL);

@@ -269,7 +269,7 @@ run_over_lines(PlQuery *query, const Import *import)
 	return result;
 }
 
-static void
+pg_noreturn static void
 refuse_other_content(const Import *import, const char *detail)
 {
 	ereport(ERROR,

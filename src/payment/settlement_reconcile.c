@@ -72,7 +72,7 @@ static PlQuery set_reconciled = {
 
 PG_FUNCTION_INFO_V1(pl_sql_reconcile_settlement);
 
-static void
+pg_noreturn static void
 no_such_report(const char *report_id, const char *gateway)
 {
 	ereport(ERROR,

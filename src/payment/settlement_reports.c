@@ -84,7 +84,7 @@ pl_check_report_id(const char *report_id)
 	pl_check_text("report_id", report_id, MAX_REPORT_ID_LENGTH);
 }
 
-static void
+pg_noreturn static void
 no_such_gateway(const char *gateway)
 {
 	ereport(ERROR,

@@ -424,7 +424,7 @@ find_member(const PlDocument *document, const char *path)
 	return search(document, path, &twice);
 }
 
-static void
+pg_noreturn static void
 refuse(const char *what, const char *problem)
 {
 	ereport(ERROR,

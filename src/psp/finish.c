@@ -326,7 +326,7 @@ by_payment(const ListCell *a, const ListCell *b)
 }
 
 /* Mark the calls whose rows were not ours any more, and give up. */
-static void
+pg_noreturn static void
 lease_lost(const Decision *decisions, int n)
 {
 	int64		first = 0;

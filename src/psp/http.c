@@ -740,7 +740,8 @@ pl_http_next(PlHttpReply *reply)
 	curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &request_size);
 
 	memset(reply, 0, sizeof(PlHttpReply));
-	reply->received = transfer->result == CURLE_OK && is_final_status(status) && !transfer->reply.too_large && !is_encoded(transfer);
+	reply->received = transfer->result == CURLE_OK && is_final_status(status) &&
+		!transfer->reply.too_large && !is_encoded(transfer);
 	reply->sent = reply->received || request_size > 0;
 	reply->status = status;
 	reply->body = transfer->reply.body.length > 0 ? transfer->reply.body.data : "";

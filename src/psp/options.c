@@ -146,7 +146,7 @@ names_a_secret(const char *name)
 	return false;
 }
 
-static void
+pg_noreturn static void
 refuse_unknown(const char *gateway, const PlAdapter *adapter, const char *name)
 {
 	/* the name may be the secret itself when key and value were swapped */
@@ -163,7 +163,7 @@ refuse_unknown(const char *gateway, const PlAdapter *adapter, const char *name)
 			 errhint("Options of adapter %s are %s.", adapter->name, legal_options(adapter))));
 }
 
-static void
+pg_noreturn static void
 refuse_value(const char *gateway, const PlOption *option, const char *wanted)
 {
 	ereport(ERROR,

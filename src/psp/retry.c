@@ -32,7 +32,7 @@ static PlQuery release_request = {
 
 PG_FUNCTION_INFO_V1(pl_sql_retry_request);
 
-static void
+pg_noreturn static void
 refuse_status(int64 id, const char *status)
 {
 	if (status == NULL)

@@ -96,7 +96,7 @@ take_name(char **p, char **end)
 {
 	char	   *name = *p + strspn(*p, " \t");
 	char	   *from = name;
-	char	   *to = name;
+	char	   *to;
 
 	if (*name != '"')
 	{

@@ -22,7 +22,7 @@
 
 PL_DEFINE_WAIT_EVENT(wait_event_clock, "PayledgerClock")
 
-PGDLLEXPORT void payledger_clock_main(Datum arg);
+pg_noreturn PGDLLEXPORT void payledger_clock_main(Datum arg);
 
 /*
  * Entry point of the process.

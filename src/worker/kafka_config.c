@@ -122,7 +122,7 @@ static const Property consumer_fixed[] = {
 	{NULL, NULL}
 };
 
-static void
+pg_noreturn static void
 refuse_file(const char *problem)
 {
 	ereport(ERROR,
@@ -255,7 +255,7 @@ allowed_names(void)
 }
 
 /* An unusable property: destroys conf.  Values of secrets stay unsaid. */
-static void
+pg_noreturn static void
 refuse_property(rd_kafka_conf_t *conf, const char *name, const char *problem)
 {
 	char		text[512];
@@ -287,7 +287,7 @@ set_all(rd_kafka_conf_t *conf, const Property *properties)
 }
 
 /* A line that is no property: destroys conf.  What it says may be a secret. */
-static void
+pg_noreturn static void
 refuse_line(rd_kafka_conf_t *conf, int line_no)
 {
 	rd_kafka_conf_destroy(conf);

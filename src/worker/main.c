@@ -25,9 +25,9 @@
 
 #define RESTART_SECONDS 5
 
-PGDLLEXPORT void payledger_gateway_main(Datum arg);
-PGDLLEXPORT void payledger_relay_main(Datum arg);
-PGDLLEXPORT void payledger_keeper_main(Datum arg);
+pg_noreturn PGDLLEXPORT void payledger_gateway_main(Datum arg);
+pg_noreturn PGDLLEXPORT void payledger_relay_main(Datum arg);
+pg_noreturn PGDLLEXPORT void payledger_keeper_main(Datum arg);
 
 /*
  * The names in payledger.databases, palloc'd, each once.  Raises 22023 for a
@@ -210,7 +210,7 @@ pin_user(void)
 	CommitTransactionCommand();
 }
 
-static void
+pg_noreturn static void
 start_worker(PlRole role, Datum slot, void (*role_main) (void))
 {
 	char		name[NAMEDATALEN];

@@ -72,7 +72,7 @@ remove_file(int code, Datum arg)
 }
 
 /* The postmaster says: end at once, for somebody else's crash or an immediate shutdown. */
-static void
+pg_noreturn static void
 end_at_once(SIGNAL_ARGS)
 {
 	write_state('-');

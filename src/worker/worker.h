@@ -39,9 +39,9 @@ extern int	pl_idempotency_retention;	/* seconds */
 extern List *pl_worker_databases(void);
 extern void pl_register_workers(void);
 
-extern void pl_gateway_main(void);	/* gateway.c */
-extern void pl_relay_main(void);	/* relay.c */
-extern void pl_keeper_main(void);	/* keeper.c */
+pg_noreturn extern void pl_gateway_main(void);	/* gateway.c */
+pg_noreturn extern void pl_relay_main(void);	/* relay.c */
+pg_noreturn extern void pl_keeper_main(void);	/* keeper.c */
 
 /* ---- turn.c: transactions, waits and errors of a worker ---- */
 
