@@ -13,7 +13,7 @@ CREATE FUNCTION receive_webhook_bytes(gateway text, headers jsonb, body bytea)
 	RETURNS TABLE (webhook_id bigint, event_id text, event_type text, is_new boolean)
 	AS 'MODULE_PATHNAME', 'pl_sql_receive_webhook_bytes'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, payledger, pg_temp;
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION receive_webhook_bytes(text, jsonb, bytea) FROM PUBLIC;
 COMMENT ON FUNCTION receive_webhook_bytes(text, jsonb, bytea) IS
 'As receive_webhook, with the body as bytes: one that is no text, with a zero byte in it say, reaches the check of its signature too. What is no character is stored as U+FFFD. Errors: as receive_webhook. Example: SELECT * FROM payledger.receive_webhook_bytes(''stripe'', ''{"Stripe-Signature": "t=1700000000,v1=..."}'', ''\x7b226964223a2022657674...'');';
