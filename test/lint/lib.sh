@@ -6,24 +6,25 @@
 flags=(-std=gnu99 -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -D_GNU_SOURCE -Isrc
 	-isystem "$("${PG_CONFIG:-pg_config}" --includedir-server)")
 
-# chosen FILES...: those of them that FILES wants
+# chosen: of the files that it reads, a line each, those that FILES wants
 chosen() {
-	[ -n "$FILES" ] || { printf '%s\n' "$@"; return; }
-	printf '%s\n' "$@" | grep -xF "$(printf '%s\n' $FILES)"
+	[ -n "$FILES" ] || { cat; return; }
+	grep -xF "$(printf '%s\n' $FILES)"
 }
 
-c_files() { chosen src/payledger.c src/*/*.c; }
+c_files() { printf '%s\n' src/payledger.c src/*/*.c | chosen; }
 
 # The scripts of git's tree whose first line matches.
 scripts() {
-	chosen $(git ls-files | while read -r file; do
+	git ls-files | while read -r file; do
 		[ -f "$file" ] && IFS= read -r first <"$file" && [[ "$first" =~ $1 ]] && echo "$file"
-	done 2>/dev/null)
+	done 2>/dev/null | chosen
 }
 
-# each_file COMMAND ARGUMENTS: run it on every C file, two at a time, and print
-# the warnings and errors.  A file that is not understood is one too.
+# each_file COMMAND ARGUMENTS: run it on every C file, as many at a time as there
+# are processors, and print the warnings and errors in the order of the files.
+# A file at which the command fails without a word, or for which it takes more
+# than CPU_SECONDS, was not looked at, which is a finding.
 each_file() {
-	c_files | xargs -P "$(nproc)" -I '{}' sh -c '"$@" 2>&1 | grep -E "^[^ :]+:[0-9]+:[0-9]+: (warning|error|fatal error):"; true' sh "$@" '{}' |
-		sed -E 's/^\.\///; s/^([^:]+:[0-9]+):[0-9]+:/\1:/'
+	c_files | CPU_SECONDS=${CPU_SECONDS:-120} xargs -P "$(nproc)" -I '{}' test/lint/file '{}' "$@" | sort -t: -k1,1 -k2,2n -k3
 }
