@@ -186,6 +186,8 @@ sql($node, "SELECT payledger.resolve_request($parked->{id}, 'REFUSED', 'the shop
 
 $id = create_authorized($node, 'pm_card_visa', [1000]);
 settle($node);
+# a number of attempts may, but not before we have looked
+sql($node, q{SELECT payledger.alter_gateway('stripe', '{"max_attempts": 100}')});
 for my $fault (qw(rate_limit_429 error_503))
 {
 	$psp->fault(fault => $fault, times => -1, match => { operation => 'refund' });
@@ -196,6 +198,7 @@ for my $fault (qw(rate_limit_429 error_503))
 	settle($node);
 }
 is(sql($node, "SELECT count(*) FROM payledger.refunds WHERE payment_id = $id AND status = 'SUCCEEDED'"), 2, 'both are done in the end');
+sql($node, q{SELECT payledger.alter_gateway('stripe', '{"max_attempts": null}')});
 
 # ---- an intent that waits for us to confirm it ----
 
