@@ -24,6 +24,8 @@ sub place
 {
 	my ($entity, $amount, $seconds) = @_;
 
+	# in the future still when a slow server comes to it
+	$seconds *= $ENV{PAYLEDGER_SLOWNESS} // 1;
 	return sql($node, "SELECT hold_id FROM payledger.place_hold('MERCHANT_PAYABLE.$entity.EUR', $amount,
 		clock_timestamp() + $seconds * interval '1 s')");
 }

@@ -65,6 +65,15 @@ my $newest = sql($node, 'SELECT max(id) FROM drawn');
 $node->restart;
 $newest = next_is_above($newest, 'a restart');
 
+# libfaketime asks AddressSanitizer for memory before that is ready, and both wait for ever
+if (($ENV{PAYLEDGER_SANITIZE} // '') eq 'asan')
+{
+	note('not under asan: clocks that are set back');
+	$node->stop;
+	done_testing();
+	exit 0;
+}
+
 # Runs the server with another clock.
 sub restart_at
 {
