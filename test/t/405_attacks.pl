@@ -394,7 +394,7 @@ subtest 'attack 37: an application reaches for the server' => sub {
 		q{CREATE TEMP TABLE u (x text); COPY u FROM PROGRAM 'id'}, q{LOAD 'payledger'}, q{LOAD '/tmp/x.so'}, q{ALTER SYSTEM SET log_statement = 'all'}, 'SELECT pg_reload_conf()',
 		'SELECT pg_rotate_logfile()', q{SELECT pg_read_file('postgresql.conf')}, q{SELECT pg_ls_dir('.')}, q{SELECT lo_export(lo_create(0), '/tmp/x')},
 		q{CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE c AS '$libdir/payledger', 'pl_sql_setup'}, q{CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE internal AS 'pg_postmaster_start_time'},
-		'CREATE TABLE payledger.mine (x int)', 'CREATE FUNCTION payledger.mine() RETURNS int LANGUAGE sql AS $$SELECT 1$$', 'ALTER EXTENSION payledger UPDATE', 'CREATE EXTENSION dblink',
+		'CREATE TABLE payledger.mine (x int)', 'CREATE FUNCTION payledger.mine() RETURNS int LANGUAGE sql AS $$SELECT 1$$', 'ALTER EXTENSION payledger UPDATE', 'CREATE EXTENSION pg_stat_statements',
 		'ALTER ROLE app SUPERUSER', 'CREATE ROLE mine', 'GRANT pg_read_server_files TO app', 'GRANT SELECT ON payledger.payments TO PUBLIC WITH GRANT OPTION',
 		'CREATE TRIGGER t BEFORE INSERT ON payledger.sellers EXECUTE FUNCTION payledger.refuse_change()', 'CREATE RULE r AS ON INSERT TO payledger.sellers DO ALSO SELECT 1');
 };
