@@ -25,7 +25,7 @@ DOCS = README.md
 # PlQuery and friends rely on zeroed trailing members.
 PG_CFLAGS = -std=gnu99 -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers
 PG_CPPFLAGS = -I$(srcdir)/src -isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)
-SHLIB_LINK = -lcurl -lrdkafka -lcrypto
+SHLIB_LINK = -lcurl -lrdkafka -lssl -lcrypto
 SHLIB_EXPORTS = src/exports.txt
 
 REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))

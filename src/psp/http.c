@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "psp/http_buffers.h"
+#include "psp/http_tls.h"
 #include "psp/psp.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
@@ -295,8 +296,8 @@ take_header(char *data, size_t size, size_t n, void *arg)
 /* ---- end of the callbacks ---- */
 
 /*
- * Prepare this process for transfers.  Raises 58000 if libcurl cannot be
- * started.  May be called again.
+ * Prepare this process for transfers.  Raises 0A000 if libcurl has another TLS
+ * library than OpenSSL, and 58000 if it cannot be started.  May be called again.
  */
 void
 pl_http_init(void)
@@ -304,6 +305,11 @@ pl_http_init(void)
 	if (multi != NULL)
 		return;
 
+	if (!pl_tls_init())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("libcurl does not use the OpenSSL that payledger was built with"),
+				 errhint("Install libcurl's variant for OpenSSL, such as Debian's libcurl4.")));
 	sigfillset(&all_signals);
 	if (epoll_fd < 0)
 	{
@@ -384,6 +390,7 @@ configure(Transfer *transfer, PlGateway *gateway)
 	SET(CURLOPT_SSL_VERIFYPEER, 1L);
 	SET(CURLOPT_SSL_VERIFYHOST, 2L);
 	SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+	SET(CURLOPT_SSL_CTX_FUNCTION, pl_tls_bound);
 	SET(CURLOPT_PROXY, "");
 	SET(CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
 	SET(CURLOPT_NOSIGNAL, 1L);
@@ -686,6 +693,8 @@ fault_of(const Transfer *transfer, bool sent)
 		return "address_refused";
 	if (transfer->reply.too_large)
 		return "reply_too_large";
+	if (pl_tls_was_flood(transfer->error))
+		return "tls_failed";
 	if (is_encoded(transfer))
 		return "reply_encoded";
 	switch (transfer->result)
@@ -754,6 +763,8 @@ pl_http_next(PlHttpReply *reply)
 			reply->fault_detail = "the PSP's address is a private one that payledger.private_gateway_addresses does not list";
 		else if (transfer->reply.too_large)
 			reply->fault_detail = "the reply is larger than max_reply_bytes, or too many replies are large";
+		else if (pl_tls_was_flood(transfer->error))
+			reply->fault_detail = "the PSP's TLS server sends messages without data, and no end of them";
 		else if (is_encoded(transfer))
 			reply->fault_detail = "the reply has a Content-Encoding, although none was accepted";
 		else if (transfer->result == CURLE_OK)
