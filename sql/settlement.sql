@@ -38,7 +38,7 @@ CREATE FUNCTION line(line_type text, order_id text, gross bigint, fee bigint DEF
 	SELECT jsonb_strip_nulls(jsonb_build_object('line_type', line_type, 'psp_reference', 'pi_' || order_id, 'gross', gross,
 		'fee', fee, 'net', gross - fee, 'currency', currency, 'reference', reference)) $$;
 CREATE FUNCTION reference_of(payment bigint, operation text, seller text DEFAULT 'SETTLE-1') RETURNS text LANGUAGE sql AS $$
-	SELECT max(r.idempotency_key) FROM payledger.psp_requests r
+	SELECT 'pl_' || max(r.psp_request_id) FROM payledger.psp_requests r
 	 WHERE r.payment_id = payment AND r.operation::text = reference_of.operation
 	   AND (r.operation <> 'CAPTURE' OR r.target IN (payment, order_sold(payment, seller))) $$;
 CREATE VIEW entries AS

@@ -39,6 +39,7 @@
 extern Size pl_core_shmem_size(void);
 extern void pl_core_shmem_init(void);
 extern void pl_require_preload(void);
+extern const char *pl_server_mark(void);
 extern void pl_require_layout(void);
 extern bool pl_layout_exists(void);
 

@@ -36,6 +36,22 @@ pl_core_shmem_size(void)
 }
 
 /*
+ * Draw the mark of this start of the server.
+ */
+static void
+draw_mark(char *mark)
+{
+	uint32		drawn;
+
+	if (!pg_strong_random(&drawn, sizeof(drawn)))
+		ereport(FATAL,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not draw a random mark for this start of the server"),
+				 errdetail("The source of random numbers failed.")));
+	snprintf(mark, PL_MARK_DIGITS + 1, "%0*x", PL_MARK_DIGITS, drawn);
+}
+
+/*
  * Attach to the core's shared memory, initializing it if this is the first
  * process.  Called by the shmem_startup_hook with AddinShmemInitLock held.
  */
@@ -49,6 +65,7 @@ pl_core_shmem_init(void)
 		return;
 
 	memset(pl_core_shared, 0, sizeof(PlCoreShared));
+	draw_mark(pl_core_shared->mark);
 	pg_atomic_init_u64(&pl_core_shared->id_clock, 0);
 	pg_atomic_init_u64(&pl_core_shared->id_limit, 0);
 	pg_atomic_init_u64(&pl_core_shared->clock_base, 0);
@@ -81,6 +98,18 @@ pl_sql_require_preload(PG_FUNCTION_ARGS)
 {
 	pl_require_preload();
 	PG_RETURN_VOID();
+}
+
+/*
+ * What tells this start of the server from every other server, those with the
+ * same ids and copies of this one, too: hexadecimal digits.  Raises as
+ * pl_require_preload().
+ */
+const char *
+pl_server_mark(void)
+{
+	pl_require_preload();
+	return pl_core_shared->mark;
 }
 
 static Oid

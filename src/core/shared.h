@@ -18,6 +18,9 @@
 /* workers that may run, of all databases */
 #define PL_WORKER_SLOTS 64
 
+/* hexadecimal digits of the mark of a start */
+#define PL_MARK_DIGITS 8
+
 /* Where to find the latch of a running worker. */
 typedef struct PlWorkerSlot
 {
@@ -29,6 +32,8 @@ typedef struct PlWorkerSlot
 
 typedef struct PlCoreShared
 {
+	char		mark[PL_MARK_DIGITS + 1];	/* see pl_server_mark(); does not change */
+
 	pg_atomic_uint64 id_clock;	/* last id given out, without the node */
 	pg_atomic_uint64 id_limit;	/* ids below this are covered by the file */
 	LWLock	   *lock;			/* protects writing the files, and clock */

@@ -55,6 +55,9 @@ typedef enum PlOperation
 extern const char *pl_operation_name(PlOperation operation);
 extern PlOperation pl_operation_by_name(const char *name);
 
+/* idempotency keys are "pl_<psp_request_id>_<mark of the server's start>" */
+#define PL_KEY_PREFIX "pl_"
+
 /* One row of psp_requests as the gateway worker sees it. */
 typedef struct PlRequest
 {

@@ -29,18 +29,22 @@ struct PlRequestBatch
 	List	   *requests;
 };
 
+/*
+ * Another server at the same PSP account may draw the same ids, so the key has
+ * the server's mark, too.  It is stored here, once for all repetitions.
+ */
 static PlQuery insert_requests = {
 	"INSERT INTO payledger.psp_requests"
 	" (psp_request_id, payment_id, gateway, operation, target, follows, amount, currency, payment_method,"
 	"  psp_reference, parameters, next_attempt_at, alternatives, idempotency_key, status, created_at, updated_at)"
 	" SELECT i, p, g, o::payledger.psp_operation, t, nullif(f, 0), nullif(a, 0), c, m, r, j::jsonb, d, l::jsonb,"
-	"  'pl_' || i, 'READY', $14, $14"
+	"  'pl_' || i || '_' || $15, 'READY', $14, $14"
 	" FROM (SELECT pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
 	"  pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
 	"  pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
 	"  pg_catalog.unnest($13)) AS u(i, p, g, o, t, f, a, c, m, r, j, d, l)",
-	14, {INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
-		TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}
+	15, {INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
+		TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID, TEXTOID}
 };
 
 /* the newest one: it may have failed over to another gateway */
@@ -175,6 +179,7 @@ pl_requests_insert(PlWork *work)
 		pl_arg_array(&args, columns[c], c == 8 ? method_nulls : c == 9 ? reference_nulls :
 					 c == 12 ? alternatives_nulls : NULL, n, types[c]);
 	pl_arg_timestamp(&args, work->now);
+	pl_arg_text(&args, pl_server_mark());
 	pl_execute(&insert_requests, &args);
 	pl_wake_at_commit(PL_ROLE_GATEWAY);
 }

@@ -26,7 +26,7 @@
 #define ITEM_REFERENCE \
 	"(CASE WHEN i.kind IN ('CAPTURE', 'CAPTURE_REVERSAL') THEN 'pl_' || i.object_id" \
 	" WHEN i.kind IN ('REFUND', 'REFUND_REVERSAL') THEN" \
-	" (SELECT r.idempotency_key FROM payledger.psp_requests r" \
+	" (SELECT 'pl_' || r.psp_request_id FROM payledger.psp_requests r" \
 	"   WHERE r.payment_id = i.payment_id AND r.operation = 'REFUND' AND r.target = i.object_id LIMIT 1) END)"
 
 /* of a line l; rounded half up, without passing a bigint on the way */

@@ -62,7 +62,7 @@ COMMENT ON TABLE payledger.settlement_lines IS
 'Append-only: the lines of settlement reports, amounts in minor units of currency. Filled by payledger.import_settlement() or COPY; a report takes lines until it is reconciled. Errors: 22023 unknown currency, 23505 line_no given twice, 23514 net is not gross less fee or the payment is not named, PL003 the report is reconciled, PL007 unknown gateway, PL011 card data.';
 COMMENT ON COLUMN payledger.settlement_lines.line_type IS 'fee: of the PSP, for no payment; payout: what it transferred to the bank';
 COMMENT ON COLUMN payledger.settlement_lines.psp_reference IS 'the PSP''s id of the payment';
-COMMENT ON COLUMN payledger.settlement_lines.reference IS 'our id of the operation as the PSP was given it, the idempotency_key in payledger.psp_requests; others are kept and not matched';
+COMMENT ON COLUMN payledger.settlement_lines.reference IS 'our id of the operation, ''pl_'' and the psp_request_id in payledger.psp_requests; others are kept and not matched';
 COMMENT ON COLUMN payledger.settlement_lines.gross IS '> 0: what the PSP owes for the operation, < 0: what it takes back';
 COMMENT ON COLUMN payledger.settlement_lines.fee IS 'what the PSP keeps for it; < 0: gives back';
 COMMENT ON COLUMN payledger.settlement_lines.net IS 'gross - fee: the cash';
