@@ -32,8 +32,8 @@ static PlQuery set_pending_auth = {
 };
 
 static PlQuery find_authorization = {
-	"SELECT max(psp_request_id) FROM payledger.psp_requests WHERE payment_id = $1 AND operation = 'AUTHORIZE'",
-	1, {INT8OID}
+	"SELECT idempotency_key FROM payledger.psp_requests WHERE payment_id = $1 AND operation = 'AUTHORIZE'"
+	" ORDER BY psp_request_id DESC LIMIT 1", 1, {INT8OID}
 };
 
 static PlQuery set_cancelled = {
@@ -336,8 +336,9 @@ pl_sql_confirm_authorization(PG_FUNCTION_ARGS)
 }
 
 /*
- * Parameters of a CANCEL of an intent that waits for the shopper: which request
- * made it, for PSPs that have not named it yet.  Leaves another last result.
+ * Parameters of a CANCEL of an intent that waits for the shopper: the key of the
+ * request that made it, for PSPs that have not named it yet.  Leaves another
+ * last result.
  */
 static char *
 abandoned_parameters(int64 intent_id)
@@ -345,8 +346,9 @@ abandoned_parameters(int64 intent_id)
 	PlArgs		args = {0};
 
 	pl_arg_int64(&args, intent_id);
-	pl_execute(&find_authorization, &args);
-	return psprintf("{\"authorized_by\": \"" INT64_FORMAT "\"}", pl_isnull(0, 1) ? 0 : pl_get_int64(0, 1));
+	if (pl_execute(&find_authorization, &args) == 0)
+		elog(ERROR, "payment intent " INT64_FORMAT " was never authorized", intent_id);
+	return psprintf("{\"authorized_by\": \"%s\"}", pl_get_text(0, 1));
 }
 
 /*

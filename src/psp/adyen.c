@@ -94,6 +94,13 @@ payment_path(const PlRequest *request, const char *action)
 	return psprintf("/payments/%s/%s", pl_url_escape(request->psp_reference), action);
 }
 
+/* Our reference of the payment's request that has this key. */
+static char *
+reference_of(const PlRequest *request, const char *idempotency_key)
+{
+	return psprintf(ADYEN_REFERENCE_FORMAT, request->payment_id, idempotency_key + strlen(PL_KEY_PREFIX));
+}
+
 /* What all requests about money begin with. */
 static void
 begin_body(StringInfo body, const PlGateway *gateway, const PlRequest *request)
@@ -101,7 +108,7 @@ begin_body(StringInfo body, const PlGateway *gateway, const PlRequest *request)
 	initStringInfo(body);
 	appendStringInfoChar(body, '{');
 	pl_json_text(body, "merchantAccount", pl_option_text(gateway, "merchant_account"));
-	pl_json_text(body, "reference", psprintf(ADYEN_REFERENCE_FORMAT, request->payment_id, request->psp_request_id));
+	pl_json_text(body, "reference", reference_of(request, request->idempotency_key));
 	if (request->amount == 0)
 		return;
 	pl_json_raw(body, "amount", psprintf("{\"currency\":\"%s\",\"value\":" INT64_FORMAT "}", request->currency,
@@ -213,16 +220,14 @@ build_modification(const PlGateway *gateway, const PlRequest *request)
 static char *
 build_cancel(const PlGateway *gateway, const PlRequest *request, const char **path)
 {
-	int64		authorized_by = pl_id_from_text(pl_document_text(parse(request, "parameters", request->parameters),
-																 "authorized_by"));
+	const char *authorized_by = pl_document_text(parse(request, "parameters", request->parameters), "authorized_by");
 	StringInfoData body;
 
 	begin_body(&body, gateway, request);
-	if (request->psp_reference == NULL && authorized_by != 0)
+	if (request->psp_reference == NULL && authorized_by != NULL)
 	{
 		*path = "/cancels";
-		pl_json_text(&body, "paymentReference",
-					 psprintf(ADYEN_REFERENCE_FORMAT, request->payment_id, authorized_by));
+		pl_json_text(&body, "paymentReference", reference_of(request, authorized_by));
 	}
 	else
 		*path = payment_path(request, "cancels");
@@ -333,12 +338,12 @@ interpret_payment(const PlRequest *request, const PlDocument *document, PlOutcom
 static bool
 names_another(const PlRequest *request, const char *reference, PlOutcome *outcome)
 {
-	char	   *ours = psprintf(ADYEN_REFERENCE_FORMAT, request->payment_id, request->psp_request_id);
+	char	   *ours = reference_of(request, request->idempotency_key);
 	size_t		compared = strlen(ours) + 1;
 
 	/* the reply to a confirmation names the request that authorized */
 	if (request->operation == PL_OP_CONFIRM)
-		compared = strrchr(ours, '_') + 1 - ours;
+		compared = strlen(psprintf(ADYEN_REFERENCE_FORMAT, request->payment_id, ""));
 	if (reference == NULL || strncmp(reference, ours, compared) == 0)
 		return false;
 	outcome->class = PL_OUTCOME_UNKNOWN;

@@ -7,8 +7,11 @@
 
 #include "psp/psp.h"
 
-/* our reference for every request: payment_id, psp_request_id */
-#define ADYEN_REFERENCE_FORMAT "pl_" INT64_FORMAT "_" INT64_FORMAT
+/*
+ * Our reference for every request, pl_<payment_id>_<rest>: the rest is what
+ * follows "pl_" in the request's idempotency key, <psp_request_id>_<mark>.
+ */
+#define ADYEN_REFERENCE_FORMAT "pl_" INT64_FORMAT "_%s"
 
 extern const PlExponent pl_adyen_exponents[];
 extern const PlErrorClass pl_adyen_error_classes[];

@@ -221,27 +221,41 @@ typedef struct NotificationItem
 	bool		success;
 	int64		payment_id;		/* ours; 0: not told */
 	int64		psp_request_id; /* ours; 0: not told */
+	const char *request_key;	/* of the same request; NULL: not told */
 } NotificationItem;
 
-/* Our two ids in a reference; leaves 0 in both if it is none of ours. */
+/*
+ * Our two ids in the reference, and the request's key if it has a mark; leaves
+ * the item without them if it is none of ours.
+ */
 static void
-read_reference(const char *reference, int64 *payment_id, int64 *psp_request_id)
+read_reference(NotificationItem *item, const char *reference)
 {
 	char	   *first;
 	char	   *second;
+	char	   *mark;
+	char	   *key;
+	int64		payment_id;
+	int64		psp_request_id;
 
-	*payment_id = *psp_request_id = 0;
-	if (reference == NULL || strncmp(reference, "pl_", 3) != 0)
+	if (reference == NULL || strncmp(reference, PL_KEY_PREFIX, strlen(PL_KEY_PREFIX)) != 0)
 		return;
-	first = pstrdup(reference + 3);
+	first = pstrdup(reference + strlen(PL_KEY_PREFIX));
 	second = strchr(first, '_');
 	if (second == NULL)
 		return;
 	*second++ = '\0';
-	if (pl_id_from_text(first) == 0 || pl_id_from_text(second) == 0)
+	key = psprintf(PL_KEY_PREFIX "%s", second);
+	mark = strchr(second, '_');
+	if (mark != NULL)
+		*mark = '\0';
+	payment_id = pl_id_from_text(first);
+	psp_request_id = pl_id_from_text(second);
+	if (payment_id == 0 || psp_request_id == 0)
 		return;
-	*payment_id = pl_id_from_text(first);
-	*psp_request_id = pl_id_from_text(second);
+	item->payment_id = payment_id;
+	item->psp_request_id = psp_request_id;
+	item->request_key = mark != NULL ? key : NULL;
 }
 
 static const char *
@@ -277,6 +291,7 @@ new_notification(const NotificationItem *item, PlSubject subject, PlOutcomeClass
 	notification->payment_id = item->payment_id;
 	notification->psp_request_id = item->psp_request_id;
 	notification->payment_reference = item->payment_reference;
+	notification->request_key = item->request_key;
 	notification->outcome.class = class;
 	notification->outcome.psp_reference = item->reference;
 	notification->outcome.retry_after_ms = notification->outcome.recheck_ms = -1;
@@ -462,7 +477,7 @@ pl_adyen_read_event(const PlWebhookEvent *event)
 	item.reference = require_string(item.document, "pspReference");
 	item.payment_reference = pl_document_string(item.document, "originalReference");
 	item.success = read_success(item.document);
-	read_reference(pl_document_string(item.document, "merchantReference"), &item.payment_id, &item.psp_request_id);
+	read_reference(&item, pl_document_string(item.document, "merchantReference"));
 
 	for (size_t i = 0; i < lengthof(readers); i++)
 		if (strcmp(readers[i].code, item.code) == 0)

@@ -45,6 +45,7 @@ build_at(const char *name, const char *payment_method, const PlNewRequest *asked
 	request.payment_method = payment_method;
 	request.psp_reference = asked->psp_reference;
 	request.parameters = asked->parameters;
+	request.idempotency_key = PL_KEY_PREFIX "0";	/* it has none yet */
 	gateway.adapter->build(&gateway, &request, &http);
 	pl_check_http_request(&http);
 }

@@ -56,6 +56,18 @@ static PlQuery find_payment = {
 	"SELECT payment_id FROM payledger.payments WHERE psp_reference = $1 AND gateway = $2", 2, {TEXTOID, TEXTOID}
 };
 
+/* A row if the key is that of none of the payment's requests, of which there are some. */
+static PlQuery has_other_requests = {
+	"SELECT 1 FROM payledger.psp_requests WHERE payment_id = $1"
+	" HAVING pg_catalog.count(*) > 0 AND NOT pg_catalog.bool_or(idempotency_key = $2)", 2, {INT8OID, TEXTOID}
+};
+
+/* A row if that gateway has another payment for ours. */
+static PlQuery has_other_reference = {
+	"SELECT 1 FROM payledger.payments WHERE payment_id = $1 AND gateway = $2 AND psp_reference <> $3",
+	3, {INT8OID, TEXTOID, TEXTOID}
+};
+
 static PlQuery find_authorization = {
 	"SELECT psp_request_id FROM payledger.psp_requests WHERE payment_id = $1 AND gateway = $2"
 	"  AND operation IN ('AUTHORIZE', 'CONFIRM') ORDER BY psp_request_id DESC LIMIT 1", 2, {INT8OID, TEXTOID}
@@ -112,6 +124,7 @@ typedef struct Event
 	int64		payment_id;		/* 0: not known */
 	char	   *problem;		/* NULL: none */
 	bool		failed;			/* by an error */
+	bool		is_foreign;		/* of another server: that will not change */
 	Verdict		verdict;
 } Event;
 
@@ -166,6 +179,35 @@ request_of(const Event *event, const PlNotification *news, PlOperation operation
 		return 0;
 	pl_arg_text(&by_reference, news->outcome.psp_reference);
 	return pl_execute(&find_by_reference, &by_reference) > 0 ? pl_get_int64(0, 1) : 0;
+}
+
+/*
+ * Raise 55000 for news of another server at the same account that has the same
+ * ids as this one: the key of the request is not ours or, where none is told,
+ * the PSP's id of the payment.
+ */
+static void
+check_whose(Event *event, const PlNotification *news)
+{
+	PlArgs		args = {0};
+
+	pl_arg_int64(&args, event->payment_id);
+	if (news->request_key != NULL)
+	{
+		pl_arg_text(&args, news->request_key);
+		event->is_foreign = pl_execute(&has_other_requests, &args) > 0;
+	}
+	else if (news->payment_reference != NULL)
+	{
+		pl_arg_text(&args, event->gateway);
+		pl_arg_text(&args, news->payment_reference);
+		event->is_foreign = pl_execute(&has_other_reference, &args) > 0;
+	}
+	if (event->is_foreign)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("event \"%s\" of gateway \"%s\" is not about " INT64_FORMAT " of this server but of another one with payledger.node_id %d",
+						event->event.event_id, event->gateway, event->payment_id, pl_node_id)));
 }
 
 /* ---- applying a notification; its payment is known ---- */
@@ -250,6 +292,7 @@ apply_notification(PlWork *work, Event *event, const PlNotification *news)
 	event->payment_id = payment_of(event, news);
 	if (event->payment_id == 0)
 		return VERDICT_EARLY;
+	check_whose(event, news);
 	switch (news->subject)
 	{
 		case PL_ABOUT_AUTHORIZATION:
@@ -380,7 +423,7 @@ pause_after(int attempt)
 /*
  * Store what became of it; an event that was not applied is due again.  In the
  * end an operator has to look at it, but for one about a payment that never was
- * ours.
+ * ours; at once at one of another server with our ids.
  */
 static void
 store(const Event *event)
@@ -388,7 +431,7 @@ store(const Event *event)
 	TimestampTz now = pl_transaction_now();
 	bool		parked = event->failed || event->verdict == VERDICT_EARLY;
 	bool		held = !parked && event->verdict == VERDICT_HELD;
-	bool		over = pl_due_now() >= TimestampTzPlusMilliseconds(event->created_at, GIVE_UP_AFTER_MS);
+	bool		over = event->is_foreign || pl_due_now() >= TimestampTzPlusMilliseconds(event->created_at, GIVE_UP_AFTER_MS);
 	bool		foreign = parked && over && !event->failed && event->payment_id == 0;
 	const char *problem = event->problem;
 	PlArgs		args = {0};

@@ -132,6 +132,7 @@ typedef struct PlNotification
 	int64		psp_request_id;	/* ours; 0: not told */
 	int64		object_id;		/* our refund or payout; 0: not told */
 	const char *payment_reference;	/* the PSP's id of the payment; NULL: not told */
+	const char *request_key;	/* idempotency key of the request of ours, as the PSP was told it; NULL: not told */
 	PlOutcome	outcome;		/* not for disputes */
 
 	PlDisputeNotice dispute;	/* PL_ABOUT_DISPUTE only */

@@ -130,6 +130,7 @@ build_authorize(const PlGateway *gateway, const PlRequest *request)
 	if (return_url != NULL)
 		pl_form_add(&form, "return_url", return_url);
 	pl_form_add_int64(&form, "metadata[" STRIPE_PAYMENT_MARK "]", request->payment_id);
+	pl_form_add(&form, "metadata[" STRIPE_REQUEST_MARK "]", request->idempotency_key);
 	if (order_id != NULL)
 		pl_form_add(&form, "metadata[" STRIPE_ORDER_MARK "]", order_id);
 	return form.data;
@@ -175,6 +176,7 @@ build_refund(const PlRequest *request)
 	pl_form_add_int64(&form, "amount", pl_stripe_amount(request));
 	pl_form_add_int64(&form, "metadata[" STRIPE_PAYMENT_MARK "]", request->payment_id);
 	pl_form_add_int64(&form, "metadata[" STRIPE_REFUND_MARK "]", request->target);
+	pl_form_add(&form, "metadata[" STRIPE_REQUEST_MARK "]", request->idempotency_key);
 	return form.data;
 }
 
@@ -191,6 +193,7 @@ build_payout(const PlRequest *request)
 	pl_form_add(&form, "destination", request->payment_method);
 	pl_form_add(&form, "transfer_group", psprintf(STRIPE_PAYOUT_GROUP, request->target));
 	pl_form_add_int64(&form, "metadata[" STRIPE_PAYOUT_MARK "]", request->target);
+	pl_form_add(&form, "metadata[" STRIPE_REQUEST_MARK "]", request->idempotency_key);
 	return form.data;
 }
 
@@ -290,8 +293,9 @@ stripe_query(const PlGateway *gateway, const PlRequest *request, PlHttpRequest *
 		ask(http, intent_path(request, ""));
 	else
 		ask(http, psprintf("/v1/payment_intents/search?query=%s",
-						   pl_url_escape(psprintf("metadata['" STRIPE_PAYMENT_MARK "']:'" INT64_FORMAT "'",
-												  request->payment_id))));
+						   pl_url_escape(psprintf("metadata['" STRIPE_PAYMENT_MARK "']:'" INT64_FORMAT
+												  "' AND metadata['" STRIPE_REQUEST_MARK "']:'%s'",
+												  request->payment_id, request->idempotency_key))));
 	return true;
 }
 

@@ -12,6 +12,9 @@
 #define STRIPE_ORDER_MARK "order_id"
 #define STRIPE_CAPTURE_MARK "capture_"
 
+/* metadata of the PaymentIntent, refund and transfer: the key of the request that made it */
+#define STRIPE_REQUEST_MARK "request"
+
 /* metadata of the refund */
 #define STRIPE_REFUND_MARK "refund_id"
 

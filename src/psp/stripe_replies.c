@@ -61,6 +61,17 @@ is_ours(const PlDocument *document, const char *prefix, const char *mark, int64 
 	return pl_is_text(pl_stripe_field(document, prefix, psprintf("metadata.%s", mark)), psprintf(INT64_FORMAT, id));
 }
 
+/*
+ * Was the object made by this very request?  Another server may have the same
+ * ids, so among objects of which the request itself would have made one, its
+ * key decides.
+ */
+static bool
+was_made_by(const PlRequest *request, const PlDocument *document, const char *prefix)
+{
+	return pl_is_text(pl_stripe_field(document, prefix, "metadata." STRIPE_REQUEST_MARK), request->idempotency_key);
+}
+
 static void
 refuse_another(PlOutcome *outcome)
 {
@@ -74,6 +85,8 @@ refuse_another(PlOutcome *outcome)
 static bool
 is_our_intent(const PlRequest *request, const PlDocument *document, const char *prefix)
 {
+	if (request->operation == PL_OP_AUTHORIZE && !was_made_by(request, document, prefix))
+		return false;
 	return is_ours(document, prefix, STRIPE_PAYMENT_MARK, request->payment_id) &&
 		(request->psp_reference == NULL || pl_is_text(pl_stripe_field(document, prefix, "id"), request->psp_reference));
 }
@@ -300,7 +313,8 @@ interpret_refund(const PlRequest *request, const PlDocument *document, const cha
 	const char *of_intent = pl_stripe_field(document, prefix, "payment_intent");
 
 	if (!is_ours(document, prefix, STRIPE_REFUND_MARK, request->target) ||
-		(request->operation == PL_OP_REFUND && of_intent != NULL && !pl_is_text(of_intent, request->psp_reference)))
+		(request->operation == PL_OP_REFUND && of_intent != NULL && !pl_is_text(of_intent, request->psp_reference)) ||
+		(request->operation == PL_OP_REFUND && !was_made_by(request, document, prefix)))
 	{
 		refuse_another(outcome);
 		return;
@@ -316,7 +330,8 @@ static void
 interpret_transfer(const PlRequest *request, const PlDocument *document, const char *prefix, PlOutcome *outcome)
 {
 	if (!is_ours(document, prefix, STRIPE_PAYOUT_MARK, request->target) ||
-		!pl_is_text(pl_stripe_field(document, prefix, "destination"), request->payment_method))
+		!pl_is_text(pl_stripe_field(document, prefix, "destination"), request->payment_method) ||
+		(request->operation == PL_OP_PAYOUT && !was_made_by(request, document, prefix)))
 	{
 		refuse_another(outcome);
 		return;
@@ -343,7 +358,7 @@ interpret_list(const PlRequest *request, const PlDocument *document, PlOutcome *
 
 		if (pl_stripe_field(document, prefix, "id") == NULL)
 			break;
-		if (!is_ours(document, prefix, mark, request->target))
+		if (!is_ours(document, prefix, mark, request->target) || !was_made_by(request, document, prefix))
 			continue;
 		if (pays_out)
 			interpret_transfer(request, document, prefix, outcome);

@@ -234,6 +234,13 @@ new_notification(PlSubject subject)
 	return notification;
 }
 
+/* The key of the request that made the object; NULL: not told. */
+static const char *
+made_by(const PlDocument *document)
+{
+	return pl_document_text(document, OBJECT "metadata." STRIPE_REQUEST_MARK);
+}
+
 /* The ISO code of the object's currency, which Stripe writes in lower case. */
 static const char *
 read_currency(const PlDocument *document, const char *path)
@@ -328,6 +335,7 @@ read_payment_intent(const PlDocument *document, const char *type)
 	authorization = new_notification(PL_ABOUT_AUTHORIZATION);
 	authorization->payment_id = payment_id;
 	authorization->payment_reference = reference;
+	authorization->request_key = made_by(document);
 	if (pl_is_text(status, "canceled"))
 		read_canceled(document, &authorization->outcome);
 	else if (pl_is_text(status, "requires_payment_method") && strcmp(type, "payment_intent.payment_failed") != 0)
@@ -352,6 +360,7 @@ read_refund(const PlDocument *document)
 	refund->payment_id = pl_id_from_text(pl_document_text(document, OBJECT "metadata." STRIPE_PAYMENT_MARK));
 	refund->object_id = pl_id_from_text(pl_document_text(document, OBJECT "metadata." STRIPE_REFUND_MARK));
 	refund->payment_reference = pl_document_text(document, OBJECT "payment_intent");
+	refund->request_key = made_by(document);
 	(void) require_string(document, OBJECT "id");
 	if (refund->object_id == 0)
 		return NIL;
@@ -430,6 +439,7 @@ read_transfer(const PlDocument *document)
 	const char *reference = require_string(document, OBJECT "id");
 
 	payout->object_id = pl_id_from_text(pl_document_text(document, OBJECT "metadata." STRIPE_PAYOUT_MARK));
+	payout->request_key = made_by(document);
 	if (payout->object_id == 0)
 		return NIL;
 	pl_stripe_read_transfer(document, OBJECT, &payout->outcome);

@@ -156,6 +156,14 @@ sub form_of
 	return decoded($request);
 }
 
+# The idempotency key of the request of that operation for an intent, a refund or a payout.
+sub key_of
+{
+	my ($target, $operation) = @_;
+
+	return sql($node, "SELECT idempotency_key FROM payledger.psp_requests WHERE target = $target AND operation = '$operation'");
+}
+
 subtest 'forms' => sub {
 	is_deeply(
 		form_of($id{automatic}, 'create'),
@@ -168,6 +176,7 @@ subtest 'forms' => sub {
 			'payment_method_types[]' => 'card',
 			'payment_method_options[card][request_multicapture]' => 'if_available',
 			'metadata[payment_id]' => $id{automatic},
+			'metadata[request]' => key_of($id{automatic}, 'AUTHORIZE'),
 			'metadata[order_id]' => sql($node, "SELECT order_id FROM payledger.payment_intents WHERE payment_intent_id = $id{automatic}") },
 		'an authorization');
 	my %orders = map { $_->{id} => $_->{amount} } rows($node,
@@ -196,7 +205,8 @@ subtest 'forms' => sub {
 				payment_intent => sql($node, "SELECT psp_reference FROM payledger.payments WHERE payment_id = $id{automatic}"),
 				amount => $refund->{amount},
 				'metadata[payment_id]' => $id{automatic},
-				'metadata[refund_id]' => $refund->{id} }, 'it names the payment, the amount and itself');
+				'metadata[refund_id]' => $refund->{id},
+				'metadata[request]' => key_of($refund->{id}, 'REFUND') }, 'it names the payment, the amount and itself');
 	}
 
 	my ($transfer) = map { decoded($_) } grep { $_->{path} eq '/v1/transfers' && $_->{body} =~ /$payout->{id}/ } @requests;
@@ -205,7 +215,8 @@ subtest 'forms' => sub {
 			currency => 'eur',
 			destination => 'acct_222',
 			transfer_group => "pl_$payout->{id}",
-			'metadata[payout_id]' => $payout->{id} }, 'a payout is a transfer');
+			'metadata[payout_id]' => $payout->{id},
+			'metadata[request]' => key_of($payout->{id}, 'PAYOUT') }, 'a payout is a transfer');
 	is(sql($node, "SELECT string_agg(status::text, ' ') FROM payledger.payouts WHERE payout_id IN ($payout->{id}, $asked_payout->{id})"),
 		'PAID PAID', 'both payouts are paid');
 	is(scalar(grep { $_->{method} eq 'GET' && $_->{path} =~ m{^/v1/transfers\?transfer_group=pl_$asked_payout->{id}\b} } @requests), 1,

@@ -85,6 +85,15 @@ sub outcomes
 		  . " WHERE payment_id = $id AND operation = '$operation'");
 }
 
+# Our reference of the payment's first request of an operation.
+sub reference
+{
+	my ($id, $operation) = @_;
+
+	return sql($node, "SELECT 'pl_' || payment_id || substr(idempotency_key, 3) FROM payledger.psp_requests"
+		  . " WHERE payment_id = $id AND operation = '$operation' ORDER BY psp_request_id LIMIT 1");
+}
+
 # All that is not waiting for a webhook is decided.
 sub quiet
 {
@@ -140,7 +149,7 @@ for my $case (
 is(outcomes($id{pending}, 'AUTHORIZE'), 'PENDING Pending', 'what Adyen decides later is PENDING');
 for my $method (qw(pending received))
 {
-	my $reference = "pl_$id{$method}_" . sql($node, "SELECT psp_request_id FROM payledger.psp_requests WHERE payment_id = $id{$method}");
+	my $reference = reference($id{$method}, 'AUTHORIZE');
 
 	is($psp->control('POST', "/_test/adyen/$reference/complete", { outcome => $method eq 'pending' ? 'succeed' : 'fail' })->{status}, 200, "$method: the bank decides");
 }
@@ -161,8 +170,7 @@ sub action_of
 {
 	my ($id) = @_;
 
-	return $psp->control('POST', "/_test/adyen/pl_${id}_"
-		  . sql($node, "SELECT min(psp_request_id) FROM payledger.psp_requests WHERE payment_id = $id") . '/complete', { outcome => 'succeed' })->{json};
+	return $psp->control('POST', '/_test/adyen/' . reference($id, 'AUTHORIZE') . '/complete', { outcome => 'succeed' })->{json};
 }
 
 sub confirm
@@ -306,10 +314,9 @@ subtest 'headers' => sub {
 };
 
 subtest 'bodies' => sub {
-	my $request = sql($node, "SELECT psp_request_id FROM payledger.psp_requests WHERE payment_id = $id{token} AND operation = 'AUTHORIZE'");
 	is_deeply(body_of($id{token}, '/payments$'), {
 			merchantAccount => 'ShopCOM',
-			reference => "pl_$id{token}_$request",
+			reference => reference($id{token}, 'AUTHORIZE'),
 			amount => { currency => 'EUR', value => 900 },
 			paymentMethod => { type => 'scheme', storedPaymentMethodId => 'authorised' },
 			returnUrl => 'https://shop.example/back?a=b&c=d',
@@ -325,17 +332,16 @@ subtest 'bodies' => sub {
 	ok(!exists $sent->{clientStateDataIndicator}, 'nothing that Adyen does not know');
 	is_deeply(body_of($id{method_only}, '/payments$')->{paymentMethod}, { type => 'scheme', encryptedCard => 'authorised' }, 'a method alone');
 
-	my ($capture) = rows($node, "SELECT psp_request_id::text AS id, (SELECT psp_reference FROM payledger.payments WHERE payment_id = $id{token})"
-		  . " AS payment FROM payledger.psp_requests WHERE payment_id = $id{token} AND operation = 'CAPTURE'");
-	is_deeply(body_of($id{token}, "/payments/$capture->{payment}/captures"), {
+	my $paid = sql($node, "SELECT psp_reference FROM payledger.payments WHERE payment_id = $id{token}");
+	is_deeply(body_of($id{token}, "/payments/$paid/captures"), {
 			merchantAccount => 'ShopCOM',
-			reference => "pl_$id{token}_$capture->{id}",
+			reference => reference($id{token}, 'CAPTURE'),
 			amount => { currency => 'EUR', value => 900 } }, 'a capture');
-	is_deeply(body_of($id{token}, "/payments/$capture->{payment}/refunds")->{amount}, { currency => 'EUR', value => 400 }, 'a refund');
+	is_deeply(body_of($id{token}, "/payments/$paid/refunds")->{amount}, { currency => 'EUR', value => 400 }, 'a refund');
 	is(join(' ', sort map { body_of($id{part}, '/captures$', $_)->{amount}{value} } 0, 1), '1000 500', 'parts');
 	is(body_of($id{front_end}, '/captures$')->{amount}{value}, 2900, 'the sum of all sellers where there is one capture');
 	is(join(' ', sort keys %{ body_of($id{void}, '/cancels$') }), 'merchantAccount reference', 'a cancellation');
-	like(body_of($id{given_up}, '/v71/cancels$')->{paymentReference}, qr/^pl_$id{given_up}_\d+$/, 'by our own reference');
+	is(body_of($id{given_up}, '/v71/cancels$')->{paymentReference}, reference($id{given_up}, 'AUTHORIZE'), 'by our own reference');
 
 	my @details = map { $json->decode($_->{body}) } grep { $_->{path} =~ m{/payments/details$} } @requests;
 	is_deeply($details[1], { details => { redirectResult => $result->{redirectResult} } }, 'the details alone');

@@ -225,8 +225,9 @@ $fake->timeout(60);
 sub fake_intent
 {
 	my ($status, %more) = @_;
+	my $key = sql($node, "SELECT idempotency_key FROM payledger.psp_requests WHERE payment_id = $id AND operation = 'AUTHORIZE'");
 
-	return { id => 'pi_fake', object => 'payment_intent', status => $status, amount => 300, amount_capturable => 300, currency => 'eur', metadata => { payment_id => $id }, %more };
+	return { id => 'pi_fake', object => 'payment_intent', status => $status, amount => 300, amount_capturable => 300, currency => 'eur', metadata => { payment_id => $id, request => $key }, %more };
 }
 
 $id = pay($node, 'pm_card_visa', [300], gateway => 'fake', capture_method => 'manual');

@@ -408,8 +408,8 @@ my @cards = ($pan, $spaced, $amex, '5555-5555-5555-4444');
 		my ($status, $wrap, %more) = @_;
 
 		return sub {
-			my ($socket, $id) = @_;
-			my $intent = { id => 'pi_1', object => 'payment_intent', status => 'requires_capture', amount => 500, amount_capturable => 500, currency => 'eur', metadata => { payment_id => "$id" }, %more };
+			my ($socket, $id, $key) = @_;
+			my $intent = { id => 'pi_1', object => 'payment_intent', status => 'requires_capture', amount => 500, amount_capturable => 500, currency => 'eur', metadata => { payment_id => "$id", request => $key }, %more };
 
 			syswrite($socket, PayledgerImpostor::reply($status, $json->encode($wrap ? { error => { %$wrap, payment_intent => $intent } } : $intent)));
 			return 1;
@@ -432,6 +432,7 @@ my $impostor = PayledgerImpostor->new(
 	sub {
 		my ($socket, $request) = @_;
 		my ($id) = "$request->{path} $request->{body}" =~ s/%../ /gr =~ /(\d{15,})/;
+		my ($key) = "$request->{path} $request->{body}" =~ /(pl_\d+_[0-9a-f]{8})/;
 		my ($name) = $request->{body} =~ /payment_method=pm_(\w+)/;
 
 		if ($request->{path} =~ m{^/v1/events})
@@ -442,7 +443,7 @@ my $impostor = PayledgerImpostor->new(
 		}
 		if (defined $name) { symlink $name, "$dir/script-$id" }
 		else { $name = readlink "$dir/script-$id" }
-		return $script{$name}->($socket, $id) if ref $script{$name};
+		return $script{$name}->($socket, $id, $key) if ref $script{$name};
 		syswrite($socket, $script{$name});
 		return 1;
 	});

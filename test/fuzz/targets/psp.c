@@ -79,7 +79,7 @@ run_reply(const PlAdapter *adapter, const char *data, size_t length)
 	call->request.amount = 2900;
 	call->request.currency = "EUR";
 	call->request.parameters = "{}";
-	call->request.idempotency_key = "pl_42_17";
+	call->request.idempotency_key = "pl_17";
 	call->request.attempt = 1;
 	call->in_doubt = (first[1] & 1) != 0;
 	call->queried = (first[1] & 2) != 0;
