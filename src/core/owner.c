@@ -84,6 +84,8 @@ pl_sql_lock_setup(PG_FUNCTION_ARGS)
 {
 	LOCKTAG		tag;
 
+	/* whether or not there is something to make */
+	PreventCommandIfReadOnly("payledger.setup()");
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, SETUP_LOCK_KEY1, SETUP_LOCK_KEY2, SETUP_LOCK_CLASS);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 	PG_RETURN_VOID();

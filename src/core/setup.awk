@@ -1,7 +1,7 @@
 # src/core/setup.awk: the install script with the rooms' files in the place of
 # its @tables@, @seeds@, @triggers@ and @views@ lines, each as one EXECUTE; at
 # @checks@ a query of all their checks, at @known_triggers@ the names of all
-# triggers, at @table_names@ those of all tables.  What a room has is known
+# triggers, at @table_names@ and @view_names@ those of all tables and views.  What a room has is known
 # here, never looked up in a database.
 #
 # Seeds are the INSERT statements of the files with tables: a schema-only dump
@@ -68,16 +68,16 @@ function put_known_triggers(files,    n, list, i, line, name, separator)
 	print ""
 }
 
-# the names of the tables, by commas
-function names(files,    n, list, i, line, result)
+# the names in lines between two patterns, by commas
+function names(files, before, after,    n, list, i, line, result)
 {
 	n = split(files, list, " ")
 	for (i = 1; i <= n; i++)
 	{
 		while ((getline line < list[i]) > 0)
-			if (line ~ /^CREATE TABLE payledger\.[a-z_]+ \($/)
+			if (line ~ ("^" before "[a-z_]+" after "$"))
 			{
-				gsub(/^CREATE TABLE payledger\.| \($/, "", line)
+				gsub("^" before "|" after "$", "", line)
 				result = result (result == "" ? "" : ", ") line
 			}
 		close(list[i])
@@ -92,7 +92,8 @@ function names(files,    n, list, i, line, result)
 /^@checks@$/			{ put_checks(verify); next }
 /^@known_triggers@$/	{ put_known_triggers(triggers); next }
 {
-	gsub(/@table_names@/, names(tables))
+	gsub(/@table_names@/, names(tables, "CREATE TABLE payledger[.]", " [(]"))
+	gsub(/@view_names@/, names(views, "CREATE OR REPLACE VIEW payledger[.]", " AS"))
 	gsub(/@layout_version@/, layout)
 	gsub(/@extension_version@/, version)
 	print

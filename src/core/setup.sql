@@ -53,6 +53,7 @@ DECLARE
 	layout_version CONSTANT int := @layout_version@;
 	found_version int;
 	foreign_table text;
+	made text;
 	offence text;
 BEGIN
 	PERFORM payledger.require_preload();
@@ -103,10 +104,20 @@ BEGIN
 					   format('Layout versions that payledger.setup() has applied to this database, newest last. The tables are of layout %s.', layout_version));
 	END IF;
 
-	/* triggers and views hold no data: made anew each time */
-@triggers@
-@views@
-	EXECUTE 'REVOKE ALL ON ALL TABLES IN SCHEMA payledger FROM PUBLIC';
+	/* what is right already is neither made again nor locked: this may run beside payments */
+	SELECT substring(col_description(a.attrelid, a.attnum) FROM '[0-9a-f]{64}$') INTO made
+	  FROM pg_attribute a WHERE a.attrelid = to_regclass('payledger.layout') AND a.attname = 'extension_version';
+	IF made IS DISTINCT FROM payledger.made_digest() THEN
+		PERFORM payledger.make_triggers_and_views();
+		EXECUTE format('COMMENT ON COLUMN payledger.layout.extension_version IS %L',
+					   format('Extension that set this layout up. SHA-256 of the triggers and views that it made last: %s', payledger.made_digest()));
+	END IF;
+	IF EXISTS (SELECT FROM pg_class c CROSS JOIN aclexplode(c.relacl) AS g
+				WHERE c.relnamespace = to_regnamespace('payledger') AND c.relkind <> 'S' AND g.grantee = 0)
+		OR EXISTS (SELECT FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid CROSS JOIN aclexplode(a.attacl) AS g
+					WHERE c.relnamespace = to_regnamespace('payledger') AND g.grantee = 0) THEN
+		EXECUTE 'REVOKE ALL ON ALL TABLES IN SCHEMA payledger FROM PUBLIC';
+	END IF;
 	PERFORM payledger.begin_incarnation();
 	PERFORM payledger.maintain_outbox_partitions();
 
@@ -120,7 +131,7 @@ END
 $setup$;
 REVOKE ALL ON FUNCTION setup() FROM PUBLIC;
 COMMENT ON FUNCTION setup() IS
-'Creates the data tables, their types, triggers and views in this database, or completes them after DROP EXTENSION CASCADE and CREATE EXTENSION, or after a dump without data was restored; may be run again at any time. They are no members of the extension, so that the money outlives it. Returns the layout version. Errors: 0A000 the database is not in UTF8, 42501 another role owns or could make objects in the schema, 55000 the library is not preloaded, PL010 the layout is newer than the extension, or tables of a dump are missing or of another layout. Example: SELECT payledger.setup();';
+'Creates the data tables, their types, triggers and views in this database, or completes them after DROP EXTENSION CASCADE and CREATE EXTENSION, or after a dump without data was restored; may be run again at any time: what is right already is not locked, and where something has to be made it gives way to open transactions. They are no members of the extension, so that the money outlives it. Returns the layout version. Errors: 0A000 the database is not in UTF8, 42501 another role owns or could make objects in the schema, 55000 the library is not preloaded, 55P03 something has to be made and open transactions use the tables, PL010 the layout is newer than the extension, or tables of a dump are missing or of another layout. Example: SELECT payledger.setup();';
 
 CREATE FUNCTION version() RETURNS TABLE (extension_version text, layout_version int)
 	LANGUAGE plpgsql STABLE

@@ -1,4 +1,4 @@
-/* src/core/triggers.sql: made anew by every payledger.setup() */
+/* src/core/triggers.sql: run by payledger.setup() when it finds others */
 
 CREATE OR REPLACE TRIGGER refuse_change
 	BEFORE UPDATE OR DELETE OR TRUNCATE ON payledger.state_history FOR EACH STATEMENT

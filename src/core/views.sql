@@ -1,4 +1,4 @@
-/* src/core/views.sql: made anew by every payledger.setup() */
+/* src/core/views.sql: run by payledger.setup() when it finds others */
 
 CREATE OR REPLACE VIEW payledger.transitions AS
 	SELECT machine, from_status, to_status FROM payledger.transition_table();

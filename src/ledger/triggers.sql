@@ -1,4 +1,4 @@
-/* src/ledger/triggers.sql: made anew by every payledger.setup() */
+/* src/ledger/triggers.sql: run by payledger.setup() when it finds others */
 
 /* double entry, whoever inserts */
 CREATE OR REPLACE TRIGGER check_postings

@@ -1,5 +1,5 @@
 /*
- * src/ledger/views.sql: made anew by every payledger.setup()
+ * src/ledger/views.sql: run by payledger.setup() when it finds others
  *
  * Views run with the rights of their owner, so that a role needs no more than
  * SELECT on the view; security_invoker would ask for the tables beneath.  None

@@ -1,4 +1,4 @@
-/* src/outbox/dead_letter_triggers.sql: made anew by every payledger.setup() */
+/* src/outbox/dead_letter_triggers.sql: run by payledger.setup() when it finds others */
 
 CREATE OR REPLACE TRIGGER enforce_transition
 	AFTER INSERT OR UPDATE ON payledger.dead_letters FOR EACH ROW

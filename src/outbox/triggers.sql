@@ -1,4 +1,4 @@
-/* src/outbox/triggers.sql: made anew by every payledger.setup() */
+/* src/outbox/triggers.sql: run by payledger.setup() when it finds others */
 
 /*
  * Statement triggers guard the table they are on, not its partitions.  The row

@@ -1,4 +1,4 @@
-/* src/outbox/views.sql: made anew by every payledger.setup() */
+/* src/outbox/views.sql: run by payledger.setup() when it finds others */
 
 /*
  * What the cursor's snapshot does not see, but for what is published of an

@@ -1,4 +1,4 @@
-/* src/payment/dispute_triggers.sql: made anew by every payledger.setup() */
+/* src/payment/dispute_triggers.sql: run by payledger.setup() when it finds others */
 
 CREATE OR REPLACE TRIGGER enforce_transition
 	AFTER INSERT OR UPDATE ON payledger.disputes FOR EACH ROW

@@ -1,5 +1,5 @@
 /*
- * src/payment/overview_views.sql: made anew by every payledger.setup()
+ * src/payment/overview_views.sql: run by payledger.setup() when it finds others
  *
  * Each part of a payment is looked up by payment_id, which leads the keys of
  * its tables; a condition on payment_id or order_id reaches their indexes.

@@ -1,4 +1,4 @@
-/* src/payment/payout_triggers.sql: made anew by every payledger.setup() */
+/* src/payment/payout_triggers.sql: run by payledger.setup() when it finds others */
 
 /* a payout has states; it stays what was asked for and is never taken away */
 CREATE OR REPLACE TRIGGER enforce_transition

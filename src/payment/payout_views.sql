@@ -1,5 +1,5 @@
 /*
- * src/payment/payout_views.sql: made anew by every payledger.setup()
+ * src/payment/payout_views.sql: run by payledger.setup() when it finds others
  *
  * Conditions on seller_id and currency reach the indexes of every table, so
  * one seller's row costs as much as its unsettled orders.

@@ -1,4 +1,4 @@
-/* src/payment/routing_triggers.sql: made anew by every payledger.setup() */
+/* src/payment/routing_triggers.sql: run by payledger.setup() when it finds others */
 
 /* an intent names the rule that chose its gateway */
 CREATE OR REPLACE TRIGGER refuse_delete

@@ -1,4 +1,4 @@
-/* src/payment/settlement_triggers.sql: made anew by every payledger.setup() */
+/* src/payment/settlement_triggers.sql: run by payledger.setup() when it finds others */
 
 CREATE OR REPLACE TRIGGER enforce_transition
 	AFTER INSERT OR UPDATE ON payledger.settlement_reports FOR EACH ROW

@@ -1,4 +1,4 @@
-/* src/payment/settlement_views.sql: made anew by every payledger.setup() */
+/* src/payment/settlement_views.sql: run by payledger.setup() when it finds others */
 
 CREATE OR REPLACE VIEW payledger.reconciliation_exceptions AS
 	SELECT e.settlement_exception_id, r.gateway, r.report_id, e.line_no, e.category::text AS category,

@@ -1,4 +1,4 @@
-/* src/payment/triggers.sql: made anew by every payledger.setup() */
+/* src/payment/triggers.sql: run by payledger.setup() when it finds others */
 
 /*
  * AFTER triggers run in the order of their names: the machine speaks first.

@@ -1,4 +1,4 @@
-/* src/psp/triggers.sql: made anew by every payledger.setup() */
+/* src/psp/triggers.sql: run by payledger.setup() when it finds others */
 
 CREATE OR REPLACE TRIGGER check_gateway BEFORE INSERT OR UPDATE ON payledger.gateways
 	FOR EACH ROW EXECUTE FUNCTION payledger.check_gateway();

@@ -1,4 +1,4 @@
-/* src/psp/views.sql: made anew by every payledger.setup() */
+/* src/psp/views.sql: run by payledger.setup() when it finds others */
 
 CREATE OR REPLACE VIEW payledger.stat_gateway AS
 	WITH waiting AS (

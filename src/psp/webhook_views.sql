@@ -1,4 +1,4 @@
-/* src/psp/webhook_views.sql: made anew by every payledger.setup() */
+/* src/psp/webhook_views.sql: run by payledger.setup() when it finds others */
 
 CREATE OR REPLACE VIEW payledger.stat_webhooks AS
 	WITH waiting AS (

@@ -1,4 +1,4 @@
-/* src/worker/views.sql: made anew by every payledger.setup() */
+/* src/worker/views.sql: run by payledger.setup() when it finds others */
 
 CREATE OR REPLACE VIEW payledger.stat_worker AS
 	SELECT role, shard, pid, state, started_at, last_activity, processed, batches, last_batch,
