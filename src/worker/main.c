@@ -5,12 +5,16 @@
  * Static workers, one for each role and database, relays as many as
  * payledger.relay_shards says, and one for the clock: the postmaster restarts
  * them, and there is no launcher that could lose one.  A worker whose database
- * does not exist ends with FATAL at every start.
+ * does not exist ends with FATAL once, and then waits for it.
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -18,12 +22,15 @@
 #include "replication/logicallauncher.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/varlena.h"
 #include "worker/worker.h"
 
 #define RESTART_SECONDS 5
+#define LOOK_AGAIN_MS	5000L
+#define LONGEST_PAUSE_MS	60000L
 
 pg_noreturn PGDLLEXPORT void payledger_gateway_main(Datum arg);
 pg_noreturn PGDLLEXPORT void payledger_relay_main(Datum arg);
@@ -210,10 +217,59 @@ pin_user(void)
 	CommitTransactionCommand();
 }
 
+/*
+ * Is there such a database, and does it take connections?  Without a database
+ * of one's own neither indexes nor the catalogue caches can be relied on.
+ */
+static bool
+database_is_open(const char *name)
+{
+	Relation	relation;
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+	bool		result = false;
+
+	StartTransactionCommand();
+	relation = table_open(DatabaseRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_database_datname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum(name));
+	scan = systable_beginscan(relation, InvalidOid, false, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+
+		/* -2: DROP DATABASE was interrupted */
+		result = form->datallowconn && form->datconnlimit >= -1;
+	}
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	CommitTransactionCommand();
+	return result;
+}
+
+/*
+ * The database could not be connected to.  Wait for it, connected to none: each
+ * further attempt would leave lines in the log, and DROP, RENAME and TEMPLATE
+ * find nobody there.  Then end, for a process can connect only once.
+ */
+pg_noreturn static void
+wait_for_database(const char *name, int failures)
+{
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	/* it may be there and broken */
+	if (failures > 1)
+		pl_worker_sleep(Min(LOOK_AGAIN_MS << Min(failures - 2, 4), LONGEST_PAUSE_MS));
+	while (!database_is_open(name))
+		pl_worker_wait(NULL, LOOK_AGAIN_MS);
+	proc_exit(1);
+}
+
 pg_noreturn static void
 start_worker(PlRole role, Datum slot, void (*role_main) (void))
 {
 	char		name[NAMEDATALEN];
+	int			failures;
 
 	/* lock_timeout needs it; pl_worker_interrupts() ignores it between turns */
 	pqsignal(SIGINT, StatementCancelHandler);
@@ -221,7 +277,9 @@ start_worker(PlRole role, Datum slot, void (*role_main) (void))
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 
-	pl_worker_starting(DatumGetInt32(slot));
+	failures = pl_worker_starting(DatumGetInt32(slot));
+	if (failures > 0)
+		wait_for_database(MyBgworkerEntry->bgw_extra, failures);
 	BackgroundWorkerInitializeConnection(MyBgworkerEntry->bgw_extra, NULL, 0);
 	snprintf(name, sizeof(name), "payledger %s", pl_role_name(role));
 	pin_user();

@@ -36,6 +36,7 @@ typedef struct StatusSlot
 	int			pid;			/* 0: not running */
 	int64		starts;			/* since the server started */
 	bool		is_connecting;	/* to its database; it may end there */
+	int			connect_failures;	/* since it last was connected */
 	TimestampTz started_at;
 	TimestampTz last_activity;
 	int64		processed;
@@ -160,11 +161,14 @@ stopped(int code, Datum arg)
 
 /*
  * The process of that slot begins: it has no database yet, and ends if there is
- * none.  What became of its predecessor there is shown.
+ * none.  If its predecessor has, that is shown, and the result is how often in
+ * a row it has been so: connecting is not to be tried at once.  Otherwise 0.
  */
-void
+int
 pl_worker_starting(int slot)
 {
+	int			failures = 0;
+
 	if (slot < 0 || slot >= status_shared->nslots)
 		elog(ERROR, "payledger has no worker slot %d", slot);
 	my_status = &status_shared->slots[slot];
@@ -173,14 +177,16 @@ pl_worker_starting(int slot)
 	my_status->starts++;
 	if (my_status->is_connecting)
 	{
+		failures = ++my_status->connect_failures;
 		my_status->errors++;
 		my_status->failing = true;
 		my_status->last_error_at = pl_now();
 		strlcpy(my_status->last_error, "the worker could not connect to its database, the server's log says why",
 				ERROR_LENGTH);
 	}
-	my_status->is_connecting = true;
+	my_status->is_connecting = failures == 0;
 	SpinLockRelease(&status_shared->lock);
+	return failures;
 }
 
 /*
@@ -197,6 +203,10 @@ pl_worker_started(int slot)
 	SpinLockAcquire(&status_shared->lock);
 	my_status->pid = MyProcPid;
 	my_status->is_connecting = false;
+	/* that trouble is over; what else there is, this process will meet itself */
+	if (my_status->connect_failures > 0)
+		my_status->failing = false;
+	my_status->connect_failures = 0;
 	my_status->started_at = my_status->last_activity = pl_now();
 	my_status->processed = my_status->batches = my_status->last_batch = 0;
 	memset(my_status->second, 0, sizeof(my_status->second));

@@ -83,7 +83,7 @@ extern void pl_worker_shmem_init(void);
 extern const char *pl_role_name(PlRole role);
 extern int	pl_role_shards(PlRole role);
 extern int	pl_worker_shard(void);
-extern void pl_worker_starting(int slot);
+extern int	pl_worker_starting(int slot);
 extern void pl_worker_started(int slot);
 extern void pl_worker_state(const char *state);
 extern void pl_worker_turn(void);

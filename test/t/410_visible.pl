@@ -59,6 +59,24 @@ $node->restart;
 wait_for_workers($node);
 wait_sql($node, q{SELECT bool_and(failing AND restarts > 0 AND last_error ~ 'could not connect') FROM payledger.worker_statistics()
 	WHERE database = 'nowhere'}, 'workers of a database that does not exist fail');
+
+# they wait for it without a word, and are nobody in it
+my $waiting = q{FROM pg_stat_activity WHERE backend_type IN ('payledger gateway', 'payledger relay', 'payledger keeper') AND datid IS NULL};
+wait_sql($node, "SELECT count(*) = 3 AND bool_and(wait_event = 'PayledgerWorker' OR wait_event = 'Extension') $waiting", 'they wait for it');
+is(log_has($node, 'FATAL:  database "nowhere" does not exist'), 3, 'each has said so once');
+new_database($node, 'nowhere');
+$node->reload;
+wait_sql($node, <<~'SQL', 'they run once it is there, and none is failing', 'nowhere');
+	SELECT bool_and(pid IS NOT NULL AND NOT failing AND state !~ '^(starting|waiting)') FROM payledger.stat_worker
+	SQL
+$node->safe_psql('postgres', q{ALTER DATABASE nowhere ALLOW_CONNECTIONS false});
+$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'nowhere'});
+wait_sql($node, "SELECT count(*) = 3 $waiting", 'they wait while it takes no connections');
+is(($node->psql('postgres', 'CREATE DATABASE copied TEMPLATE nowhere'))[2], '', 'and it can be a template');
+is(log_has($node, 'FATAL:  database "nowhere" is not currently accepting connections'), 3, 'and each has said so once');
+$node->safe_psql('postgres', q{ALTER DATABASE nowhere ALLOW_CONNECTIONS true});
+$node->reload;
+wait_sql($node, 'SELECT bool_and(pid IS NOT NULL AND NOT failing) FROM payledger.stat_worker', 'then they go on', 'nowhere');
 $node->append_conf('postgresql.conf', "payledger.databases = 'payledger'");
 $node->restart;
 wait_for_workers($node);
