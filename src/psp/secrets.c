@@ -14,7 +14,7 @@
  * reloaded.  A worker that knows nothing yet takes the sections that are right.
  *
  * Values are kept in one block of memory that is wiped when it is replaced,
- * and appear in no message.
+ * and appear in no message.  Of those that are gone fingerprints are left.
  */
 #include "postgres.h"
 
@@ -113,6 +113,52 @@ read_secrets(char **why)
 	return fresh;
 }
 
+/* The gateway's section, or NULL. */
+static PlSecretSection *
+find_section(const char *gateway)
+{
+	ListCell   *cell;
+
+	if (known == NULL)
+		return NULL;
+	foreach(cell, known->sections)
+		if (strcmp(((PlSecretSection *) lfirst(cell))->gateway, gateway) == 0)
+			return lfirst(cell);
+	return NULL;
+}
+
+static bool
+holds(const PlSecretSection *section, const char *value)
+{
+	ListCell   *cell;
+
+	foreach(cell, section ? section->secrets : NIL)
+		if (strcmp(((const PlSecret *) lfirst(cell))->value, value) == 0)
+			return true;
+	return false;
+}
+
+/* What was known, and is no more, may still come back in a PSP's words. */
+static void
+note_former(const Known *what)
+{
+	ListCell   *cell;
+	ListCell   *pair;
+
+	foreach(cell, what->sections)
+	{
+		const PlSecretSection *section = lfirst(cell);
+
+		foreach(pair, section->secrets)
+		{
+			const char *value = ((const PlSecret *) lfirst(pair))->value;
+
+			if (strlen(value) >= MIN_SECRET && !holds(find_section(section->gateway), value))
+				pl_former_secret_note(section->gateway, value);
+		}
+	}
+}
+
 /*
  * Read the secrets file again, for a worker of that database.  Raises nothing:
  * pl_secrets_problem() tells what is wrong.
@@ -122,6 +168,7 @@ pl_secrets_load(const char *database)
 {
 	char	   *why;
 	Known	   *fresh;
+	Known	   *former;
 	bool		keep;
 
 	strlcpy(database_name, database, NAMEDATALEN);
@@ -140,9 +187,13 @@ pl_secrets_load(const char *database)
 		forget(fresh);
 		return PL_SECRETS_KEPT;
 	}
-	if (known != NULL)
-		forget(known);
+	former = known;
 	known = fresh;
+	if (former != NULL)
+	{
+		note_former(former);
+		forget(former);
+	}
 	return problem == NULL ? PL_SECRETS_READ : PL_SECRETS_READ_PARTLY;
 }
 
@@ -195,20 +246,6 @@ pl_secrets_section(const char *database, const char *gateway)
 	appendStringInfoChar(&out, '/');
 	append_name(&out, gateway);
 	return out.data;
-}
-
-/* The gateway's section, or NULL. */
-static PlSecretSection *
-find_section(const char *gateway)
-{
-	ListCell   *cell;
-
-	if (known == NULL)
-		return NULL;
-	foreach(cell, known->sections)
-		if (strcmp(((PlSecretSection *) lfirst(cell))->gateway, gateway) == 0)
-			return lfirst(cell);
-	return NULL;
 }
 
 /* May anything be sent to where the gateway is?  section may be NULL. */
@@ -344,7 +381,8 @@ pl_has_secrets(const char *gateway)
 
 /*
  * A PSP's words, palloc'd, with asterisks where they repeat a secret of the
- * gateway, as PSPs do with keys that they refuse.  NULL stays NULL.
+ * gateway, as PSPs do with keys that they refuse, or one that it had before.
+ * NULL stays NULL.
  */
 char *
 pl_hide_secrets(const char *gateway, const char *text)
@@ -353,9 +391,9 @@ pl_hide_secrets(const char *gateway, const char *text)
 	char	   *result = text ? pstrdup(text) : NULL;
 	ListCell   *cell;
 
-	if (section == NULL || result == NULL)
-		return result;
-	foreach(cell, section->secrets)
+	if (result == NULL)
+		return NULL;
+	foreach(cell, section ? section->secrets : NIL)
 	{
 		const char *value = ((const PlSecret *) lfirst(cell))->value;
 		size_t		length = strlen(value);
@@ -366,5 +404,6 @@ pl_hide_secrets(const char *gateway, const char *text)
 		for (; (found = strstr(found, value)) != NULL; found += length)
 			memset(found, '*', length);
 	}
+	pl_former_secrets_hide(gateway, result);
 	return result;
 }

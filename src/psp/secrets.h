@@ -38,4 +38,9 @@ typedef struct PlSecretSection
  */
 extern List *pl_secrets_parse(char *text, char **problem);
 
+/* ---- former_secrets.c ---- */
+
+extern void pl_former_secret_note(const char *gateway, const char *secret);
+extern void pl_former_secrets_hide(const char *gateway, char *text);
+
 #endif							/* PL_SECRETS_H */

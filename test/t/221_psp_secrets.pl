@@ -300,6 +300,38 @@ subtest 'a file that cannot be read' => sub {
 	sql_fails($node, webhook($secret{stripe}), '55000', 'section .payledger/stripe.', 'those of webhooks, too');
 };
 
+subtest 'a key that was changed' => sub {
+	my @keys = map { "sk_former_number_$_" } 0 .. 9;
+	# a PSP that knows them all, and says so
+	my $parrot = PayledgerImpostor->new(
+		sub {
+			my ($socket, $request) = @_;
+			my ($id) = "$request->{path} $request->{body}" =~ s/%../ /gr =~ /(\d{15,})/;
+
+			syswrite($socket, $request->{body} =~ /payment_method=pm_decline/
+				? PayledgerImpostor::reply(402, $json->encode({ error => { type => 'card_error', code => 'x', message => "@keys" } }))
+				: PayledgerImpostor::reply(200, $json->encode({ id => "pi_$keys[1]", object => 'payment_intent', status => 'requires_capture', amount => 500,
+						amount_capturable => 500, currency => 'eur', metadata => { payment_id => $id } })));
+			return 1;
+		});
+	my ($host) = $parrot->url =~ m{//(.*)};
+
+	for my $key (@keys)
+	{
+		write_file("$section\n[payledger/parrot]\nhost = $host\napi_key = $key\n");
+		reload();
+	}
+	is(in_memory('payledger', $keys[8]), 0, 'it is not kept');
+	sql($node, add('parrot', $parrot->url));
+	my $id = create_authorized($node, 'pm_decline', [500], gateway => 'parrot');
+	is(sql($node, "SELECT reply_message FROM payledger.psp_requests WHERE payment_id = $id"), join(' ', $keys[0], ('*' x length $keys[0]) x 9),
+		'and hidden nevertheless, the last eight of them');
+	$id = pay($node, 'pm_reference', [500], gateway => 'parrot');
+	wait_sql($node, "SELECT attempt > 2 FROM payledger.psp_requests WHERE payment_id = $id", 'it was tried');
+	# while an attempt is under way the row still says what came of the last one
+	is(sql($node, "SELECT reply_code, psp_reference IS NULL FROM payledger.psp_requests WHERE payment_id = $id"), 'reference_refused|t', 'it is no reference of a payment');
+};
+
 is(join("\n", map { $_->{head} } $thief->requests), '', 'nobody ever asked the thief');
 my $log = slurp_file($node->logfile);
 unlike($log, qr/\Q$_\E/, 'the log holds no secret') for $psp->key, values %secret, 'sk_of_other', 'sk_live_oops';
