@@ -12,8 +12,10 @@
 #include "replication/walsender.h"
 #include "replication/walsender_private.h"
 #include "storage/lwlock.h"
-#include "utils/guc.h"
 #include "worker/worker.h"
+
+/* so long at most between two looks at what the standbys have */
+#define MAX_LOOK_MS		16
 
 static bool
 standby_has(XLogRecPtr lsn)
@@ -28,26 +30,19 @@ standby_has(XLogRecPtr lsn)
 
 /*
  * Wait until the synchronous standbys, if there are any, have the WAL up to
- * lsn on disk.  A canceled wait is begun again: what it waits for is not
- * optional here.
+ * lsn on disk.  Looks again and again: PostgreSQL's own queue of waiters takes
+ * each position once, and a session may wait for the same one.
  */
 static void
 wait_for_standbys(XLogRecPtr lsn)
 {
+	long		pause_ms = 1;
+
 	while (SyncRepStandbyNames != NULL && SyncRepStandbyNames[0] != '\0' && max_wal_senders > 0 && !standby_has(lsn))
 	{
 		pl_worker_state("waiting for a synchronous standby");
-		/* the relay's own commits need not wait, so its setting says off */
-		SetConfigOption("synchronous_commit", "on", PGC_USERSET, PGC_S_OVERRIDE);
-		HOLD_INTERRUPTS();
-		SyncRepWaitForLSN(lsn, true);
-		RESUME_INTERRUPTS();
-		SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);
-		pl_worker_interrupts();
-		if (standby_has(lsn))
-			break;
-		/* no standby counts any more, or the wait was canceled */
-		pl_worker_sleep(100);
+		pl_worker_sleep(pause_ms);
+		pause_ms = Min(2 * pause_ms, MAX_LOOK_MS);
 	}
 }
 
