@@ -192,42 +192,6 @@ define_other_settings(void)
 	MarkGUCPrefixReserved("payledger");
 }
 
-/*
- * Where the files have a wrong value of a setting that is defined only now,
- * PostgreSQL warns and goes on with the default.  A server that is another one
- * than was meant must not start.
- */
-static const char *const settings[] = {
-	"payledger.databases", "payledger.kafka_brokers", "payledger.kafka_config_file", "payledger.topic_prefix",
-	"payledger.delivery", "payledger.relay_batch", "payledger.relay_shards", "payledger.after_dead_letter",
-	"payledger.gateway_secrets_file", "payledger.private_gateway_addresses", "payledger.gateway_concurrency",
-	"payledger.node_id", "payledger.max_clock_step", "payledger.max_clock_gap", "payledger.outbox_retention",
-	"payledger.outbox_limit", "payledger.idempotency_retention", "payledger.webhook_retention",
-	"payledger.authorize_timeout", "payledger.traceparent",
-};
-
-static char *given[lengthof(settings)];
-
-/* What the files say, while nothing of it has been looked at. */
-static void
-note_settings(void)
-{
-	for (int i = 0; i < (int) lengthof(settings); i++)
-	{
-		const char *value = GetConfigOption(settings[i], true, false);
-
-		given[i] = value ? pstrdup(value) : NULL;
-	}
-}
-
-static void
-refuse_wrong_settings(void)
-{
-	for (int i = 0; i < (int) lengthof(settings); i++)
-		if (given[i])
-			(void) set_config_option(settings[i], given[i], PGC_POSTMASTER, PGC_S_FILE, GUC_ACTION_SET, false, FATAL, false);
-}
-
 static void
 request_shared_memory(void)
 {
@@ -273,10 +237,10 @@ _PG_init(void)
 	pl_payment_init();
 	pl_outbox_init();
 	pl_log_mask_init();
-	note_settings();
+	pl_remember_settings();
 	define_worker_settings();
 	define_other_settings();
-	refuse_wrong_settings();
+	pl_check_settings();
 	previous_shmem_request_hook = shmem_request_hook;
 	shmem_request_hook = request_shared_memory;
 	previous_shmem_startup_hook = shmem_startup_hook;

@@ -55,6 +55,13 @@
 	}
 #endif
 
+/* All settings that there are; 16 tells their number by the way */
+#if PG_VERSION_NUM >= 160000
+#define PlAllSettings(n) get_guc_variables(n)
+#else
+#define PlAllSettings(n) (*(n) = GetNumConfigOptions(), get_guc_variables())
+#endif
+
 /* 16 lets the callbacks of the JSON parser return an error */
 #if PG_VERSION_NUM >= 160000
 #define PL_JSON_CALLBACK JsonParseErrorType

@@ -60,6 +60,11 @@ extern char *pl_describe_step(int64 step);
 extern uint32 pl_clock_confirmations(void);
 extern void pl_clock_watch(void);
 
+/* ---- settings.c ---- */
+
+extern void pl_remember_settings(void);
+extern void pl_check_settings(void);
+
 /* ---- ids.c ---- */
 
 extern int	pl_node_id;

@@ -1,5 +1,6 @@
-# A server does not start with a wrong value of a setting in its files: with the
-# default in its place it would be another server than was meant.
+# A server does not start with a wrong value of a setting in its files, or with a
+# name that there is none of: with the default in its place it would be another
+# server than was meant.
 
 use strict;
 use warnings FATAL => 'all';
@@ -43,7 +44,20 @@ $node->command_fails_like(load_with('payledger.node_id=5000'), qr/FATAL:  5000 i
 $node->command_ok(load_with('payledger.node_id=1023'), 'one that is not');
 is(scalar(grep { $wrong{ $_->{name} } } @settings), scalar(keys %wrong), 'there are no other settings by these names');
 
+$node->command_fails_like(load_with('payledger.node_idd=7'), qr/FATAL:  unrecognized configuration parameter "payledger.node_idd"/, 'a misspelt name');
+$node->command_ok(load_with($_), $_) for ('payledger.node_id= 0x10 ', 'PayLedger.Node_ID=7', 'payledger.max_clock_step=1 min', 'payledger.delivery=EXACTLY_ONCE');
+
+# of several lines the last counts
+$node->append_conf('postgresql.conf', "payledger.relay_batch = nonsense\npayledger.relay_batch = 7");
 $node->start;
+is(sql($node, 'SHOW payledger.relay_batch'), '7', 'the last line counts');
+
+# a reload leaves what was, as with PostgreSQL's own settings
+$node->append_conf('postgresql.conf', 'payledger.relay_batch = 0');
+my $before = -s $node->logfile;
+$node->reload;
+wait_for(sub { substr(slurp_file($node->logfile), $before) =~ /contains errors/ }, 'the reload is over', $node);
+is(sql($node, 'SHOW payledger.relay_batch'), '7', 'an invalid value at a reload is not taken');
 is(sql($node, 'SHOW payledger.node_id'), '0', 'the server starts');
 $node->stop;
 done_testing();
