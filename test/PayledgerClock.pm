@@ -8,7 +8,7 @@ use warnings FATAL => 'all';
 use Exporter qw(import);
 use PayledgerTest;
 
-our @EXPORT = qw(step_clock with_clock);
+our @EXPORT = qw(step_clock with_clock wait_for_clock);
 
 my %offsets;
 
@@ -34,6 +34,15 @@ sub with_clock
 	local $ENV{CLOCK_OFFSET_FILE} = step_clock($name, $offsets{$name} // 0);
 	local $ENV{LD_PRELOAD} = "$PayledgerTest::TEST_DIR/clock/step-clock.so";
 	return $code->();
+}
+
+sub wait_for_clock
+{
+	my ($node, $agrees) = @_;
+
+	wait_sql($node, "SELECT agrees = $agrees AND (since IS NULL) = $agrees FROM payledger.stat_clock",
+		$agrees eq 'true' ? 'the clocks agree' : 'the clock is found stepped');
+	return;
 }
 
 1;

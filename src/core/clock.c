@@ -18,6 +18,10 @@
  * believed if it is later by no more than payledger.max_clock_gap, and if no
  * step was open when the file was written.
  *
+ * Where there is no file, the wall clock is all there is.  If it shows a time
+ * that ids cannot hold, no id is drawn and nothing is due until it is right;
+ * then it is believed without anybody's word.
+ *
  * Reading the time takes two clock_gettime() calls and no lock.
  */
 #include "postgres.h"
@@ -106,7 +110,9 @@ is_step(int64 difference)
 
 /*
  * Both clocks at once.  Returns by how many microseconds the wall clock has
- * been stepped, 0 if the two agree: then both are the wall clock.
+ * been stepped, 0 if the two agree: then both are the wall clock.  A counted
+ * time that ids cannot hold began with a wrong clock, so one that they can is
+ * right.
  */
 static int64
 read_clocks(TimestampTz *wall, TimestampTz *trusted)
@@ -115,7 +121,7 @@ read_clocks(TimestampTz *wall, TimestampTz *trusted)
 	if (pl_core_shared == NULL)
 		return 0;
 	*trusted = counted_now();
-	if (is_step(*wall - *trusted))
+	if (is_step(*wall - *trusted) && (pl_ids_hold(*trusted) || !pl_ids_hold(*wall)))
 		return *wall - *trusted;
 	*trusted = *wall;
 	return 0;
@@ -137,7 +143,7 @@ pl_now(void)
 
 /*
  * The earlier of the wall clock and pl_now(): for what must not be done too
- * early, whichever of the two is right.
+ * early, whichever of the two is right.  2025 if neither can be.
  */
 TimestampTz
 pl_due_now(void)
@@ -146,6 +152,8 @@ pl_due_now(void)
 	TimestampTz trusted;
 
 	(void) read_clocks(&wall, &trusted);
+	if (!pl_ids_hold(trusted))
+		trusted = pl_id_timestamp(0);
 	return Min(wall, trusted);
 }
 
@@ -372,17 +380,24 @@ pl_clock_start(void)
 	pl_core_shared->clock.at_start = is_step(wall - time);
 }
 
-/* The wall clock has just been found stepped, or is so still. */
+/* The wall clock has just been found wrong, or is so still. */
 static void
-log_step(int64 step, bool at_start)
+log_wrong_clock(int64 step, TimestampTz trusted, bool at_start)
 {
-	ereport(WARNING,
-			(errcode(ERRCODE_DATA_EXCEPTION),
-			 at_start ?
-			 errmsg("the wall clock is %s the time that payledger expected at the start", pl_describe_step(step)) :
-			 errmsg("the wall clock has been stepped, it is %s the time that payledger counts", pl_describe_step(step)),
-			 errdetail("Ids and stored times go by the counted time; nothing expires, is paid out or is deleted before both clocks say so."),
-			 errhint("Set the clock right, or if it is right call payledger.confirm_clock().")));
+	if (!pl_ids_hold(trusted))
+		ereport(WARNING,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("the clock shows %s, a time that ids cannot hold", timestamptz_to_str(trusted)),
+				 errdetail("Nothing can be written, expires, is paid out or is deleted until it shows a time from 2025 to 2089."),
+				 errhint("Set the clock right.")));
+	else
+		ereport(WARNING,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 at_start ?
+				 errmsg("the wall clock is %s the time that payledger expected at the start", pl_describe_step(step)) :
+				 errmsg("the wall clock has been stepped, it is %s the time that payledger counts", pl_describe_step(step)),
+				 errdetail("Ids and stored times go by the counted time; nothing expires, is paid out or is deleted before both clocks say so."),
+				 errhint("Set the clock right, or if it is right call payledger.confirm_clock().")));
 }
 
 /*
@@ -401,16 +416,18 @@ pl_clock_watch(void)
 	TimestampTz wall;
 	TimestampTz trusted;
 	int64		step;
+	bool		wrong;
 	bool		changed;
 
 	LWLockAcquire(pl_core_shared->lock, LW_EXCLUSIVE);
 	step = read_clocks(&wall, &trusted);
-	changed = (step != 0) != (clock->since != 0);
-	if (changed && step != 0)
+	wrong = step != 0 || !pl_ids_hold(trusted);
+	changed = wrong != (clock->since != 0);
+	if (changed && wrong)
 	{
 		clock->since = trusted;
 		clock->steps++;
-		log_step(step, clock->at_start);
+		log_wrong_clock(step, trusted, clock->at_start);
 		logged_at = now;
 		log_again_ms = LOG_AGAIN_MS;
 	}
@@ -422,12 +439,15 @@ pl_clock_watch(void)
 				(errcode(ERRCODE_SUCCESSFUL_COMPLETION),
 				 errmsg("the wall clock and the time that payledger counts agree again")));
 	}
-	else if (step != 0 && now - logged_at >= log_again_ms)
+	else if (wrong && now - logged_at >= log_again_ms)
 	{
-		log_step(step, clock->at_start);
+		log_wrong_clock(step, trusted, clock->at_start);
 		logged_at = now;
 		log_again_ms = Min(2 * log_again_ms, LOG_RARELY_MS);
 	}
+	/* a time that cannot be is left as soon as there is one that can */
+	if (!pl_ids_hold(counted_now()))
+		rebased_at = 0;
 	if (step == 0 && (rebased_at == 0 || now - rebased_at >= REBASE_EVERY_MS))
 	{
 		set_base(wall);
@@ -453,7 +473,8 @@ pl_sql_trusted_now(PG_FUNCTION_ARGS)
 }
 
 /*
- * confirm_clock() RETURNS boolean: take the wall clock for right.
+ * confirm_clock() RETURNS boolean: take the wall clock for right.  22008 if it
+ * shows a time that ids cannot hold: they would never get over it.
  */
 Datum
 pl_sql_confirm_clock(PG_FUNCTION_ARGS)
@@ -468,6 +489,12 @@ pl_sql_confirm_clock(PG_FUNCTION_ARGS)
 	clock = &pl_core_shared->clock;
 	LWLockAcquire(pl_core_shared->lock, LW_EXCLUSIVE);
 	step = read_clocks(&wall, &trusted);
+	if (!pl_ids_hold(wall))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("the wall clock shows %s, a time that ids cannot hold", timestamptz_to_str(wall)),
+				 errdetail("Ids hold times from 2025 to 2089."),
+				 errhint("Set the clock right.")));
 	if (step != 0)
 	{
 		set_base(wall);
@@ -528,7 +555,7 @@ pl_sql_clock_status(PG_FUNCTION_ARGS)
 	step = read_clocks(&wall, &trusted);
 
 	InitMaterializedSRF(fcinfo, 0);
-	values[0] = BoolGetDatum(step == 0);
+	values[0] = BoolGetDatum(step == 0 && pl_ids_hold(trusted));
 	values[1] = TimestampTzGetDatum(wall);
 	values[2] = TimestampTzGetDatum(trusted);
 	values[3] = interval_of(step);

@@ -70,6 +70,7 @@ extern void pl_check_settings(void);
 extern int	pl_node_id;
 
 extern int64 pl_next_id(void);
+extern bool pl_ids_hold(TimestampTz at);
 extern void pl_exceed_id(int64 id);
 extern int	pl_compare_ids(const void *a, const void *b);
 extern TimestampTz pl_id_timestamp(int64 id);

@@ -11,7 +11,7 @@ CREATE FUNCTION next_id() RETURNS bigint
 	LANGUAGE C VOLATILE PARALLEL UNSAFE;
 REVOKE ALL ON FUNCTION next_id() FROM PUBLIC;
 COMMENT ON FUNCTION next_id() IS
-'The next Snowflake id of this server: milliseconds since 2025-01-01 in 41 bits, payledger.node_id in 10, a sequence in 12. Unique over all sessions, never going back. Errors: 55000 if the library is not in shared_preload_libraries. Example: SELECT payledger.next_id();';
+'The next Snowflake id of this server: milliseconds since 2025-01-01 in 41 bits, payledger.node_id in 10, a sequence in 12. Unique over all sessions, never going back. Errors: 55000 if the library is not in shared_preload_libraries, the clock shows a time before 2025 or after 2089, or all ids have been drawn; XX001 if the file payledger.id_limit holds no such number. Example: SELECT payledger.next_id();';
 
 CREATE FUNCTION id_timestamp(id bigint) RETURNS timestamptz
 	AS 'MODULE_PATHNAME', 'pl_sql_id_timestamp'
@@ -90,7 +90,7 @@ CREATE FUNCTION confirm_clock() RETURNS boolean
 	LANGUAGE C VOLATILE PARALLEL UNSAFE;
 REVOKE ALL ON FUNCTION confirm_clock() FROM PUBLIC;
 COMMENT ON FUNCTION confirm_clock() IS
-'Takes the wall clock as it is now for right, for all databases of the server, at once and whatever becomes of the transaction: what was held back because the clock had been stepped goes on. Returns whether there was a step; who confirmed which step is logged and shown by payledger.stat_clock. Compare clock_timestamp() with a clock that you know to be right first: authorizations expire, payouts are made and old rows are deleted by it. Also on a standby, for that server. Errors: 55000 if the library is not in shared_preload_libraries. Example: SELECT payledger.confirm_clock();';
+'Takes the wall clock as it is now for right, for all databases of the server, at once and whatever becomes of the transaction: what was held back because the clock had been stepped goes on. Returns whether there was a step; who confirmed which step is logged and shown by payledger.stat_clock. Compare clock_timestamp() with a clock that you know to be right first: authorizations expire, payouts are made and old rows are deleted by it. Also on a standby, for that server. Errors: 22008 if the wall clock shows a time that ids cannot hold, before 2025 or after 2089; 55000 if the library is not in shared_preload_libraries. Example: SELECT payledger.confirm_clock();';
 
 CREATE FUNCTION is_valid_text(value text) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'pl_sql_is_valid_text'

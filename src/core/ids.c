@@ -9,6 +9,11 @@
  * ahead with a clock that was stepped.  Shared
  * memory does not survive a restart, so the counter may only pass the limit
  * that a small file promises: after a restart it goes on from that limit.
+ *
+ * 41 bits end in September 2094.  An id beyond would be negative and below all
+ * others, so none is drawn, and the file never promises more.  By a clock that
+ * shows a time before 2025 or after 2089 none is drawn either: the counter
+ * would keep for good what a wrong clock gave it.
  */
 #include "postgres.h"
 
@@ -26,6 +31,12 @@
 /* 2025-01-01 00:00:00 UTC in milliseconds since the Unix epoch */
 #define ID_EPOCH_MS		INT64CONST(1735689600000)
 
+/* 2090-01-01 00:00:00 UTC: counters that ran ahead have four years left */
+#define CLOCK_END_MS	INT64CONST(3786912000000)
+
+/* the first value that the counter cannot have */
+#define COUNTER_END		(UINT64CONST(1) << (63 - NODE_BITS))
+
 /* how far ahead of the last id the file promises, and thus how often it is written */
 #define LIMIT_AHEAD_MS	10000
 
@@ -40,14 +51,38 @@ int			pl_node_id = 0;
 PG_FUNCTION_INFO_V1(pl_sql_next_id);
 PG_FUNCTION_INFO_V1(pl_sql_id_timestamp);
 
-/* The present as a counter value: milliseconds, sequence 0. */
+/* Milliseconds since the Unix epoch. */
+static int64
+unix_ms(TimestampTz at)
+{
+	return at / 1000 - (at % 1000 < 0 ? 1 : 0) +
+		(int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000;
+}
+
+/*
+ * Are ids drawn at that time?  A clock that shows another one is wrong.
+ */
+bool
+pl_ids_hold(TimestampTz at)
+{
+	int64		ms = unix_ms(at);
+
+	return ms >= ID_EPOCH_MS && ms < CLOCK_END_MS;
+}
+
+/* The present as a counter value: milliseconds, sequence 0; 55000 if ids do not hold it. */
 static uint64
 clock_now(void)
 {
-	int64		ms = pl_now() / 1000 +
-		(int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000 - ID_EPOCH_MS;
+	TimestampTz now = pl_now();
 
-	return (uint64) Max(ms, 0) << SEQUENCE_BITS;
+	if (unlikely(!pl_ids_hold(now)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no id can be drawn while the clock shows %s", timestamptz_to_str(now)),
+				 errdetail("Ids hold times from 2025 to 2089."),
+				 errhint("Set the clock right.")));
+	return (uint64) (unix_ms(now) - ID_EPOCH_MS) << SEQUENCE_BITS;
 }
 
 /* The limit that the last server on this data directory promised, or 0. */
@@ -73,6 +108,11 @@ read_limit(void)
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("file \"%s\" does not hold a number", LIMIT_FILE),
 				 errhint("Remove it if the clock is known to be right.")));
+	if (limit > COUNTER_END)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("file \"%s\" holds a number beyond all ids", LIMIT_FILE),
+				 errhint("Remove it if the clock is known to be right.")));
 	return limit;
 }
 
@@ -91,19 +131,33 @@ write_limit(uint64 limit)
 	durable_rename(LIMIT_FILE_TMP, LIMIT_FILE, ERROR);
 }
 
+static uint64
+limit_above(uint64 value)
+{
+	return Min(value + ((uint64) LIMIT_AHEAD_MS << SEQUENCE_BITS), COUNTER_END);
+}
+
 /*
  * Make the file promise a limit above value, and on the first call after a
- * restart lift the counter to what the file promised.
+ * restart lift the counter to what the file promised.  Raises 55000 for a value
+ * beyond all ids.
  */
 static void
 extend_limit(uint64 value)
 {
 	PlCoreShared *shared = pl_core_shared;
 
+	if (value >= COUNTER_END)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("all ids have been drawn"),
+				 errdetail("The counter that file \"%s\" carries over restarts is at its end, in September 2094.", LIMIT_FILE),
+				 errhint("If the clock was wrong once and is right now, stop the server, remove the file and start it.")));
+
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	if (value >= pg_atomic_read_u64(&shared->id_limit))
 	{
-		uint64		limit = value + ((uint64) LIMIT_AHEAD_MS << SEQUENCE_BITS);
+		uint64		limit = limit_above(value);
 
 		if (pg_atomic_read_u64(&shared->id_limit) == 0)
 		{
@@ -111,7 +165,7 @@ extend_limit(uint64 value)
 
 			if (pg_atomic_read_u64(&shared->id_clock) < promised)
 				pg_atomic_write_u64(&shared->id_clock, promised);
-			limit = Max(value, promised) + ((uint64) LIMIT_AHEAD_MS << SEQUENCE_BITS);
+			limit = limit_above(Max(value, promised));
 		}
 		write_limit(limit);
 		pg_atomic_write_u64(&shared->id_limit, limit);
@@ -121,27 +175,29 @@ extend_limit(uint64 value)
 
 /*
  * The next id of this server.  Raises 55000 when the library is not preloaded
- * and a file error when the limit cannot be stored.
+ * and where there is no id, and a file error when the limit cannot be stored.
  */
 int64
 pl_next_id(void)
 {
-	uint64		now = clock_now();
+	uint64		now;
 	uint64		last;
 	uint64		next;
 
 	pl_require_preload();
+	now = clock_now();
 	last = pg_atomic_read_u64(&pl_core_shared->id_clock);
-	do
+	for (;;)
 	{
 		next = Max(last + 1, now);
 		if (unlikely(next >= pg_atomic_read_u64(&pl_core_shared->id_limit)))
 		{
 			extend_limit(next);
 			last = pg_atomic_read_u64(&pl_core_shared->id_clock);
-			next = Max(last + 1, now);
 		}
-	} while (!pg_atomic_compare_exchange_u64(&pl_core_shared->id_clock, &last, next));
+		else if (pg_atomic_compare_exchange_u64(&pl_core_shared->id_clock, &last, next))
+			break;
+	}
 
 	return (int64) (((next >> SEQUENCE_BITS) << (NODE_BITS + SEQUENCE_BITS)) |
 					((uint64) pl_node_id << SEQUENCE_BITS) |
@@ -189,8 +245,7 @@ pl_first_id_after(TimestampTz at)
 		return PG_INT64_MAX;
 	if (TIMESTAMP_IS_NOBEGIN(at))
 		return 0;
-	ms = at / 1000 - (at % 1000 < 0 ? 1 : 0) +
-		(int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000 - ID_EPOCH_MS + 1;
+	ms = unix_ms(at) - ID_EPOCH_MS + 1;
 	if (ms <= 0)
 		return 0;
 	if (ms >= (INT64CONST(1) << (63 - NODE_BITS - SEQUENCE_BITS)))

@@ -187,22 +187,28 @@ perform(Duty *duty)
 	return begun;
 }
 
-/* Show that the wall clock was stepped; the clock worker logs it. */
+/* Show that the wall clock is wrong; the clock worker logs it. */
 static bool
-clock_is_stepped(void)
+clock_is_wrong(void)
 {
 	static bool shown = false;
 	int64		step = pl_clock_step();
+	TimestampTz now = pl_now();
+	bool		held = pl_ids_hold(now);
+	bool		wrong = step != 0 || !held;
 
-	if (step != 0 && !shown)
+	if (wrong && !shown)
 	{
-		char	   *message = psprintf("the wall clock is %s the time that payledger counts: nothing expires, is paid out or is deleted until it is right, or payledger.confirm_clock() is called",
-									   pl_describe_step(step));
+		char	   *message = held ?
+			psprintf("the wall clock is %s the time that payledger counts: nothing expires, is paid out or is deleted until it is right, or payledger.confirm_clock() is called",
+					 pl_describe_step(step)) :
+			psprintf("the clock shows %s, a time that ids cannot hold: nothing can be written, expires, is paid out or is deleted until it is right",
+					 timestamptz_to_str(now));
 
 		(void) pl_worker_record_error(message);
 		pfree(message);
 	}
-	shown = step != 0;
+	shown = wrong;
 	return shown;
 }
 
@@ -210,7 +216,7 @@ clock_is_stepped(void)
 static bool
 failing(void)
 {
-	if (clock_is_stepped())
+	if (clock_is_wrong())
 		return true;
 	for (int i = 0; i < (int) lengthof(duties); i++)
 		if (duties[i].delay_ms > 0)

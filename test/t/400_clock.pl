@@ -43,15 +43,6 @@ sub reboot
 	return;
 }
 
-sub wait_for_clock
-{
-	my ($node, $agrees) = @_;
-
-	wait_sql($node, "SELECT agrees = $agrees AND (since IS NULL) = $agrees FROM payledger.stat_clock",
-		$agrees eq 'true' ? 'the clocks agree' : 'the clock is found stepped');
-	return;
-}
-
 # ---- what must not happen ----
 
 my ($manual, $kept_hold);
