@@ -36,6 +36,8 @@ sub new
 	push @brokers, $self;
 	my ($port, $proxy_port) = _free_ports(2);
 	$self->_broker('start', $port, $options{proxy} ? "advertised.listeners=PLAINTEXT://127.0.0.1:$proxy_port" : (),
+		# of clients whose clock is years ahead, too
+		$options{any_time} ? 'log.message.timestamp.after.max.ms=9223372036854775807' : (),
 		$options{tls} ? $self->_secured($port, $options{tls}) : ());
 	if ($options{proxy})
 	{

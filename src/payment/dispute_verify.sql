@@ -36,7 +36,7 @@ AS $$ VALUES
 		  FROM payledger.journal_entries j
 		  JOIN payledger.postings p ON p.journal_entry_id = j.journal_entry_id
 		  JOIN payledger.accounts a ON a.account_id = p.account_id
-		 WHERE j.payment_id IS NOT NULL AND j.reference ~ '^CHARGEBACK(_REVERSAL)?:[0-9]{1,18}:[0-9]+$'),
+		 WHERE j.payment_id IS NOT NULL AND j.reference ~ '^CHARGEBACK(_REVERSAL)?:[0-8]?[0-9]{1,18}:[0-9]+$'),
 	sums AS (
 		SELECT d.dispute_id, d.payment_id, d.seller_id, d.amount, d.status, d.round, d.borne_by_seller,
 			   count(DISTINCT p.journal_entry_id) AS entries,
@@ -69,7 +69,7 @@ AS $$ VALUES
 				   FROM payledger.journal_entries j
 				   JOIN payledger.postings p ON p.journal_entry_id = j.journal_entry_id
 				   JOIN payledger.accounts a ON a.account_id = p.account_id AND a.account_type = 'PSP_FEE_EXPENSE'
-				  WHERE j.payment_id IS NOT NULL AND j.reference ~ '^CHARGEBACK_FEE(_REVERSAL)?:[0-9]{1,18}$'
+				  WHERE j.payment_id IS NOT NULL AND j.reference ~ '^CHARGEBACK_FEE(_REVERSAL)?:[0-8]?[0-9]{1,18}$'
 				  GROUP BY 1, 2, 3) f ON f.dispute_id = d.dispute_id AND f.payment_id = d.payment_id AND f.currency = d.currency
 	 WHERE coalesce(f.amount, 0) <> CASE WHEN d.fee_returned THEN 0 ELSE d.fee END
 		OR d.fee > 0 AND f.dispute_id IS NULL

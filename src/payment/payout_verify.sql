@@ -69,7 +69,7 @@ AS $$ VALUES
 				   JOIN payledger.postings p ON p.journal_entry_id = j.journal_entry_id
 				   JOIN payledger.accounts a ON a.account_id = p.account_id AND a.account_type = 'MERCHANT_RESERVE'
 				  WHERE j.entry_type IN ('RESERVE_HOLD', 'RESERVE_RELEASE')
-					AND j.reference ~ '^RESERVE_(HOLD|RELEASE):[0-9]{1,19}:[0-9]{1,19}(:|$)'
+					AND j.reference ~ '^RESERVE_(HOLD|RELEASE):[0-8]?[0-9]{1,18}:[0-8]?[0-9]{1,18}(:|$)'
 				  GROUP BY 1, 2, 3, 4, 5) e USING (psp_request_id, payment_order_id)
 	 WHERE (r.amount::numeric, r.released_amount::numeric, r.seller_id, r.currency, r.payment_id)
 		   IS DISTINCT FROM (e.withheld, e.released, e.seller_id, e.currency, e.payment_id)

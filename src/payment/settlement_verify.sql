@@ -63,7 +63,7 @@ AS $$ VALUES
 		  JOIN payledger.accounts a ON a.account_id = s.account_id
 		  LEFT JOIN payledger.settlement_reports r ON r.settlement_report_id = split_part(j.reference, ':', 2)::bigint
 		  LEFT JOIN payledger.settlement_exceptions e ON e.settlement_exception_id = split_part(j.reference, ':', 2)::bigint
-		 WHERE j.reference ~ '^(SETTLEMENT|SETTLEMENT_SUSPENSE|SETTLEMENT_WRITE_OFF):[0-9]{1,18}(:|$)'
+		 WHERE j.reference ~ '^(SETTLEMENT|SETTLEMENT_SUSPENSE|SETTLEMENT_WRITE_OFF):[0-8]?[0-9]{1,18}(:|$)'
 		 GROUP BY 1, 2),
 	items AS (
 		SELECT settlement_report_id, currency, sum(amount) AS amount

@@ -89,7 +89,7 @@ BEGIN
 		   CASE WHEN l.reserve_change <> 0 OR l.part = 3 THEN payledger.format_total(l.reserve_change, cur) ELSE '' END,
 		   payledger.format_total(l.reserve, cur),
 		   j.payment_id, o.payment_order_id,
-		   substring(m.reference from '^PAYOUT_(?:REQUESTED|PAID)(?:_REVERSAL)?:([0-9]{1,18})$')::bigint,
+		   substring(m.reference from '^PAYOUT_(?:REQUESTED|PAID)(?:_REVERSAL)?:([0-8]?[0-9]{1,18})$')::bigint,
 		   m.reference, l.journal_entry_id, m.recorded_at
 	  FROM lines l
 	  LEFT JOIN moved m ON m.journal_entry_id = l.journal_entry_id

@@ -247,6 +247,7 @@ AS $$ VALUES
 		   /* a partition holds far more than this; its neighbours overlap in time, but not that much */
 		   AND (oldest.seq <= 1000 OR v.created_at > oldest.at + interval '1 minute')
 	$q$),
+	/* an id is below 9 * 10^18, here and in other checks: what is above may not fit a bigint */
 	('events_follow_entries', true, 'every entry of a payment has its event, which says what was posted', $q$
 	SELECT format('entry %s has no event', j.journal_entry_id)
 	  FROM payledger.journal_entries j
@@ -261,7 +262,7 @@ AS $$ VALUES
 	 CROSS JOIN LATERAL (
 			SELECT jsonb_agg(jsonb_build_object('account', a.account_code, 'amount', p.amount) ORDER BY p.leg) AS postings
 			  FROM payledger.postings p JOIN payledger.accounts a ON a.account_id = p.account_id
-			 WHERE p.journal_entry_id = CASE WHEN e.aggregateid ~ '^[0-9]{1,18}$' THEN e.aggregateid::bigint END) p
+			 WHERE p.journal_entry_id = CASE WHEN e.aggregateid ~ '^[0-8]?[0-9]{1,18}$' THEN e.aggregateid::bigint END) p
 	 WHERE e.aggregatetype = 'ledger' AND p.postings IS DISTINCT FROM e.payload::jsonb #> '{data,postings}'
 	$q$),
 	('payments_are_guarded', false, 'the triggers that hold states to their machines are in force', $q$
