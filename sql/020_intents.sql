@@ -44,6 +44,12 @@ SELECT create_with('[{"seller_id":"SELLER-111","amount":9223372036854775808}]');
 SELECT create_with('[{"seller_id":"SELLER-111","amount":1,"currency":"USD"}]');
 SELECT create_with('[{"seller_id":"SELLER-111","amount":1},{"seller_id":"SELLER-222","amount":2},{"seller_id":"SELLER-111","amount":1}]');
 SELECT create_with('[{"seller_id":"SELLER-111","amount":9223372036854775807},{"seller_id":"SELLER-222","amount":1}]');
+SELECT create_with('[{"seller_id":"SELLER-111","amount":9223372036854775807}]');
+SELECT create_with('[{"seller_id":"SELLER-111","amount":1000000000000001}]');
+SELECT create_with('[{"seller_id":"SELLER-111","amount":1000000000000000},{"seller_id":"SELLER-222","amount":1}]');
+BEGIN;
+SELECT create_with('[{"seller_id":"SELLER-111","amount":999999999999999},{"seller_id":"SELLER-222","amount":1}]');
+ROLLBACK;
 SELECT create_with((SELECT jsonb_agg(jsonb_build_object('seller_id', 'S' || n, 'amount', 1))::text FROM generate_series(1, 1001) n));
 SELECT create_with('not json');
 

@@ -132,7 +132,10 @@ pl_parse_lines(Jsonb *lines)
 	return result;
 }
 
-/* Sum of the lines in minor units; 22003 when it overflows. */
+/*
+ * Sum of the lines in minor units; 22003 when it is more than one payment may be.
+ * Beyond that, the sums of all payments could not be posted any more.
+ */
 int64
 pl_lines_total(List *lines)
 {
@@ -141,6 +144,11 @@ pl_lines_total(List *lines)
 
 	foreach(cell, lines)
 		total = pl_add_amount(total, ((PlLine *) lfirst(cell))->amount);
+	if (total > PL_MAX_PAYMENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("the lines come to " INT64_FORMAT ", more than a payment may be", total),
+				 errhint("Amounts are minor units, at most 10^15 in all.")));
 	return total;
 }
 

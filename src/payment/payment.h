@@ -141,6 +141,14 @@ typedef struct PlLine
 } PlLine;
 
 extern List *pl_parse_lines(Jsonb *lines);
+/*
+ * The most that one payment may be, in minor units: ten million millions of the
+ * main unit where that has two digits behind the point.  A card network carries
+ * twelve digits, a double every whole number up to nine times as much, and
+ * thousands of such payments still add up to a bigint.
+ */
+#define PL_MAX_PAYMENT	INT64CONST(1000000000000000)
+
 extern int64 pl_lines_total(List *lines);
 extern char *pl_lines_json(List *lines);
 
