@@ -164,6 +164,33 @@ SELECT status FROM payledger.import_settlement('agreed', 'FEES', jsonb_build_arr
 SELECT matched, exceptions, totals FROM payledger.reconcile_settlement('FEES');
 SELECT * FROM found_in('FEES');
 
+-- fees that cannot be right: somebody decides; up to 1000 they may be above a tiny amount
+SELECT sold('F' || n, 'desk', 'DKK', amount) > 0
+  FROM unnest('{100000, 100000, 100000, 20, 20, 20, 100000}'::bigint[]) WITH ORDINALITY AS u(amount, n);
+SELECT sold('F8', 'desk', 'DKK', 3000, 2000) AS f8, sold('F9', 'agreed', 'DKK', 20) AS f9 \gset
+SELECT refunded(p.payment_id, 500) FROM payledger.payments p WHERE p.order_id IN ('F1', 'F2', 'F3') ORDER BY p.order_id;
+SELECT status FROM payledger.import_settlement('desk', 'ABSURD', jsonb_build_array(
+	line('capture', 'F1', 100000, -1), line('capture', 'F2', 100000, 100000), line('capture', 'F3', 100000, 100001),
+	line('capture', 'F4', 20, 30), line('capture', 'F5', 20, 1000), line('capture', 'F6', 20, 1001),
+	line('capture', 'F7', 100000, 9999999999900000), line('capture', 'F8', 5000, 5001),
+	line('refund', 'F1', -500, -1000), line('refund', 'F2', -500, -1001), line('refund', 'F3', -500, 1001)));
+SELECT lines, matched, exceptions, totals FROM payledger.reconcile_settlement('ABSURD');
+SELECT * FROM found_in('ABSURD');
+SELECT * FROM posted('ABSURD');
+SELECT * FROM open_items('desk') WHERE order_id ~ '^F';
+SELECT status FROM payledger.import_settlement('agreed', 'TINY', jsonb_build_array(line('capture', 'F9', 20, 25)));
+SELECT matched, exceptions FROM payledger.reconcile_settlement('TINY');
+-- what was mistaken comes again, and what is accepted is booked
+SELECT count(*) FROM payledger.reconciliation_exceptions e, payledger.resolve_exception(e.settlement_exception_id, 'DISMISSED', 'wrong units')
+ WHERE e.report_id = 'ABSURD' AND e.line_no IN (3, 7);
+SELECT status FROM payledger.import_settlement('desk', 'SANE', jsonb_build_array(
+	line('capture', 'F3', 100000, 1000), line('capture', 'F7', 100000, 1000)));
+SELECT matched, exceptions FROM payledger.reconcile_settlement('SANE');
+SELECT count(*) FROM payledger.reconciliation_exceptions e, payledger.resolve_exception(e.settlement_exception_id, 'ACCEPTED', 'so it is')
+ WHERE e.report_id = 'ABSURD' AND e.status = 'OPEN';
+SELECT * FROM posted('ABSURD') OFFSET 3;
+SELECT * FROM open_items('desk') WHERE order_id ~ '^F';
+
 -- fees that sellers pay, one line for two of them, shared exactly
 SELECT count(*) FROM payledger.add_commission_rule('SETTLE-1', 'DKK', seller_pays_psp_fee => true);
 SELECT count(*) FROM payledger.add_commission_rule('SETTLE-2', 'DKK', seller_pays_psp_fee => true);
@@ -331,6 +358,10 @@ SELECT importing('[{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"line_
 SELECT importing('[{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"occurred_at":"yesterday"}]');
 SELECT importing('[{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"occurred_at":"2025-02-30 00:00:00"}]');
 SELECT importing('[{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"occurred_at":20250131}]');
+SELECT importing('[{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"occurred_at":"1999-12-31 23:59:59"}]');
+SELECT importing('[{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"occurred_at":"9999-01-01 00:00:00"}]');
+SELECT importing('[{"line_type":"fee","currency":"DKK","gross":0,"fee":10000000000000001}]');
+SELECT importing('[{"line_type":"payout","currency":"DKK","gross":-10000000000000001,"fee":0}]');
 SELECT importing('[{"line_type":"capture","currency":"DKK","gross":10,"fee":1,"psp_reference":"4242 4242 4242 4242"}]');
 SELECT importing('[{"line_type":"capture","currency":"DKK","gross":10,"fee":1,"psp_reference":4242424242424242}]');
 SELECT importing('[{"line_type":"capture","currency":"DKK","gross":10,"fee":1,"psp_reference":"a\tb"}]');
@@ -392,6 +423,9 @@ SELECT copying($$'desk', 'hand', 1, 'fee', NULL, NULL, 'DKK', -92233720368547758
 SELECT copying($$'desk', 'hand', 1, 'capture', '4242424242424242', NULL, 'DKK', 100, 2, 98$$);
 SELECT copying($$'desk', 'hand', 1, 'capture', repeat('æ', 300), NULL, 'DKK', 100, 2, 98$$);
 SELECT copying($$'desk', 'hand', 1, 'capture', 'pi_X', repeat('x', 2000), 'DKK', 100, 2, 98$$);
+SELECT copying($$'desk', 'hand', 1, 'capture', 'pi_X', NULL, 'DKK', 100, 2, 98, 'infinity'$$);
+SELECT copying($$'desk', 'hand', 1, 'capture', 'pi_X', NULL, 'DKK', 100, 2, 98, '0001-01-01'$$);
+SELECT copying($$'desk', 'hand', 1, 'capture', 'pi_X', NULL, 'DKK', 10000000000000001, 2, 9999999999999999$$);
 -- an id of ours that looks like a card number
 SELECT copying($$'desk', 'hand', 1, 'capture', 'pi_X', 'pl_3530111333300000', 'DKK', 100, 2, 98$$);
 -- many reports in one statement, and what one of them may not take

@@ -6,7 +6,7 @@ CREATE FUNCTION register_settlement_lines() RETURNS trigger
 	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION register_settlement_lines() FROM PUBLIC;
 COMMENT ON FUNCTION register_settlement_lines() IS
-'AFTER INSERT statement trigger of payledger.settlement_lines: registers the report of the lines in payledger.settlement_reports. Errors: 22023 unknown currency or a text that is too long, PL003 the report is reconciled, PL007 unknown gateway, PL011 card data. Example: COPY payledger.settlement_lines FROM STDIN CSV.';
+'AFTER INSERT statement trigger of payledger.settlement_lines: registers the report of the lines in payledger.settlement_reports. Errors: 22003 an amount that cannot be, 22023 unknown currency, a text that is too long or a time that cannot be, PL003 the report is reconciled, PL007 unknown gateway, PL011 card data. Example: COPY payledger.settlement_lines FROM STDIN CSV.';
 
 CREATE FUNCTION import_settlement(gateway text, report_id text, lines jsonb, format text DEFAULT 'generic',
 								  payout_amount bigint DEFAULT NULL, settled_through timestamptz DEFAULT NULL)
@@ -17,7 +17,7 @@ CREATE FUNCTION import_settlement(gateway text, report_id text, lines jsonb, for
 	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION import_settlement(text, text, jsonb, text, bigint, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION import_settlement(text, text, jsonb, text, bigint, timestamptz) IS
-'Imports a PSP''s settlement report, an array of objects, in a format of payledger.settlement_formats (generic, stripe, stripe_report, adyen or an own one). payout_amount: what the PSP says it paid out, minor units of the lines'' only currency. settled_through: what happened until then should be in it. The same report again changes nothing. For very many lines COPY them into payledger.settlement_lines. Errors: 22023 unknown format or a line that cannot be read (naming its path), 22003 an amount that does not fit, PL006 imported before with another content, PL007 unknown gateway, PL011 card data. Example: SELECT lines FROM payledger.import_settlement(''sandbox'', ''2025-01-31'', payledger.sandbox_settlement(''sandbox''));';
+'Imports a PSP''s settlement report, an array of objects, in a format of payledger.settlement_formats (generic, stripe, stripe_report, adyen or an own one). payout_amount: what the PSP says it paid out, minor units of the lines'' only currency. settled_through: what happened until then should be in it. The same report again changes nothing. For very many lines COPY them into payledger.settlement_lines. Errors: 22023 unknown format or a line that cannot be read (naming its path) or lies before 2000 or more than a year ahead, 22003 an amount that does not fit or is above 10^16 minor units, PL006 imported before with another content, PL007 unknown gateway, PL011 card data. Example: SELECT lines FROM payledger.import_settlement(''sandbox'', ''2025-01-31'', payledger.sandbox_settlement(''sandbox''));';
 
 CREATE FUNCTION reconcile_settlement(report_id text, gateway text DEFAULT NULL,
 									 payout_amount bigint DEFAULT NULL, settled_through timestamptz DEFAULT NULL)
@@ -38,7 +38,7 @@ CREATE FUNCTION resolve_exception(settlement_exception_id bigint, resolution tex
 	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION resolve_exception(bigint, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION resolve_exception(bigint, text, text) IS
-'Closes an exception of a reconciliation. ACCEPTED posts what the PSP said: for OVER, UNDER and FEE_DIFFERENCE cash and fee of the line, and the difference in gross to WRITE_OFF_EXPENSE; for MISSING_HERE, DUPLICATE and CURRENCY cash and fee against SETTLEMENT_SUSPENSE, for somebody to explain; for MISSING_AT_PSP the amount to WRITE_OFF_EXPENSE. DISMISSED posts nothing and leaves what is open open. Errors: 22023 no such resolution, or CASH_DIFFERENCE cannot be accepted; PL001 resolved before, or its operation was settled meanwhile; PL007 no such exception. Example: SELECT payledger.resolve_exception(settlement_exception_id, ''ACCEPTED'', ''the PSP charged more'') FROM payledger.reconciliation_exceptions WHERE category = ''FEE_DIFFERENCE'' AND status = ''OPEN'';';
+'Closes an exception of a reconciliation. ACCEPTED posts what the PSP said: for OVER, UNDER and FEE_DIFFERENCE (also a fee that cannot be right) cash and fee of the line, and the difference in gross to WRITE_OFF_EXPENSE; for MISSING_HERE, DUPLICATE and CURRENCY cash and fee against SETTLEMENT_SUSPENSE, for somebody to explain; for MISSING_AT_PSP the amount to WRITE_OFF_EXPENSE. DISMISSED posts nothing and leaves what is open open. Errors: 22023 no such resolution, or CASH_DIFFERENCE cannot be accepted; PL001 resolved before, or its operation was settled meanwhile; PL007 no such exception. Example: SELECT payledger.resolve_exception(settlement_exception_id, ''ACCEPTED'', ''the PSP charged more'') FROM payledger.reconciliation_exceptions WHERE category = ''FEE_DIFFERENCE'' AND status = ''OPEN'';';
 
 CREATE FUNCTION sandbox_settlement(gateway text, fee_bps bigint DEFAULT NULL, fee_fixed bigint DEFAULT NULL)
 	RETURNS jsonb

@@ -16,7 +16,8 @@
  *	  5. any other: MISSING_HERE.
  *
  * What is matched may still be a FEE_DIFFERENCE: the fee of a capture against
- * the agreed one, that of a chargeback against the item of its fee.
+ * the agreed one, that of a chargeback against the item of its fee; any other
+ * if it cannot be right, with nothing that was expected in its stead.
  */
 #include "postgres.h"
 
@@ -134,7 +135,7 @@ static PlQuery judge_leftovers = {
 	"  g.currency AS expected_currency, g.amount AS expected_gross,"
 	"  CASE WHEN l.kind = 'CAPTURE' AND $6 THEN " AGREED_FEE
 	"   WHEN l.kind IN ('CHARGEBACK', 'CHARGEBACK_REVERSAL') AND l.fee <> 0 THEN coalesce(-f.amount, 0)"
-	"   ELSE l.fee END AS expected_fee"
+	"   WHEN " IS_PLAUSIBLE_FEE("g.amount") " THEN l.fee END AS expected_fee"
 	" FROM claims l"
 	" JOIN (SELECT t.line_no, min(g.payment_id) AS payment_id,"
 	"   CASE WHEN count(*) = 1 THEN min(g.object_id) END AS object_id,"
@@ -147,7 +148,7 @@ static PlQuery judge_leftovers = {
 	" SELECT line_no, line_type, currency, gross, fee, net, payment_id, object_id, occurred_at, expected_currency,"
 	"  expected_gross, expected_fee,"
 	"  CASE WHEN currency <> expected_currency THEN 'CURRENCY' WHEN gross > expected_gross THEN 'OVER'"
-	"   WHEN gross < expected_gross THEN 'UNDER' WHEN fee <> expected_fee THEN 'FEE_DIFFERENCE' END AS category"
+	"   WHEN gross < expected_gross THEN 'UNDER' WHEN fee IS DISTINCT FROM expected_fee THEN 'FEE_DIFFERENCE' END AS category"
 	" FROM compared"
 	" UNION ALL"
 	/* 4. and 5.: settled before, or claimed by another line of the report */

@@ -19,8 +19,8 @@
 
 /*
  * Each line with the group that its key, currency and amount find, and whether
- * they may be settled: not if the fee is not the agreed one, nor a chargeback
- * that comes with a fee, which may be an item of its own.
+ * they may be settled: not if the fee is not the agreed one or cannot be right,
+ * nor a chargeback that comes with a fee, which may be an item of its own.
  *
  * Sorted as bytes: the collation of the database would take several times as
  * long, and the order means nothing.
@@ -28,7 +28,7 @@
 #define SETTLE_EXACT(line_key, line_condition, item_key) \
 	"WITH lines AS (" \
 	" SELECT l.line_no, " LINE_KIND " AS kind, " line_key " COLLATE \"C\" AS key, l.currency COLLATE \"C\" AS currency," \
-	"  l.gross, l.fee, l.net," \
+	"  l.line_type, l.gross, l.fee, l.net," \
 	"  row_number() OVER (PARTITION BY " line_key " COLLATE \"C\", " LINE_KIND ", l.currency COLLATE \"C\", l.gross" \
 	"   ORDER BY l.line_no) AS n" \
 	" FROM payledger.settlement_lines l" \
@@ -46,7 +46,8 @@
 	" SELECT l.line_no, l.kind, l.currency, l.gross AS amount, l.fee, l.net, 1 AS lines, g.items AS line_items," \
 	"  g.payment_id, g.object_id, g.occurred_at," \
 	"  g.payment_id IS NOT NULL" \
-	"  AND NOT (l.kind = 'CAPTURE' AND $6 AND l.fee <> " AGREED_FEE ")" \
+	"  AND CASE WHEN l.kind = 'CAPTURE' AND $6 THEN l.fee = " AGREED_FEE \
+	"   ELSE " IS_PLAUSIBLE_FEE("g.amount") " END" \
 	"  AND NOT (l.kind IN ('CHARGEBACK', 'CHARGEBACK_REVERSAL') AND l.fee <> 0) AS matches" \
 	" FROM lines l LEFT JOIN groups g" \
 	"  ON g.key = l.key AND g.kind = l.kind AND g.currency = l.currency AND g.amount = l.gross AND g.n = l.n)," \

@@ -29,8 +29,19 @@
 #define LINE_PAYMENT	5
 #define LINE_REFERENCE	6
 #define LINE_CURRENCY	7
+#define LINE_GROSS		8
+#define LINE_FEE		9
+#define LINE_NET		10
+#define LINE_TIME		11
 
-static const Oid line_types[] = {TEXTOID, TEXTOID, INT4OID, InvalidOid, TEXTOID, TEXTOID, TEXTOID};
+static const Oid line_types[] = {TEXTOID, TEXTOID, INT4OID, InvalidOid, TEXTOID, TEXTOID, TEXTOID,
+INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID};
+
+/* Above any PSP's day in any currency, minor units; sums of them still fit a balance. */
+#define MAX_LINE_AMOUNT INT64CONST(10000000000000000)
+
+/* how far ahead of now a line may have happened: only what is another age is refused */
+#define MAX_LINE_AHEAD	(366 * USECS_PER_DAY)
 
 #define MAX_LINE_TEXT	255		/* characters */
 
@@ -361,10 +372,32 @@ check_line_currency(Datum value, int32 line_no)
 				 errhint("Pass the ISO 4217 code in upper case, for example EUR; payledger.currencies() lists them.")));
 }
 
+static void
+check_line_amount(const char *what, int64 amount, int32 line_no)
+{
+	if (amount < -MAX_LINE_AMOUNT || amount > MAX_LINE_AMOUNT)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("%s of settlement line %d is " INT64_FORMAT, what, line_no, amount),
+				 errdetail("Amounts of a line are from " INT64_FORMAT " to " INT64_FORMAT " minor units.",
+						   -MAX_LINE_AMOUNT, MAX_LINE_AMOUNT)));
+}
+
+/* Nothing was settled before the year 2000, which time 0 begins, nor what is still to happen. */
+static void
+check_line_time(TimestampTz time, int32 line_no, TimestampTz now)
+{
+	if (time < 0 || time > now + MAX_LINE_AHEAD)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("occurred_at of settlement line %d is %s", line_no, timestamptz_to_str(time)),
+				 errhint("It must be from the year 2000 on and not lie ahead; leave it out if the report does not say.")));
+}
+
 /*
  * register_settlement_lines(): AFTER INSERT statement trigger of
  * settlement_lines with the transition table, which costs a COPY less than a
- * trigger for each row.  Raises 22023, PL003, PL007, PL011.
+ * trigger for each row.  Raises 22003, 22023, PL003, PL007, PL011.
  */
 Datum
 pl_sql_register_settlement_lines(PG_FUNCTION_ARGS)
@@ -374,6 +407,7 @@ pl_sql_register_settlement_lines(PG_FUNCTION_ARGS)
 	TupleTableSlot *slot;
 	List	   *held = NIL;
 	char		currency[4] = "";
+	TimestampTz now = pl_transaction_now();
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
 		!TRIGGER_FIRED_AFTER(trigger->tg_event) || trigger->tg_newtable == NULL)
@@ -393,13 +427,14 @@ pl_sql_register_settlement_lines(PG_FUNCTION_ARGS)
 	{
 		Datum	   *values;
 
-		slot_getsomeattrs(slot, LINE_CURRENCY);
+		slot_getsomeattrs(slot, LINE_TIME);
 		values = slot->tts_values;
 		if (slot->tts_isnull[LINE_GATEWAY - 1] || slot->tts_isnull[LINE_REPORT - 1] ||
-			slot->tts_isnull[LINE_NO - 1] || slot->tts_isnull[LINE_CURRENCY - 1])
+			slot->tts_isnull[LINE_NO - 1] || slot->tts_isnull[LINE_CURRENCY - 1] ||
+			slot->tts_isnull[LINE_GROSS - 1] || slot->tts_isnull[LINE_FEE - 1] || slot->tts_isnull[LINE_NET - 1])
 			ereport(ERROR,
 					(errcode(ERRCODE_NOT_NULL_VIOLATION),
-					 errmsg("gateway, report_id, line_no and currency of a settlement line must not be null")));
+					 errmsg("gateway, report_id, line_no, currency, gross, fee and net of a settlement line must not be null")));
 		check_text_column(slot, LINE_PAYMENT, "psp_reference of a settlement line");
 		check_text_column(slot, LINE_REFERENCE, "reference of a settlement line");
 		if (!equals(currency, values[LINE_CURRENCY - 1]))
@@ -407,6 +442,11 @@ pl_sql_register_settlement_lines(PG_FUNCTION_ARGS)
 			check_line_currency(values[LINE_CURRENCY - 1], DatumGetInt32(values[LINE_NO - 1]));
 			text_to_cstring_buffer(DatumGetTextPP(values[LINE_CURRENCY - 1]), currency, sizeof(currency));
 		}
+		check_line_amount("gross", DatumGetInt64(values[LINE_GROSS - 1]), DatumGetInt32(values[LINE_NO - 1]));
+		check_line_amount("fee", DatumGetInt64(values[LINE_FEE - 1]), DatumGetInt32(values[LINE_NO - 1]));
+		check_line_amount("net", DatumGetInt64(values[LINE_NET - 1]), DatumGetInt32(values[LINE_NO - 1]));
+		if (!slot->tts_isnull[LINE_TIME - 1])
+			check_line_time(DatumGetTimestampTz(values[LINE_TIME - 1]), DatumGetInt32(values[LINE_NO - 1]), now);
 		if (!is_held(&held, values[LINE_GATEWAY - 1], values[LINE_REPORT - 1]))
 		{
 			HeldReport *report = palloc(sizeof(HeldReport));

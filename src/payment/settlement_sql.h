@@ -33,6 +33,17 @@
 #define AGREED_FEE "(l.gross / 10000 * $4 + (l.gross % 10000 * $4 + 5000) / 10000 + $5)"
 
 /*
+ * Whether a fee of a line l that settles that amount can be right where none
+ * was agreed: a PSP keeps no more than all of it, and gives nothing back when
+ * it captures.  Beyond that it is more likely in other units, or of another
+ * line.  A fixed fee may well be above a tiny amount: up to 1000 minor units
+ * nothing is said.
+ */
+#define IS_PLAUSIBLE_FEE(amount) \
+	"(l.fee <= greatest(abs(" amount "), 1000)" \
+	" AND l.fee >= CASE l.line_type WHEN 'capture' THEN 0 ELSE -greatest(abs(" amount "), 1000) END)"
+
+/*
  * After pairs(line_no, kind, currency, amount, fee, net, lines, line_items,
  * payment_id, object_id, occurred_at, matches), a row for each line and group:
  * settle the groups' items.  Of a line with several groups only one has its

@@ -59,7 +59,7 @@ CREATE TABLE payledger.settlement_lines (
 	CONSTRAINT settlement_lines_psp_reference CHECK (psp_reference IS NOT NULL OR line_type IN ('fee', 'payout'))
 );
 COMMENT ON TABLE payledger.settlement_lines IS
-'Append-only: the lines of settlement reports, amounts in minor units of currency. Filled by payledger.import_settlement() or COPY; a report takes lines until it is reconciled. Errors: 22023 unknown currency, 23505 line_no given twice, 23514 net is not gross less fee or the payment is not named, PL003 the report is reconciled, PL007 unknown gateway, PL011 card data.';
+'Append-only: the lines of settlement reports, amounts in minor units of currency. Filled by payledger.import_settlement() or COPY; a report takes lines until it is reconciled. Errors: 22003 an amount above 10^16 minor units, 22023 unknown currency or a time before 2000 or more than a year ahead, 23505 line_no given twice, 23514 net is not gross less fee or the payment is not named, PL003 the report is reconciled, PL007 unknown gateway, PL011 card data.';
 COMMENT ON COLUMN payledger.settlement_lines.line_type IS 'fee: of the PSP, for no payment; payout: what it transferred to the bank';
 COMMENT ON COLUMN payledger.settlement_lines.psp_reference IS 'the PSP''s id of the payment';
 COMMENT ON COLUMN payledger.settlement_lines.reference IS 'our id of the operation, ''pl_'' and the psp_request_id in payledger.psp_requests; others are kept and not matched';
@@ -92,7 +92,7 @@ COMMENT ON TABLE payledger.settlement_exceptions IS
 'What a reconciliation could not match: a line of a report (MISSING_HERE, OVER, UNDER, DUPLICATE, CURRENCY, FEE_DIFFERENCE), an operation on record without a line (MISSING_AT_PSP), or the report''s cash (CASH_DIFFERENCE). Close them with payledger.resolve_exception(). payledger.reconciliation_exceptions shows them readably.';
 COMMENT ON COLUMN payledger.settlement_exceptions.payment_id IS 'the payment that the PSP names, if it is known here';
 COMMENT ON COLUMN payledger.settlement_exceptions.object_id IS 'with line_type, payment_id and occurred_at: the operation on record, rows of payledger.settlement_items';
-COMMENT ON COLUMN payledger.settlement_exceptions.expected_amount IS 'what is on record here: the gross, FEE_DIFFERENCE the fee, CASH_DIFFERENCE what the lines add up to; minor units of expected_currency';
+COMMENT ON COLUMN payledger.settlement_exceptions.expected_amount IS 'what is on record here: the gross, FEE_DIFFERENCE the fee (null: none was agreed, and the PSP''s cannot be right), CASH_DIFFERENCE what the lines add up to; minor units of expected_currency';
 COMMENT ON COLUMN payledger.settlement_exceptions.actual_amount IS 'what the PSP says: the gross, FEE_DIFFERENCE the fee, CASH_DIFFERENCE the payout; minor units of actual_currency';
 COMMENT ON COLUMN payledger.settlement_exceptions.resolved_by IS 'role that resolved it';
 

@@ -17,7 +17,7 @@ CREATE OR REPLACE VIEW payledger.reconciliation_exceptions AS
 			  FROM payledger.settlement_items i
 			 WHERE i.payment_id = e.payment_id AND (i.object_id = e.object_id OR e.object_id IS NULL)) s ON true;
 COMMENT ON VIEW payledger.reconciliation_exceptions IS
-'What reconciliations could not match, with what is expected and what the PSP says (the gross; FEE_DIFFERENCE the fee; CASH_DIFFERENCE the sum of the lines and the payout), amounts with the decimal point of their currency. Close them with payledger.resolve_exception().';
+'What reconciliations could not match, with what is expected and what the PSP says (the gross; FEE_DIFFERENCE the fee, expected null where none was agreed and the PSP''s cannot be right; CASH_DIFFERENCE the sum of the lines and the payout), amounts with the decimal point of their currency. Close them with payledger.resolve_exception().';
 
 CREATE OR REPLACE VIEW payledger.settlement_outcomes AS
 	SELECT l.gateway, l.report_id, l.line_no, l.line_type::text AS line_type, l.psp_reference, l.reference, l.currency,
