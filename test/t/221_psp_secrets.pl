@@ -307,11 +307,12 @@ subtest 'a key that was changed' => sub {
 		sub {
 			my ($socket, $request) = @_;
 			my ($id) = "$request->{path} $request->{body}" =~ s/%../ /gr =~ /(\d{15,})/;
+			my ($key) = "$request->{path} $request->{body}" =~ /(pl_\d+_[0-9a-f]{8})/;
 
 			syswrite($socket, $request->{body} =~ /payment_method=pm_decline/
 				? PayledgerImpostor::reply(402, $json->encode({ error => { type => 'card_error', code => 'x', message => "@keys" } }))
 				: PayledgerImpostor::reply(200, $json->encode({ id => "pi_$keys[1]", object => 'payment_intent', status => 'requires_capture', amount => 500,
-						amount_capturable => 500, currency => 'eur', metadata => { payment_id => $id } })));
+						amount_capturable => 500, currency => 'eur', metadata => { payment_id => $id, request => $key } })));
 			return 1;
 		});
 	my ($host) = $parrot->url =~ m{//(.*)};
