@@ -61,6 +61,12 @@ static PlQuery request_captures = {
 	" WHERE payment_id = $1", 2, {INT8OID, TIMESTAMPTZOID}
 };
 
+/* by the hash index of the references */
+static PlQuery find_named = {
+	"SELECT payment_id FROM payledger.payments WHERE psp_reference = $1 AND gateway = $2 AND payment_id <> $3 LIMIT 1",
+	3, {TEXTOID, TEXTOID, INT8OID}
+};
+
 /* The intent as the authorization found it. */
 typedef struct Authorized
 {
@@ -79,6 +85,36 @@ typedef struct Authorized
 	int64		last_version;	/* of the events this authorization causes */
 	char	   *traceparent;
 } Authorized;
+
+/*
+ * The other payment at the gateway that has this reference, 0 if there is none.
+ * A PSP gives each payment an id of its own: captures and refunds of both
+ * would go to one object.
+ */
+int64
+pl_payment_of_reference(const PlRequest *request, const char *psp_reference)
+{
+	PlArgs		args = {0};
+
+	pl_arg_text(&args, psp_reference);
+	pl_arg_text(&args, request->gateway);
+	pl_arg_int64(&args, request->payment_id);
+	return pl_execute(&find_named, &args) == 0 ? 0 : pl_get_int64(0, 1);
+}
+
+/* PL006 if what succeeded has the reference of another payment. */
+static void
+check_reference(const PlRequest *request, const PlOutcome *outcome)
+{
+	int64		other = outcome->psp_reference == NULL ? 0 : pl_payment_of_reference(request, outcome->psp_reference);
+
+	if (other != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_IDEMPOTENCY_REUSE),
+				 errmsg("psp_reference \"%s\" of gateway %s belongs to payment " INT64_FORMAT ", not to " INT64_FORMAT,
+						outcome->psp_reference, request->gateway, other, request->payment_id),
+				 errhint("Find out at the PSP which object is whose.")));
+}
 
 static void
 add_payment_and_orders(PlWork *work, Authorized *authorized)
@@ -295,6 +331,7 @@ require_action(PlWork *work, const PlRequest *request, const PlOutcome *outcome)
 /*
  * Apply the outcome of AUTHORIZE, CONFIRM or an authorization's RETRIEVE.  An
  * intent that was decided meanwhile, or went to another gateway, stays as it is.  Locks the intent.
+ * Raises PL006 for the reference of another payment.
  */
 void
 pl_apply_authorization(PlWork *work, const PlRequest *request, const PlOutcome *outcome)
@@ -302,12 +339,14 @@ pl_apply_authorization(PlWork *work, const PlRequest *request, const PlOutcome *
 	switch (outcome->class)
 	{
 		case PL_OUTCOME_SUCCEEDED:
+			check_reference(request, outcome);
 			authorize(work, request, outcome);
 			break;
 		case PL_OUTCOME_REFUSED:
 			decline(work, request, outcome);
 			break;
 		case PL_OUTCOME_ACTION_REQUIRED:
+			check_reference(request, outcome);
 			require_action(work, request, outcome);
 			break;
 		case PL_OUTCOME_REVERSED:

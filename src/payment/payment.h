@@ -482,6 +482,9 @@ extern void pl_authorization_ended(PlWork *work, int64 payment_id, bool told);
 extern const char *pl_outcome_name(PlOutcomeClass class);
 extern void pl_apply_outcome(PlWork *work, const PlRequest *request, const PlOutcome *outcome);
 
+/* authorizations.c */
+extern int64 pl_payment_of_reference(const PlRequest *request, const char *psp_reference);
+
 /* failover.c */
 extern void pl_fail_over(PlWork *work, const PlRequest *request, const char *reason);
 

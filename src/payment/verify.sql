@@ -234,6 +234,17 @@ AS $$ VALUES
 	SELECT format('%s history rows have the id %s', count(*), history_id)
 	  FROM payledger.state_history GROUP BY history_id HAVING count(*) > 1
 	$q$),
+	('references_are_unique', true, 'no two payments, intents or payouts of a gateway have the same psp_reference', $q$
+	SELECT format('%s %ss of gateway %s have the reference %s: %s and %s', r.n, r.kind, r.gateway, r.psp_reference, r.first, r.last)
+	  FROM (SELECT 'payment' AS kind, gateway, psp_reference, count(*) AS n, min(payment_id) AS first, max(payment_id) AS last
+			  FROM payledger.payments WHERE psp_reference IS NOT NULL GROUP BY 2, 3 HAVING count(*) > 1
+			 UNION ALL
+			SELECT 'intent', gateway, psp_reference, count(*), min(payment_intent_id), max(payment_intent_id)
+			  FROM payledger.payment_intents WHERE psp_reference IS NOT NULL GROUP BY 2, 3 HAVING count(*) > 1
+			 UNION ALL
+			SELECT 'payout', gateway, psp_reference, count(*), min(payout_id), max(payout_id)
+			  FROM payledger.payouts WHERE psp_reference IS NOT NULL GROUP BY 2, 3 HAVING count(*) > 1) r
+	$q$),
 	('events_follow_payments', true, 'the events of every payment begin with version 1, unless that was dropped with its partition, and end with its event_version', $q$
 	SELECT format('payment %s is at event version %s, its events are %s to %s', v.payment_id, v.event_version, e.first, e.last)
 	  FROM (SELECT i.payment_intent_id AS payment_id, coalesce(p.event_version, i.event_version) AS event_version, i.created_at

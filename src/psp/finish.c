@@ -192,9 +192,39 @@ decide_retry(Decision *decision, TimestampTz now)
 	decision->next_attempt_at = next_attempt(call, now, call->gateway->retry_max_ms);
 }
 
+/* Does the outcome change the intent? */
+static bool
+is_about_intent(const PlRequest *request)
+{
+	return request->followed == PL_OP_AUTHORIZE || request->followed == PL_OP_CONFIRM;
+}
+
+/*
+ * A reply about a payment whose reference another payment has is about that
+ * one, or mixed up: it decides nothing.
+ */
+static void
+doubt_reference(PlCall *call)
+{
+	const PlRequest *request = &call->request;
+	PlOutcome  *outcome = &call->outcome;
+
+	if (outcome->psp_reference == NULL || !is_about_intent(request) ||
+		outcome->class == PL_OUTCOME_RETRY || outcome->class == PL_OUTCOME_UNKNOWN ||
+		pl_payment_of_reference(request, outcome->psp_reference) == 0)
+		return;
+	outcome->class = PL_OUTCOME_UNKNOWN;
+	outcome->code = "another_object";
+	outcome->message = "the reply has the reference of another payment";
+	outcome->psp_reference = NULL;
+	outcome->next_action = NULL;
+	outcome->recheck_ms = -1;
+}
+
 static void
 decide(Decision *decision, PlCall *call, TimestampTz now)
 {
+	doubt_reference(call);
 	decision->call = call;
 	decision->fails_over = NULL;
 	decision->told = call->outcome;
@@ -226,13 +256,6 @@ decide(Decision *decision, PlCall *call, TimestampTz now)
 }
 
 /* ---- locks ---- */
-
-/* Does the outcome change the intent? */
-static bool
-is_about_intent(const PlRequest *request)
-{
-	return request->followed == PL_OP_AUTHORIZE || request->followed == PL_OP_CONFIRM;
-}
 
 static List *
 query_ids(PlQuery *query, List *calls)

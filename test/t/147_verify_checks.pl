@@ -147,6 +147,9 @@ finds('history_explains_states', q{UPDATE payledger.refunds SET status = 'PENDIN
 finds('history_explains_states', q{DELETE FROM payledger.state_history WHERE machine = 'payment_intent' AND to_status = 'PENDING_AUTH' AND object_id = payment('PAID')}, "payment_intent $id went from PENDING_AUTH to AUTHORIZED, but was CREATED");
 finds('history_explains_states', q{DELETE FROM payledger.payments WHERE order_id = 'PAID'}, "payment $id is missing, its history says");
 finds('history_keeps_to_edges', q{UPDATE payledger.state_history SET to_status = 'AUTHORIZED' WHERE machine = 'payment_intent' AND object_id = payment('DECLINED') AND to_status = 'PENDING_AUTH'}, "payment_intent $id went from CREATED to AUTHORIZED");
+finds('references_are_unique', q{UPDATE payledger.payments SET psp_reference = 'pi_same' WHERE order_id IN ('PAID', 'MANUAL')}, "2 payments of gateway sandbox have the reference pi_same: $id and $id");
+finds('references_are_unique', q{UPDATE payledger.payment_intents SET psp_reference = 'pi_same' WHERE order_id IN ('PAID', 'WAITING')}, "2 intents of gateway sandbox have the reference pi_same");
+finds('references_are_unique', q{UPDATE payledger.payouts SET psp_reference = 'po_same'}, "2 payouts of gateway sandbox have the reference po_same");
 finds('waiting_work_has_requests', q{UPDATE payledger.psp_requests SET status = 'REFUSED' WHERE payment_id = payment('WAITING')}, "intent $id is PENDING_AUTH and nothing asks the PSP");
 finds('waiting_work_has_requests', q{UPDATE payledger.psp_requests SET status = 'REFUSED' WHERE operation = 'REFUND'}, "refund $id is REQUESTED and nothing asks the PSP");
 finds('ids_are_unique', q{UPDATE payledger.payment_orders SET payment_order_id = 42 WHERE seller_id = 'SELLER-111'}, '\d payment orders have the id 42');

@@ -168,6 +168,24 @@ subtest 'Stripe: marks of captures' => sub {
 	is(sql($node, "SELECT status, amount, fee, reason, extract(epoch FROM evidence_due_at)::bigint FROM payledger.disputes WHERE payment_id = $id"), 'NEEDS_RESPONSE|100|1500|fraudulent|1800000000', 'a dispute, with its fee');
 };
 
+subtest 'Stripe: the reference of another payment' => sub {
+	my $first = create_authorized($node, 'pm_card_visa', [800], capture_method => 'manual');
+	my $id = create_intent($node, [800], capture_method => 'manual');
+
+	$psp->fault(fault => 'error_503', times => -1, match => { operation => $_ }) for qw(create retrieve);
+	sql($node, "SELECT payledger.request_authorization($id, 'pm_card_visa')");
+	wait_sql($node, "SELECT status = 'UNKNOWN' FROM payledger.psp_requests WHERE payment_id = $id", 'nobody knows');
+	my %taken = (id => payment($first, 'psp_reference'), amount_capturable => 800);
+	like(stripe('payment_intent.amount_capturable_updated', intent($id, 'requires_capture', %taken)), qr/^PARKED: .*psp_reference "$taken{id}" of gateway stripe belongs to payment $first, not to $id/, 'its authorization is parked');
+	like(stripe('payment_intent.requires_action', intent($id, 'requires_action', %taken, next_action => { type => 'redirect_to_url' })), qr/^PARKED: .*belongs to payment $first/, 'so is an action of the shopper');
+	is(intent_status($id), 'PENDING_AUTH', 'neither decided anything');
+	my ($code, $out, $err) = $node->psql('payledger', "\\set VERBOSITY verbose\nSELECT payledger.resolve_request(" . request_id($id, 'AUTHORIZE') . ", 'SUCCEEDED', 'seen', '$taken{id}')");
+	like($err, qr/PL006.*belongs to payment $first/, 'nor may an operator say so');
+	$psp->clear_faults;
+	settle($node);
+	is(intent_status($id), 'AUTHORIZED', 'it gets its own');
+};
+
 subtest 'Stripe: transfers' => sub {
 	sql($node, <<~'SQL');
 		SELECT payledger.open_account('PLATFORM_CASH', 'GLOBAL', 'EUR');

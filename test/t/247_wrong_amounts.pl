@@ -27,6 +27,7 @@ my %lies = (
 		'an amount that no number holds' => sub { $_[0] =~ s/"amount": ?\K1500\b/1e999/r },
 		'another currency' => sub { $_[0] =~ s/"currency": ?"\Keur"/usd"/r },
 		'no currency' => sub { $_[0] =~ s/"currency": ?"eur",?//r },
+		'the reference of another payment' => sub { my $taken = slurp_file("$dir/taken"); $_[0] =~ s/"id": ?"\Kpi_\w+/$taken/r },
 		'part of the amount' => sub { $_[0] =~ s/"amount_capturable": ?\K1500\b/1499/r },
 	},
 	capture => {
@@ -139,6 +140,10 @@ sub captured_order
 	lie($told);
 	return $order;
 }
+
+my $taken = captured_order(1);
+PostgreSQL::Test::Utils::append_to_file("$dir/taken",
+	sql($node, "SELECT p.psp_reference FROM payledger.payments p JOIN payledger.payment_orders o USING (payment_id) WHERE o.payment_order_id = $taken"));
 
 for my $operation (qw(authorize capture refund payout))
 {
