@@ -127,6 +127,10 @@ SELECT seller_id, disputed FROM orders WHERE payment_id = :shares ORDER BY 1;
 
 ---- polar #8344: the issuer's rate makes the dispute larger than the payment ----
 
+-- what an operator states is believed, however much it is
+SELECT captured('D-HUGE', 1500) AS huge \gset
+SELECT amount, status FROM payledger.open_dispute(sold_in(:huge), 150000, 'du_huge');
+SELECT status FROM payledger.close_dispute(dispute_of(:huge), 'WON');
 SELECT captured('D-FX', 5000) AS fx \gset
 SELECT amount, status FROM payledger.open_dispute(sold_in(:fx), 5123, 'du_fx', 'fx');
 SELECT captured, disputed, status FROM orders WHERE payment_id = :fx;

@@ -10,6 +10,9 @@
 #include "catalog/pg_type.h"
 #include "payment/payment.h"
 
+/* minor units: fees up to so much are believed, whatever was captured */
+#define MAX_DISPUTE_FEE 100000
+
 static PlQuery find_disputes = {
 	"SELECT dispute_id, payment_id FROM payledger.disputes WHERE gateway = $1 AND psp_reference = $2"
 	" ORDER BY dispute_id", 2, {TEXTOID, TEXTOID}
@@ -52,6 +55,48 @@ known_disputes(const PlPayment *payment, const PlDisputeNotice *notice)
 	return ids;
 }
 
+/* 22023 if the notice's fee is above all that was captured, and more than any PSP takes. */
+static void
+check_fee(const PlPayment *payment, const PlDisputeNotice *notice)
+{
+	const PlCurrency *currency = pl_check_currency(payment->currency);
+
+	if (notice->fee > Max(payment->captured_amount, MAX_DISPUTE_FEE))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("dispute \"%s\" of payment " INT64_FORMAT " has a fee of %s %s, while %s were captured",
+						notice->psp_reference, payment->payment_id, pl_format_amount(notice->fee, currency),
+						payment->currency, pl_format_amount(payment->captured_amount, currency)),
+				 errhint("If the PSP took that much, record it with payledger.open_payment_dispute(), or with payledger.post_entry() for a dispute that is open.")));
+}
+
+/*
+ * The PSP's word about money is a fact, and what it took is charged back below
+ * zero if need be.  But beyond twice what was captured (issuers convert, and a
+ * payment may be disputed twice) it is rather a mistake in units, or not the
+ * PSP's word: somebody has to look before sellers are charged.  22023.
+ */
+static void
+check_amount(const PlPayment *payment, List *orders, const PlDisputeNotice *notice)
+{
+	const PlCurrency *currency = pl_check_currency(payment->currency);
+	int64		disputed = 0;
+	ListCell   *cell;
+
+	foreach(cell, orders)
+		disputed = pl_add_amount(disputed, ((const PlOrder *) lfirst(cell))->disputed_amount);
+	/* amount + disputed > 2 * captured, without an overflow */
+	if (notice->amount - payment->captured_amount > payment->captured_amount - disputed)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("dispute \"%s\" of payment " INT64_FORMAT " is about %s %s, while %s were captured and %s are disputed already",
+						notice->psp_reference, payment->payment_id, pl_format_amount(notice->amount, currency),
+						payment->currency, pl_format_amount(payment->captured_amount, currency),
+						pl_format_amount(disputed, currency)),
+				 errdetail("Together that is more than twice what was captured."),
+				 errhint("If the PSP took that much, open it with payledger.open_payment_dispute().")));
+}
+
 /*
  * Open what the notice speaks of.  Returns NIL if it is too early: nothing is
  * known to be captured, or which of several sellers has what is not.
@@ -73,6 +118,8 @@ open_disputes(PlWork *work, PlPayment *payment, List *orders, const PlDisputeNot
 	pl_arg_int64(&args, payment->payment_id);
 	if (payment->captured_amount == 0 || (list_length(orders) > 1 && pl_execute(&find_undecided, &args) > 0))
 		return NIL;
+	check_amount(payment, orders, notice);
+	check_fee(payment, notice);
 
 	opening.amount = notice->amount;
 	opening.psp_reference = notice->psp_reference;
@@ -160,7 +207,7 @@ advance(PlWork *work, PlPayment *payment, PlOrder *order, PlDispute *dispute, Pl
  * Apply what the PSP tells of a dispute of the payment.  Returns false if it
  * is too early to.  Locks the payment.  Raises PL001 if it contradicts what is
  * decided, PL006 if the dispute is another payment's, 22023 for one in another
- * currency.
+ * currency or of an amount that cannot be right.
  */
 bool
 pl_apply_dispute_notice(PlWork *work, int64 payment_id, const PlDisputeNotice *notice)
@@ -185,7 +232,10 @@ pl_apply_dispute_notice(PlWork *work, int64 payment_id, const PlDisputeNotice *n
 
 		/* the fee is the first one's: the PSP took it once */
 		if (foreach_current_index(cell) == 0 && dispute.fee == 0 && notice->fee > 0)
+		{
+			check_fee(&payment, notice);
 			take_fee(work, &payment, order, &dispute, notice->fee);
+		}
 		advance(work, &payment, order, &dispute, notice->stage);
 	}
 	pl_store_orders(work, &payment, orders);

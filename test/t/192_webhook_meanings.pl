@@ -203,6 +203,34 @@ subtest 'Stripe: transfers' => sub {
 	is(sql($node, "SELECT status FROM payledger.payouts WHERE payout_id = $payout"), 'RETURNED', 'one that was reversed was returned');
 };
 
+# The PSP's word about money is a fact, up to what can be one.
+subtest 'Stripe: disputes of absurd amounts' => sub {
+	my $id = create_authorized($node, 'pm_card_visa', [ 1000, 500 ]);
+	wait_sql($node, "SELECT captured_amount = 1500 FROM payledger.payments WHERE payment_id = $id", 'captured');
+	my %dispute = (object => 'dispute', status => 'needs_response', payment_intent => payment($id, 'psp_reference'), currency => 'eur', reason => 'fraudulent');
+	my $disputes = "SELECT string_agg(psp_reference || ' ' || amount || ' ' || fee, ', ' ORDER BY dispute_id) FROM payledger.disputes WHERE payment_id = $id";
+
+	like(stripe('charge.dispute.created', { %dispute, id => 'dp_huge', amount => 10**12 }),
+		qr/^PARKED: .*dispute "dp_huge" of payment $id is about 10000000000\.00 EUR, while 15\.00 were captured/, 'a dispute of 10^12 cents is parked');
+	like(stripe('charge.dispute.created', { %dispute, id => 'dp_max', amount => 9223372036854775807 }), qr/^PARKED: .*dp_max/, 'so is the largest number');
+	like(stripe('charge.dispute.created', { %dispute, id => 'dp_above', amount => 3001 }), qr/^PARKED: .*dp_above/, 'and a cent above twice what was captured');
+	like(stripe('charge.dispute.created', { %dispute, id => 'dp_fee', amount => 10, balance_transactions => [ { id => 'txn_f', fee => 100001, currency => 'eur' } ] }),
+		qr/^PARKED: .*dispute "dp_fee" of payment $id has a fee of 1000\.01 EUR/, 'and one whose fee is');
+	is(sql($node, $disputes), '', 'nothing was charged to anybody');
+
+	is(stripe('charge.dispute.created', { %dispute, id => 'dp_rate', amount => 1600 }), 'APPLIED', 'the issuer converts');
+	is(stripe('charge.dispute.created', { %dispute, id => 'dp_again', amount => 1400 }), 'APPLIED', 'a second one, up to twice the amount');
+	like(stripe('charge.dispute.created', { %dispute, id => 'dp_third', amount => 1 }), qr/^PARKED: .*dp_third.* and 30\.00 are disputed already/, 'and no more');
+	like(stripe('charge.dispute.updated', { %dispute, id => 'dp_rate', amount => 1600, balance_transactions => [ { id => 'txn_g', fee => 10**12, currency => 'eur' } ] }),
+		qr/^PARKED: .*has a fee of/, 'a fee that is told later is looked at, too');
+	is(sql($node, $disputes), 'dp_rate 1067 0, dp_rate 533 0, dp_again 933 0, dp_again 467 0', 'what can be is charged');
+
+	# somebody has looked
+	sql($node, "SELECT payledger.open_payment_dispute($id, 5000, 'dp_above')");
+	sql($node, q{SELECT payledger.retry_webhook(gateway, event_id) FROM payledger.webhooks WHERE body LIKE '%"dp_above"%'});
+	wait_sql($node, q{SELECT status = 'APPLIED' FROM payledger.webhooks WHERE body LIKE '%"dp_above"%'}, 'once an operator opened it, its news is applied');
+};
+
 # ---- Adyen ----
 
 subtest 'Adyen' => sub {
