@@ -686,12 +686,23 @@ is_final_status(long status)
 	return status >= 200 && status <= 599;
 }
 
+static bool
+is_too_large(const Transfer *transfer)
+{
+#if LIBCURL_VERSION_NUM >= 0x080600
+	if (transfer->result == CURLE_TOO_LARGE)
+		return true;
+#endif
+	/* what libcurl before 8.6 says of a line of the header that is too long */
+	return transfer->reply.too_large || transfer->result == CURLE_OUT_OF_MEMORY;
+}
+
 static const char *
 fault_of(const Transfer *transfer, bool sent)
 {
 	if (transfer->address_refused && !sent)
 		return "address_refused";
-	if (transfer->reply.too_large)
+	if (is_too_large(transfer))
 		return "reply_too_large";
 	if (pl_tls_was_flood(transfer->error))
 		return "tls_failed";
@@ -761,8 +772,8 @@ pl_http_next(PlHttpReply *reply)
 		reply->fault = fault_of(transfer, reply->sent);
 		if (transfer->address_refused && !reply->sent)
 			reply->fault_detail = "the PSP's address is a private one that payledger.private_gateway_addresses does not list";
-		else if (transfer->reply.too_large)
-			reply->fault_detail = "the reply is larger than max_reply_bytes, or too many replies are large";
+		else if (is_too_large(transfer))
+			reply->fault_detail = "the reply is larger than max_reply_bytes, its header is too long, or too many replies are large";
 		else if (pl_tls_was_flood(transfer->error))
 			reply->fault_detail = "the PSP's TLS server sends messages without data, and no end of them";
 		else if (is_encoded(transfer))
