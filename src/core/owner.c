@@ -36,7 +36,7 @@ pl_owner(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("role \"%s\" does not exist", PL_OWNER_ROLE),
-				 errhint("Install the extension again, or create the role with NOLOGIN and give it the objects in the schema payledger.")));
+				 errhint("If it was renamed, rename it back. Otherwise create it with NOLOGIN and give it the objects in the schema payledger.")));
 	if (superuser_arg(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

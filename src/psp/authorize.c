@@ -128,7 +128,7 @@ pl_sql_authorize(PG_FUNCTION_ARGS)
 						intent_id, pl_authorize_timeout),
 				 errhint(pl_worker_attached(PL_ROLE_GATEWAY)
 						 ? "The gateway worker goes on with it; look at its status again."
-						 : "No gateway worker runs in this database: list it in payledger.databases.")));
+						 : "No gateway worker runs in this database now: payledger.databases must list it, and payledger.stat_worker says what keeps the worker.")));
 
 	value = CStringGetTextDatum(status);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, &value, &isnull)));

@@ -266,6 +266,12 @@ finds('grants_attach_nothing', q{GRANT TRIGGER ON payledger.sellers TO PUBLIC}, 
 finds('texts_are_valid', q{CREATE CAST (bytea AS text) WITHOUT FUNCTION; UPDATE payledger.payment_intents SET order_id = '\x61c3'::bytea::text WHERE order_id = 'MANUAL'}, 'payment_intents.order_id has 1 texts that are not valid');
 finds('texts_are_valid', q{CREATE CAST (bytea AS text) WITHOUT FUNCTION; UPDATE payledger.state_history SET cause = '\xff'::bytea::text}, 'state_history.cause has \d+ texts that are not valid');
 
+# ---- no worker runs here ----
+
+my $unanswered = create_intent($node, [100]);
+my ($code, $out, $err) = $node->psql('payledger', "SET payledger.authorize_timeout = '10ms'; CALL payledger.authorize($unanswered, 'pm_ok')");
+like($err, qr/No gateway worker runs in this database now: payledger\.databases must list it, and payledger\.stat_worker says/, 'a caller who gets no answer is told where to look');
+
 is(join(' ', grep { !$seen{$_} && $room_of->{$_} ne 'ledger_checks' } sort keys %$room_of), '', 'every check was tried');
 
 $node->stop;
