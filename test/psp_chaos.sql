@@ -418,7 +418,7 @@ CREATE VIEW chaos.controls_due AS
 WITH request AS (
 	SELECT p.*, r.psp_request_id, r.operation::text, r.status::text, r.psp_reference,
 		   CASE p.gateway WHEN 'stripe' THEN 'intents/' || r.psp_reference || '/complete_action'
-			ELSE 'adyen/pl_' || p.payment_id || '_' || min(r.psp_request_id) OVER (PARTITION BY r.payment_id) || '/complete' END AS complete
+			ELSE 'adyen/pl_' || p.payment_id || substr(first_value(r.idempotency_key) OVER (PARTITION BY r.payment_id ORDER BY r.psp_request_id), 3) || '/complete' END AS complete
 	  FROM chaos.plan p JOIN payledger.psp_requests r USING (payment_id)),
  paid AS (
 	SELECT p.*, y.psp_reference, y.captured_amount FROM chaos.plan p JOIN payledger.payments y USING (payment_id)),
