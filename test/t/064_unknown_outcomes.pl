@@ -243,7 +243,7 @@ is(answer(200, fake_intent('requires_capture')), 'POST /v1/payment_intents/pi_fa
 wait_sql($node, "SELECT status = 'AUTHORIZED' FROM payledger.payment_intents WHERE payment_intent_id = $id", 'then it is authorized');
 
 $id = pay($node, 'pm_card_visa', [300], gateway => 'fake', capture_method => 'manual');
-answer(200, fake_intent('processing'));
+answer(200, fake_intent('processing', id => 'pi_fake_2'));
 wait_status($id, 'AUTHORIZE', 'PENDING');
 is(sql($node, "SELECT questions FROM payledger.undecided_requests WHERE payment_id = $id AND operation = 'AUTHORIZE'"), 1, 'what is being processed is asked for later');
 
