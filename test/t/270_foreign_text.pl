@@ -16,8 +16,8 @@ my $node = new_node('foreign_text');
 
 # ---- a PSP that answers as no PSP would ----
 
-# Replies by payment method: a status, and a body in which ID stands for the payment.
-my $intent = '"id":"pi_ID","object":"payment_intent","status":"requires_capture","amount":500,"amount_capturable":500,"currency":"eur","metadata":{"payment_id":"ID"}';
+# Replies by payment method: a status, and a body in which ID stands for the payment and KEY for its request.
+my $intent = '"id":"pi_ID","object":"payment_intent","status":"requires_capture","amount":500,"amount_capturable":500,"currency":"eur","metadata":{"payment_id":"ID","request":"KEY"}';
 my %script = (
 	long_code => [ 402, '{"error":{"type":"card_error","code":"' . 'c' x 99 . "\xc3\xa9" . 'd' x 50 . '","message":"' . 'm' x 299 . "\xe2\x82\xac" . '"}}' ],
 	nul_escape => [ 200, qq({$intent,"shipping":{"name":"nul\\u0000x"}}) ],
@@ -44,9 +44,14 @@ my $psp = PayledgerImpostor->new(
 
 		# what is asked about later is known by the payment, which is in the path or the search
 		($id) = $request->{path} =~ /(\d{15,})/ unless defined $id;
-		symlink $name, "$dir/$id" if defined $name;
+		if (defined $name)
+		{
+			symlink $name, "$dir/$id";
+			symlink $request->{key}, "$dir/key-$id";
+		}
 		my ($status, $body) = @{ $script{ readlink "$dir/$id" } };
-		syswrite($socket, PayledgerImpostor::reply($status, $body =~ s/ID/$id/gr));
+		my $asked = readlink "$dir/key-$id";
+		syswrite($socket, PayledgerImpostor::reply($status, $body =~ s/ID/$id/gr =~ s/KEY/$asked/gr));
 		return 1;
 	});
 my $key = 'whsec_foreign_text';
