@@ -449,7 +449,7 @@ SELECT outcome('UPDATE payledger.settlement_exceptions SET actual_amount = 5 WHE
 SELECT outcome('UPDATE payledger.settlement_exceptions SET note = ''x'' WHERE status = ''ACCEPTED''');
 SELECT outcome('UPDATE payledger.settlement_exceptions SET status = ''OPEN'' WHERE status = ''ACCEPTED''');
 SELECT outcome('UPDATE payledger.settlement_items SET settlement_report_id = NULL WHERE settlement_report_id IS NOT NULL');
-SELECT outcome('UPDATE payledger.settlement_items SET amount = amount + 1');
+SELECT outcome('UPDATE payledger.settlement_items SET amount = amount * 2');
 
 ---- verify() finds what does not agree ----
 

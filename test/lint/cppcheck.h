@@ -23,6 +23,7 @@
 #define PGDLLEXPORT
 #define PGDLLIMPORT
 #define FLEXIBLE_ARRAY_MEMBER
+#define CppAsString2(x) #x
 #define lengthof(array) (sizeof(array) / sizeof((array)[0]))
 #define Min(x, y) ((x) < (y) ? (x) : (y))
 #define Max(x, y) ((x) > (y) ? (x) : (y))
