@@ -93,7 +93,7 @@ check-sanitize:
 check-valgrind:
 	TESTS="$(TESTS)" test/sanitize/check-valgrind
 
-# each target so many seconds; see test/fuzz/README.md
+# each target so many seconds, SEED repeats a run; see test/fuzz/README.md
 SECONDS = 20
 fuzz:
 	test/fuzz/run $(SECONDS) $(TARGETS)
