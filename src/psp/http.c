@@ -686,15 +686,17 @@ is_final_status(long status)
 	return status >= 200 && status <= 599;
 }
 
+/* what libcurl says of a line of the header that is too long */
+#if LIBCURL_VERSION_NUM >= 0x080600
+#define LINE_TOO_LONG CURLE_TOO_LARGE
+#else
+#define LINE_TOO_LONG CURLE_OUT_OF_MEMORY
+#endif
+
 static bool
 is_too_large(const Transfer *transfer)
 {
-#if LIBCURL_VERSION_NUM >= 0x080600
-	if (transfer->result == CURLE_TOO_LARGE)
-		return true;
-#endif
-	/* what libcurl before 8.6 says of a line of the header that is too long */
-	return transfer->reply.too_large || transfer->result == CURLE_OUT_OF_MEMORY;
+	return transfer->reply.too_large || transfer->result == LINE_TOO_LONG;
 }
 
 static const char *
