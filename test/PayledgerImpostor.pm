@@ -47,6 +47,19 @@ sub requests
 	return -e $self->{log} ? map { decode_json($_) } split /\n/, PostgreSQL::Test::Utils::slurp_file($self->{log}) : ();
 }
 
+# One reply of the PSP to a request as it came: head and body.
+sub true_reply
+{
+	my ($psp, $request) = @_;
+	my $server = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $psp->{port}) or return;
+	my $reply = '';
+
+	print $server $request->{head} =~ s/\r\n\r\n\z/\r\nConnection: close\r\n\r\n/r, $request->{body};
+	$server->flush;
+	1 while sysread($server, $reply, 65536, length $reply);
+	return split /(?<=\r\n\r\n)/, $reply, 2;
+}
+
 sub _accept
 {
 	my ($self, $listener, $answer) = @_;

@@ -8,7 +8,6 @@
 use strict;
 use warnings FATAL => 'all';
 
-use IO::Socket::INET;
 use JSON::PP;
 use PayledgerImpostor;
 use PayledgerPsp;
@@ -25,19 +24,6 @@ my $node = new_node('fuzz');
 
 note("FUZZ_SEED=$seed FUZZ_PAYMENTS=$payments");
 mkdir "$dir/asked";
-
-# One reply of the PSP to a request as it came: head and body.
-sub true_reply
-{
-	my ($request) = @_;
-	my $server = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $psp->{port}) or return;
-	my $reply = '';
-
-	print $server $request->{head} =~ s/\r\n\r\n\z/\r\nConnection: close\r\n\r\n/r, $request->{body};
-	$server->flush;
-	1 while sysread($server, $reply, 65536, length $reply);
-	return split /(?<=\r\n\r\n)/, $reply, 2;
-}
 
 # Ways to garble a reply: each gets head and body, and returns what is sent.
 my @garble = (
@@ -86,7 +72,7 @@ sub answer
 {
 	my ($socket, $request) = @_;
 	my $what = ($request->{key} // $request->{path}) =~ s/\W/_/gr;
-	my ($head, $body) = true_reply($request);
+	my ($head, $body) = PayledgerImpostor::true_reply($psp, $request);
 
 	return 0 unless defined $body;
 	# how often this was asked before is how long its file is

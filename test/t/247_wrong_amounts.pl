@@ -4,7 +4,6 @@
 use strict;
 use warnings FATAL => 'all';
 
-use IO::Socket::INET;
 use PayledgerImpostor;
 use PayledgerPsp;
 use PayledgerTest;
@@ -63,21 +62,9 @@ sub lie
 	return;
 }
 
-sub true_reply
-{
-	my ($request) = @_;
-	my $server = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $psp->{port}) or return;
-	my $reply = '';
-
-	print $server $request->{head} =~ s/\r\n\r\n\z/\r\nConnection: close\r\n\r\n/r, $request->{body};
-	$server->flush;
-	1 while sysread($server, $reply, 65536, length $reply);
-	return split /(?<=\r\n\r\n)/, $reply, 2;
-}
-
 my $line = PayledgerImpostor->new(sub {
 	my ($socket, $request) = @_;
-	my ($head, $body) = true_reply($request);
+	my ($head, $body) = PayledgerImpostor::true_reply($psp, $request);
 	my ($operation, $name) = split m{/}, slurp_file("$dir/lie");
 
 	return 0 unless defined $body;
