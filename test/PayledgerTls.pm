@@ -48,7 +48,7 @@ sub new
 
 # Files of a certificate: itself, its key, and who vouches for it.  names is a
 # subjectAltName; from_day and to_day count from today, -1 and 30 by default;
-# self_signed: nobody vouches.
+# self_signed: nobody vouches; rsa: the key is not of an elliptic curve.
 sub certificate
 {
 	my ($self, $name, %how) = @_;
@@ -56,7 +56,7 @@ sub certificate
 	my ($from, $to) = map { strftime('%Y%m%d%H%M%SZ', gmtime(time() + $_ * DAY)) } $how{from_day} // -1, $how{to_day} // 30;
 
 	_write("$file.ext", "subjectAltName=$how{names}\n");
-	system_or_bail('openssl', 'req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
+	system_or_bail('openssl', 'req', '-new', '-newkey', $how{rsa} ? 'rsa:2048' : ('ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1'), '-nodes',
 		'-subj', "/CN=$name", '-keyout', "$file.key", '-out', "$file.csr");
 	system_or_bail('openssl', 'ca', '-batch', '-notext', '-config', "$self->{dir}/conf", '-in', "$file.csr", '-out', "$file.crt",
 		'-startdate', $from, '-enddate', $to, '-extfile', "$file.ext",

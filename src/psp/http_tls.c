@@ -1,6 +1,6 @@
 /*
  * src/psp/http_tls.c
- *		An end to what a TLS server may send beside data.
+ *		An end to what a TLS server may cost.
  *
  * A call of OpenSSL that wants data, or the end of the handshake, deals with
  * everything that comes before it: session tickets, changes of keys, requests
@@ -8,6 +8,10 @@
  * keeps it full keeps the caller for as long as it likes, and no timeout of
  * libcurl's is looked at meanwhile.  So what is no data is counted for each
  * connection, and too much of it ends the connection.
+ *
+ * The server also chooses the group that keys are agreed in.  In one of finite
+ * fields, whose size TLS 1.2 leaves to the server, a handshake may cost half a
+ * second of the worker's time; elliptic curves cost a millisecond at most.
  *
  * Nothing of PostgreSQL in here: all of it runs below libcurl's calls.
  */
@@ -24,6 +28,10 @@
  * that OpenSSL accepts, 100 kB, takes 100 more if its records have 1 kB.
  */
 #define MAX_BESIDE_DATA 500
+
+/* of TLS 1.2; those of 1.3 differ in nothing that matters here */
+#define CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20"
+#define GROUPS "X25519:P-256:P-384:P-521"
 
 #define FLOODED 1				/* reason of our only error */
 #define FLOOD "too many TLS messages without data"
@@ -82,6 +90,8 @@ count(int written, int version, int type, const void *data, size_t length, SSL *
 CURLcode
 pl_tls_bound(CURL *easy, void *context, void *unused)
 {
+	if (!SSL_CTX_set_cipher_list(context, CIPHERS) || !SSL_CTX_set1_groups_list(context, GROUPS))
+		return CURLE_SSL_CIPHER;
 	SSL_CTX_set_msg_callback(context, count);
 	/* libcurl compares the host's name with the certificate of the first handshake only */
 	SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION);

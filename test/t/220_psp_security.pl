@@ -223,17 +223,26 @@ subtest 'names that lead to this machine or its network' => sub {
 
 # ---- TLS ----
 
-# an old server: nothing above TLS 1.1
-my $old_port = PostgreSQL::Test::Cluster::get_free_port();
-my $old_out = '';
-my ($old_cert, $old_key) = $tls->certificate('old', names => 'IP:127.0.0.1');
-my $old = IPC::Run::start([ 'openssl', 's_server', '-accept', "127.0.0.1:$old_port", '-cert', $old_cert, '-key', $old_key,
-		'-tls1_1', '-cipher', 'ALL:@SECLEVEL=0' ], '<', \undef, '>&', \$old_out);
+# Servers of openssl's: nothing above TLS 1.1; keys agreed in finite fields only, which may cost half a second each.
+my %openssl = (
+	old => [ '-tls1_1', '-cipher', 'ALL:@SECLEVEL=0' ],
+	finite_12 => [ '-tls1_2', '-cipher', 'kDHE' ],
+	finite_13 => [ '-tls1_3', '-groups', 'ffdhe8192' ]);
+my (%old, %old_out, %old_port);
+for my $name (sort keys %openssl)
+{
+	my ($cert, $key) = $tls->certificate($name, names => 'IP:127.0.0.1', rsa => 1);
+
+	$old_port{$name} = PostgreSQL::Test::Cluster::get_free_port();
+	$old_out{$name} = '';
+	$old{$name} = IPC::Run::start([ 'openssl', 's_server', '-accept', "127.0.0.1:$old_port{$name}", '-cert', $cert, '-key', $key, @{ $openssl{$name} } ],
+		'<', \undef, '>&', \$old_out{$name});
+}
 END
 {
 	my $code = $?;
 
-	$old->kill_kill(grace => 2) if $old;
+	$_->kill_kill(grace => 2) for values %old;
 	$? = $code;
 }
 
@@ -247,11 +256,14 @@ subtest 'TLS' => sub {
 	my $plain = PayledgerPsp->new;
 	my %options = (ca_file => $tls->{ca_file});
 
-	wait_for(sub { $old->pump_nb; $old_out =~ /ACCEPT/ }, 'the old server listens', $node);
+	for my $name (sort keys %old)
+	{
+		wait_for(sub { $old{$name}->pump_nb; $old_out{$name} =~ /ACCEPT/ }, "server $name listens", $node);
+	}
 	add($_, $server{$_}->url(''), %options) for sort keys %server;
-	add('old', "https://127.0.0.1:$old_port", %options);
+	add($_, "https://127.0.0.1:$old_port{$_}", %options) for sort keys %old;
 	add('plain', $plain->url('') =~ s/^http/https/r, %options);
-	my %id = map { $_ => pay($node, 'pm_card_visa', [500], gateway => $_) } keys %bad, 'old', 'plain';
+	my %id = map { $_ => pay($node, 'pm_card_visa', [500], gateway => $_) } keys %bad, keys %old, 'plain';
 
 	tried(3, values %id);
 	for my $name (sort keys %id)
@@ -262,8 +274,11 @@ subtest 'TLS' => sub {
 	}
 	is(join(' ', map { $tls->requests_at($server{$_}) } sort keys %server), '0 0 0 0', 'none of them was sent a request');
 	is($plain->stats->{requests}, 0, 'nor was a server without TLS');
-	$old->pump_nb;
-	unlike($old_out, qr/POST|Bearer/, 'nor the old one');
+	for my $name (sort keys %old)
+	{
+		$old{$name}->pump_nb;
+		unlike($old_out{$name}, qr/POST|Bearer/, "nor was $name");
+	}
 
 	# the same with a good certificate, so that the others fail for no other reason
 	my $good = PayledgerPsp->new_tls($tls->certificate('good', names => 'IP:127.0.0.1'));
@@ -271,8 +286,8 @@ subtest 'TLS' => sub {
 	sql($node, "SELECT payledger.alter_gateway('$_', '{\"base_url\": \"${\$good->url('')}\"}')") for sort keys %id;
 	settle($node);
 	is(sql($node, "SELECT count(*) FROM payledger.payments WHERE payment_id IN (${\join ',', values %id}) AND status = 'CAPTURED'"),
-		6, 'all are paid once the server is a good one');
-	is(scalar(grep { @{ $_->{operations} } == 3 } $good->all_truth), 6, 'once');
+		8, 'all are paid once the server is a good one');
+	is(scalar(grep { @{ $_->{operations} } == 3 } $good->all_truth), 8, 'once');
 };
 
 subtest 'a connection that is kept' => sub {
