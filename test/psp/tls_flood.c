@@ -3,11 +3,13 @@
  *		A TLS server that keeps its clients busy with what is no data, for as
  *		long as they take it.
  *
- *		tls-flood hello|tickets CERT KEY
+ *		tls-flood hello|tickets|updates CERT KEY
  *
  * hello: requests for a handshake while there is one.  They need no key.
  * tickets: TLS 1.3, and session tickets behind the first request.  OpenSSL
  * makes them too slowly, so the records are put together here.
+ * updates: TLS 1.3, and changes of the keys behind the first request, each of
+ * which asks for one of the client's.
  *
  * Prints its port, and "flooding" for each connection where it begins.
  */
@@ -164,6 +166,21 @@ flood_tickets(int fd, SSL_CTX *context)
 	}
 }
 
+static void
+flood_updates(int fd, SSL_CTX *context)
+{
+	char		request[8192];
+	SSL		   *ssl = SSL_new(context);
+
+	SSL_set_fd(ssl, fd);
+	if (SSL_accept(ssl) <= 0 || SSL_read(ssl, request, sizeof(request)) <= 0)
+		return;
+	say_flooding();
+	/* a handshake of TLS 1.3 that is over has nothing but the message to write */
+	while (SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED) > 0 && SSL_do_handshake(ssl) > 0)
+		;
+}
+
 static SSL_CTX *
 prepare(const char *cert, const char *key)
 {
@@ -186,8 +203,10 @@ main(int argc, char **argv)
 	socklen_t	length = sizeof(address);
 	int			listener = socket(AF_INET, SOCK_STREAM, 0);
 	SSL_CTX    *context;
+	const char *kind = argc == 4 ? argv[1] : "";
 
-	check(argc == 4 && (strcmp(argv[1], "hello") == 0 || strcmp(argv[1], "tickets") == 0), "usage: tls-flood hello|tickets CERT KEY");
+	check(strcmp(kind, "hello") == 0 || strcmp(kind, "tickets") == 0 || strcmp(kind, "updates") == 0,
+		  "usage: tls-flood hello|tickets|updates CERT KEY");
 	context = prepare(argv[2], argv[3]);
 	check(listener >= 0 && bind(listener, (struct sockaddr *) &address, length) == 0 && listen(listener, 128) == 0 &&
 		  getsockname(listener, (struct sockaddr *) &address, &length) == 0, "could not listen");
@@ -202,10 +221,12 @@ main(int argc, char **argv)
 		if (fd >= 0 && fork() == 0)
 		{
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			if (argv[1][0] == 'h')
+			if (strcmp(kind, "hello") == 0)
 				flood_hello(fd);
-			else
+			else if (strcmp(kind, "tickets") == 0)
 				flood_tickets(fd, context);
+			else
+				flood_updates(fd, context);
 			_exit(0);
 		}
 		close(fd);

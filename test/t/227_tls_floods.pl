@@ -18,7 +18,7 @@ my $json = JSON::PP->new->canonical;
 my $psp = PayledgerPsp->new;
 my $tls = PayledgerTls->new;
 my ($cert, $key) = $tls->certificate('psp', names => 'IP:127.0.0.1');
-my %fault = (hello => 'READY', tickets => 'UNKNOWN');
+my %fault = (hello => 'READY', tickets => 'UNKNOWN', updates => 'UNKNOWN');
 my (%server, %out, %port);
 
 END
