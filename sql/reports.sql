@@ -76,6 +76,8 @@ SELECT seller_id, currency, oldest_at, balance, days_0_7, days_8_30, days_31_60,
   FROM payledger.aged_payables('2026-04-11', for_ledger => 'REPORTS');
 SELECT seller_id, currency, oldest_at, balance, days_0_7, days_8_30, days_31_60, days_61_90, days_over_90
   FROM payledger.aged_payables('2026-02-01', for_ledger => 'REPORTS', account_type => 'PSP_RECEIVABLES');
+SELECT count(*) FROM payledger.aged_payables('infinity');
+SELECT count(*) FROM payledger.aged_payables(as_of => '-infinity');
 -- an age is a number of days in Stockholm: 23 hours are one
 BEGIN;
 SELECT count(reports_post('DAYS:' || n, '2026-03-01 22:59:59.999999'::timestamptz - n * interval '1 day', 'CAPTURED',

@@ -152,11 +152,30 @@ spares(const PlLimits *limits, int64 amount)
 		!pg_sub_s64_overflow(left, amount, &left) && left >= limits->floor;
 }
 
-/* Raise PL008 or PL004 unless the locked account can spare the amount. */
+/* Raise PL004 unless the locked account, which has a floor, can spare the amount. */
+static void
+check_floor(const PlAccount *account, PlLimits *limits, int64 amount)
+{
+	pl_limits_balances(limits, 1);
+	if (!spares(limits, amount) && limits->held > 0)
+		limits->held -= pl_free_overdue_holds(limits->account_id);
+	if (!spares(limits, amount))
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_BALANCE_LIMIT),
+				 errmsg("account %s cannot spare %s %s", account->code,
+						pl_format_amount(amount, account->currency), account->currency->code),
+				 errdetail("Its balance is %s, held %s, the floor %s %s.",
+						   pl_format_amount(limits->balance, account->currency),
+						   pl_format_amount(limits->held, account->currency),
+						   pl_format_amount(limits->floor, account->currency), account->currency->code)));
+}
+
+/* Raise PL008, 22003 or PL004 unless the locked account can spare the amount. */
 static void
 check_available(const HoldRequest *request, PlLimits *limits)
 {
 	const PlAccount *account = request->account;
+	int64		held;
 
 	if (strcmp(limits->status, "ACTIVE") != 0)
 		ereport(ERROR,
@@ -164,21 +183,15 @@ check_available(const HoldRequest *request, PlLimits *limits)
 				 errmsg("account %s is not active", account->code),
 				 errdetail("Its status is %s.", limits->status),
 				 errhint("An operator can make it active with payledger.set_account_status().")));
-	if (!limits->has_floor)
-		return;
-
-	pl_limits_balances(limits, 1);
-	if (!spares(limits, request->amount) && limits->held > 0)
-		limits->held -= pl_free_overdue_holds(limits->account_id);
-	if (!spares(limits, request->amount))
+	if (limits->has_floor)
+		check_floor(account, limits, request->amount);
+	if (pg_add_s64_overflow(limits->held, request->amount, &held))
 		ereport(ERROR,
-				(errcode(ERRCODE_PL_BALANCE_LIMIT),
-				 errmsg("account %s cannot spare %s %s", account->code,
-						pl_format_amount(request->amount, account->currency), account->currency->code),
-				 errdetail("Its balance is %s, held %s, the floor %s %s.",
-						   pl_format_amount(limits->balance, account->currency),
-						   pl_format_amount(limits->held, account->currency),
-						   pl_format_amount(limits->floor, account->currency), account->currency->code)));
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("held amount of account %s is out of range", account->code),
+				 errdetail("Held are " INT64_FORMAT " minor units, and " INT64_FORMAT " more were asked for.",
+						   limits->held, request->amount),
+				 errhint("release_hold() frees what is not needed any more.")));
 }
 
 /* Write the hold of a locked account that can spare it. */

@@ -305,6 +305,10 @@ DECLARE
 	recently CONSTANT timestamptz := until - interval '92 days';
 BEGIN
 	PERFORM payledger.check_ledger(for_ledger);
+	IF NOT isfinite(until) THEN
+		RAISE EXCEPTION 'effective_at must be finite'
+			USING ERRCODE = '22023', DETAIL = 'It is ' || until || '; ages are counted from it.', HINT = 'Left out, it is as_of, or now.';
+	END IF;
 	IF NOT EXISTS (SELECT FROM payledger.account_types t WHERE t.account_type = aged_payables.account_type) THEN
 		RAISE EXCEPTION 'account type "%" does not exist', aged_payables.account_type
 			USING ERRCODE = 'PL007', HINT = 'payledger.account_types lists the types, payledger.add_account_type() adds one.';
@@ -360,7 +364,7 @@ END
 $$;
 REVOKE ALL ON FUNCTION aged_payables(timestamptz, timestamptz, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION aged_payables(timestamptz, timestamptz, text, text) IS
-'What is owed to each seller by age in days of the ledger''s time zone, at effective_at (default: as_of, else now) as known at as_of: a debit pays the oldest credits first, oldest_at is when the oldest credit still open took effect. A seller who owes the platform has negative amounts, aged by the debits. Settled accounts are left out. Minor units, and formatted. account_type: another type to age, for example PSP_RECEIVABLES. Errors: 22003 a balance passes a bigint, PL007 no such ledger or account type, PL010 not set up. Example: SELECT * FROM payledger.aged_payables() WHERE days_over_90 > 0;';
+'What is owed to each seller by age in days of the ledger''s time zone, at effective_at (default: as_of, else now) as known at as_of: a debit pays the oldest credits first, oldest_at is when the oldest credit still open took effect. A seller who owes the platform has negative amounts, aged by the debits. Settled accounts are left out. Minor units, and formatted. account_type: another type to age, for example PSP_RECEIVABLES. Errors: 22003 a balance passes a bigint, 22023 a time that is infinite, PL007 no such ledger or account type, PL010 not set up. Example: SELECT * FROM payledger.aged_payables() WHERE days_over_90 > 0;';
 
 /* ---- over a period ---- */
 
