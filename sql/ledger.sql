@@ -105,6 +105,58 @@ END $$;
 CREATE TRIGGER meddle AFTER INSERT ON payledger.postings REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION meddle();
 SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER-1.CHF}', '{1, -1}')$$);
 DROP TRIGGER meddle ON payledger.postings;
+-- not even legs that balance and are as many, whichever trigger runs first
+CREATE OR REPLACE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF pg_trigger_depth() = 1 THEN
+		INSERT INTO payledger.postings (journal_entry_id, leg, account_id, amount, transaction_no)
+		SELECT journal_entry_id, leg + 10, account_id, amount, transaction_no FROM inserted;
+	END IF;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER meddle AFTER INSERT ON payledger.postings REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION meddle();
+SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER-1.CHF}', '{1, -1}')$$);
+ALTER TRIGGER meddle ON payledger.postings RENAME TO a_meddle;
+SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER-1.CHF}', '{1, -1}')$$);
+DROP TRIGGER a_meddle ON payledger.postings;
+-- nor legs left out, some or all
+CREATE OR REPLACE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN CASE WHEN NEW.leg <= TG_ARGV[0]::int THEN NEW END;
+END $$;
+CREATE TRIGGER meddle BEFORE INSERT ON payledger.postings FOR EACH ROW EXECUTE FUNCTION meddle(2);
+SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, WRITE_OFF_EXPENSE.LEDGER.SUB:1.CHF, PLATFORM_CASH.LEDGER.JPY, WRITE_OFF_EXPENSE.LEDGER.JPY}', '{-7, 7, 100, -100}')$$);
+CREATE OR REPLACE TRIGGER meddle BEFORE INSERT ON payledger.postings FOR EACH ROW EXECUTE FUNCTION meddle(0);
+SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER-1.CHF}', '{1, -1}')$$);
+CREATE VIEW hundred AS SELECT jsonb_agg('{"entry_type": "ADJUSTMENT", "postings": [{"account": "PLATFORM_CASH.LEDGER.CHF", "amount": 1}, {"account": "MERCHANT_PAYABLE.LEDGER-1.CHF", "amount": -1}]}'::jsonb) AS entries
+  FROM generate_series(1, 100);
+SELECT outcome('SELECT payledger.post_entries(entries) FROM hundred');
+-- nor other amounts
+CREATE OR REPLACE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	NEW.amount := 2 * NEW.amount;
+	RETURN NEW;
+END $$;
+SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER-1.CHF}', '{1, -1}')$$);
+DROP TRIGGER meddle ON payledger.postings;
+-- nor a header without legs
+CREATE OR REPLACE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF pg_trigger_depth() = 1 THEN
+		INSERT INTO payledger.journal_entries (journal_entry_id, recorded_at, effective_at, entry_type) VALUES (42, now(), now(), 'ADJUSTMENT');
+	END IF;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER meddle AFTER INSERT ON payledger.journal_entries FOR EACH STATEMENT EXECUTE FUNCTION meddle();
+SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER-1.CHF}', '{1, -1}')$$);
+DROP TRIGGER meddle ON payledger.journal_entries;
+-- nor one left out, whose legs would belong to nothing
+CREATE OR REPLACE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER meddle BEFORE INSERT ON payledger.journal_entries FOR EACH ROW EXECUTE FUNCTION meddle();
+SELECT outcome($$SELECT book('{PLATFORM_CASH.LEDGER.CHF, MERCHANT_PAYABLE.LEDGER-1.CHF}', '{1, -1}')$$);
+SELECT outcome('SELECT payledger.post_entries(entries) FROM hundred');
+DROP VIEW hundred;
+DROP TRIGGER meddle ON payledger.journal_entries;
 -- a trigger may post, though
 CREATE OR REPLACE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -133,9 +133,9 @@ read_source(void *outbuf, int minread, int maxread)
  * Insert n rows into columns (a list of names) of table payledger.table:
  * write_row(arg, i) is called for each and gives its columns with the calls
  * above.  Runs the table's constraints and triggers, which may copy rows
- * themselves.
+ * themselves.  Returns the number of rows that were inserted.
  */
-void
+uint64
 pl_copy_rows(const char *table, List *columns, int n, PlRowWriter write_row, void *arg)
 {
 	Relation	relation = table_open(get_relname_relid(table, get_namespace_oid("payledger", false)),
@@ -144,6 +144,7 @@ pl_copy_rows(const char *table, List *columns, int n, PlRowWriter write_row, voi
 	Source		rows = {write_row, arg, 0, n};
 	Source	   *outer = source;
 	CopyFromState copy;
+	uint64		inserted = 0;
 
 	initStringInfo(&rows.buffer);
 	source = &rows;
@@ -158,7 +159,7 @@ pl_copy_rows(const char *table, List *columns, int n, PlRowWriter write_row, voi
 		(void) addRangeTableEntryForRelation(pstate, relation, RowExclusiveLock, NULL, false, false);
 		copy = BeginCopyFrom(pstate, relation, NULL, NULL, false, read_source, columns,
 							 list_make1(makeDefElem("format", (Node *) makeString("binary"), -1)));
-		(void) CopyFrom(copy);
+		inserted = CopyFrom(copy);
 		EndCopyFrom(copy);
 		PopActiveSnapshot();
 	}
@@ -171,4 +172,5 @@ pl_copy_rows(const char *table, List *columns, int n, PlRowWriter write_row, voi
 	free_parsestate(pstate);
 	table_close(relation, NoLock);
 	CommandCounterIncrement();
+	return inserted;
 }

@@ -10,7 +10,7 @@
 /* Gives row i with one pl_copy_row() and as many columns. */
 typedef void (*PlRowWriter) (void *arg, int i);
 
-extern void pl_copy_rows(const char *table, List *columns, int n, PlRowWriter write_row, void *arg);
+extern uint64 pl_copy_rows(const char *table, List *columns, int n, PlRowWriter write_row, void *arg);
 extern void pl_copy_row(int ncolumns);
 extern void pl_copy_null(void);
 extern void pl_copy_int64(int64 value);

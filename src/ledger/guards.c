@@ -23,16 +23,9 @@
 #define POSTING_ACCOUNT			2
 #define POSTING_AMOUNT			3
 #define POSTING_TRANSACTION		4
+#define POSTING_LEG				5
 
-static const Oid posting_types[] = {INT8OID, INT8OID, INT8OID, INT8OID};
-
-typedef struct Posting
-{
-	int64		journal_entry_id;
-	const PlAccount *account;
-	int64		account_id;
-	int64		amount;
-} Posting;
+static const Oid posting_types[] = {INT8OID, INT8OID, INT8OID, INT8OID, INT2OID};
 
 PG_FUNCTION_INFO_V1(pl_sql_check_postings);
 PG_FUNCTION_INFO_V1(pl_sql_check_journal_entries);
@@ -41,8 +34,8 @@ PG_FUNCTION_INFO_V1(pl_sql_announce_restriction);
 static int
 compare_postings(const void *a, const void *b)
 {
-	const Posting *x = a;
-	const Posting *y = b;
+	const PlPosting *x = a;
+	const PlPosting *y = b;
 
 	if (x->journal_entry_id != y->journal_entry_id)
 		return x->journal_entry_id < y->journal_entry_id ? -1 : 1;
@@ -57,14 +50,14 @@ compare_postings(const void *a, const void *b)
  * The rows of the transition table, palloc'd.  Raises PL002 for a row that
  * does not carry this transaction's number, which folding would miss.
  */
-static Posting *
+static PlPosting *
 read_transition_table(TriggerData *trigger, int *n)
 {
 	Tuplestorestate *rows = trigger->tg_newtable;
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(trigger->tg_relation),
 													&TTSOpsMinimalTuple);
 	int			allocated = 16;
-	Posting    *postings = palloc(sizeof(Posting) * allocated);
+	PlPosting  *postings = palloc(sizeof(PlPosting) * allocated);
 	int64		transaction_no = 0;
 
 	/* other triggers read the same store */
@@ -73,20 +66,21 @@ read_transition_table(TriggerData *trigger, int *n)
 	*n = 0;
 	while (tuplestore_gettupleslot(rows, true, false, slot))
 	{
-		Posting    *posting;
+		PlPosting  *posting;
 
 		if (*n == allocated)
 		{
 			allocated *= 2;
-			postings = repalloc_huge(postings, sizeof(Posting) * allocated);
+			postings = repalloc_huge(postings, sizeof(PlPosting) * allocated);
 		}
 		if (*n == 0)
 			transaction_no = pl_transaction_no();
-		slot_getsomeattrs(slot, POSTING_TRANSACTION);
+		slot_getsomeattrs(slot, POSTING_LEG);
 		posting = &postings[(*n)++];
 		posting->journal_entry_id = DatumGetInt64(slot->tts_values[POSTING_ENTRY - 1]);
 		posting->account_id = DatumGetInt64(slot->tts_values[POSTING_ACCOUNT - 1]);
 		posting->amount = DatumGetInt64(slot->tts_values[POSTING_AMOUNT - 1]);
+		posting->leg = DatumGetInt16(slot->tts_values[POSTING_LEG - 1]);
 		if (DatumGetInt64(slot->tts_values[POSTING_TRANSACTION - 1]) != transaction_no)
 			ereport(ERROR,
 					(errcode(ERRCODE_PL_UNBALANCED_ENTRY),
@@ -104,7 +98,7 @@ read_transition_table(TriggerData *trigger, int *n)
 
 /* Find the account of each posting; PL007 if there is none. */
 static void
-find_accounts(Posting *postings, int n)
+find_accounts(PlPosting *postings, int n)
 {
 	int64	   *ids = NULL;
 	int			nids = 0;
@@ -137,7 +131,7 @@ find_accounts(Posting *postings, int n)
  * it has two legs, because no amount is zero.  Sorts the postings.
  */
 static void
-check_double_entry(Posting *postings, int n)
+check_double_entry(PlPosting *postings, int n)
 {
 	bool		sorted = true;
 	int64		net = 0;
@@ -145,11 +139,11 @@ check_double_entry(Posting *postings, int n)
 	for (int i = 1; i < n && sorted; i++)
 		sorted = compare_postings(&postings[i - 1], &postings[i]) <= 0;
 	if (!sorted)
-		qsort(postings, n, sizeof(Posting), compare_postings);
+		qsort(postings, n, sizeof(PlPosting), compare_postings);
 
 	for (int i = 0; i < n; i++)
 	{
-		const Posting *this = &postings[i];
+		const PlPosting *this = &postings[i];
 
 		if (this->amount == 0)
 			ereport(ERROR,
@@ -183,7 +177,7 @@ Datum
 pl_sql_check_postings(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	Posting    *postings;
+	PlPosting  *postings;
 	int			n;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
@@ -198,11 +192,11 @@ pl_sql_check_postings(PG_FUNCTION_ARGS)
 	postings = read_transition_table(trigger, &n);
 	if (n > 0)
 	{
-		int64		journal_entry_id = postings[0].journal_entry_id;
+		bool		is_batch = pl_entries_writes_postings(postings, n);
 
 		find_accounts(postings, n);
 		check_double_entry(postings, n);
-		if (!pl_entries_writes(journal_entry_id, n))
+		if (!is_batch)
 			refuse_by_hand();
 	}
 	pl_finish();
@@ -223,7 +217,7 @@ pl_sql_check_journal_entries(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("check_journal_entries must be called as a BEFORE INSERT statement trigger")));
-	if (!pl_entries_writes(0, 0))
+	if (!pl_entries_writes_headers())
 		refuse_by_hand();
 	return PointerGetDatum(NULL);
 }

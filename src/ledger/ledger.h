@@ -156,8 +156,19 @@ extern void pl_entries_find_accounts(PlEntryBatch *batch);
 
 /* ---- posting.c: writing them ---- */
 
+/* A row of payledger.postings. */
+typedef struct PlPosting
+{
+	int64		journal_entry_id;
+	int64		account_id;
+	const PlAccount *account;	/* NULL until it is found */
+	int64		amount;
+	int16		leg;
+} PlPosting;
+
 extern void pl_entries_post(PlEntryBatch *batch);
-extern bool pl_entries_writes(int64 journal_entry_id, int nlegs);
+extern bool pl_entries_writes_headers(void);
+extern bool pl_entries_writes_postings(const PlPosting *postings, int n);
 extern bool pl_lock_journal(void);
 
 /* ---- entry_checks.c: may these entries be posted? ---- */

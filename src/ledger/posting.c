@@ -36,13 +36,12 @@ typedef struct Part
 	PlEntry   **entries;
 	int			n;
 	int			nlegs;
-	int64		first_id;
-	int64		last_id;
-	const struct Part *outer;	/* being written when a user's trigger posted this one */
+	bool		begun;			/* the statement that inserts the headers has come */
+	struct Part *outer;			/* being written when a user's trigger posted this one */
 } Part;
 
 /* What is being inserted now, for the statement triggers. */
-static const Part *being_written = NULL;
+static Part *being_written = NULL;
 
 #define INSERT_ENTRIES \
 	"INSERT INTO payledger.journal_entries" \
@@ -82,6 +81,18 @@ static PlQuery insert_shifts = {
 
 /* ---- writing ---- */
 
+/* A trigger or rule of others on the table may not leave out rows. */
+static void
+require_rows(const char *table, uint64 written, int n)
+{
+	if (written != (uint64) n)
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_IMMUTABLE_RECORD),
+				 errmsg("table \"%s\" did not take all rows", table),
+				 errdetail("There were %d, and " UINT64_FORMAT " were inserted.", n, written),
+				 errhint("Drop the trigger or rule that leaves them out; payledger.verify() names it.")));
+}
+
 /* A list of column names. */
 static List *
 columns_of(const char *const *names, int n)
@@ -119,7 +130,9 @@ copy_headers(Part *part)
 	static const char *const names[] = {"journal_entry_id", "recorded_at", "effective_at", "payment_id",
 	"reverses", "entry_type"};
 
-	pl_copy_rows("journal_entries", columns_of(names, lengthof(names)), part->n, copy_header, part);
+	require_rows("journal_entries",
+				 pl_copy_rows("journal_entries", columns_of(names, lengthof(names)), part->n, copy_header, part),
+				 part->n);
 }
 
 static void
@@ -155,7 +168,10 @@ write_headers(const Part *part, bool skips_posted)
 	}
 	for (int c = 0; c < ENTRY_COLUMNS; c++)
 		pl_arg_array(&args, columns[c], nulls[c], part->n, types[c]);
-	pl_execute(skips_posted ? &insert_new_entries : &insert_entries, &args);
+	if (skips_posted)
+		pl_execute(&insert_new_entries, &args);
+	else
+		require_rows("journal_entries", pl_execute(&insert_entries, &args), part->n);
 }
 
 /*
@@ -229,7 +245,9 @@ copy_postings(const Part *part, int64 transaction_no)
 	static const char *const names[] = {"journal_entry_id", "account_id", "amount", "transaction_no", "leg"};
 	LegCursor	cursor = {part, transaction_no, 0, 0};
 
-	pl_copy_rows("postings", columns_of(names, lengthof(names)), part->nlegs, copy_posting, &cursor);
+	require_rows("postings",
+				 pl_copy_rows("postings", columns_of(names, lengthof(names)), part->nlegs, copy_posting, &cursor),
+				 part->nlegs);
 }
 
 static void
@@ -259,7 +277,7 @@ write_postings(const Part *part, int64 transaction_no)
 		pl_arg_array(&args, columns[c], NULL, n, INT8OID);
 	pl_arg_array(&args, columns[3], NULL, n, INT2OID);
 	pl_arg_int64(&args, transaction_no);
-	pl_execute(&insert_postings, &args);
+	require_rows("postings", pl_execute(&insert_postings, &args), n);
 }
 
 /* For entries that took effect at another time than they are recorded. */
@@ -300,7 +318,7 @@ write_shifts(const Part *part, int64 transaction_no)
 	pl_arg_array(&args, columns[3], NULL, n, INT8OID);
 	pl_arg_array(&args, columns[4], NULL, n, INT2OID);
 	pl_arg_int64(&args, transaction_no);
-	pl_execute(&insert_shifts, &args);
+	require_rows("effective_shifts", pl_execute(&insert_shifts, &args), n);
 }
 
 static int
@@ -331,8 +349,6 @@ write_part(Part *part, int64 transaction_no)
 	bool		has_texts = false;
 	bool		skips_posted;
 
-	part->first_id = part->entries[0]->journal_entry_id;
-	part->last_id = part->entries[part->n - 1]->journal_entry_id;
 	for (int i = 0; i < part->n; i++)
 	{
 		has_references |= part->entries[i]->reference != NULL;
@@ -413,22 +429,45 @@ write_entries(PlEntryBatch *batch)
 }
 
 /*
- * Is the statement that inserts rows of that entry the one that writes a part
- * of a batch?  nlegs is the number of postings it inserted, 0 for the
- * statement that inserts headers.  For the statement triggers.
+ * Is the statement that is about to insert headers the one that writes a part
+ * of a batch?  True once a part: a trigger may run another meanwhile.  For the
+ * statement triggers.
  */
 bool
-pl_entries_writes(int64 journal_entry_id, int nlegs)
+pl_entries_writes_headers(void)
+{
+	if (being_written == NULL || being_written->begun)
+		return false;
+	being_written->begun = true;
+	return true;
+}
+
+/*
+ * Are these n rows, in the order in which they were inserted, the legs of the
+ * part that is being written?  Nobody can insert them a second time, because
+ * an entry has each leg once.  For the statement triggers.
+ */
+bool
+pl_entries_writes_postings(const PlPosting *postings, int n)
 {
 	const Part *part = being_written;
 
-	if (part == NULL)
+	if (part == NULL || n != part->nlegs)
 		return false;
-	if (nlegs == 0)
-		return true;
-	/* the ids of a part ascend, and nobody else is given one between */
-	return nlegs == part->nlegs &&
-		journal_entry_id >= part->first_id && journal_entry_id <= part->last_id;
+	for (int e = 0; e < part->n; e++)
+	{
+		const PlEntry *entry = part->entries[e];
+
+		for (int l = 0; l < entry->nlegs; l++, postings++)
+		{
+			const PlLeg *leg = &part->batch->legs[entry->first_leg + l];
+
+			if (postings->journal_entry_id != entry->journal_entry_id || postings->leg != l + 1 ||
+				postings->account_id != leg->account->account_id || postings->amount != leg->amount)
+				return false;
+		}
+	}
+	return true;
 }
 
 /* An entry given twice in the batch became what the first one became. */
@@ -517,7 +556,7 @@ void
 pl_entries_post(PlEntryBatch *batch)
 {
 	MemoryContext oldcontext = CurrentMemoryContext;
-	const Part *outer = being_written;
+	Part	   *outer = being_written;
 
 	if (batch->nentries == 0)
 		return;
