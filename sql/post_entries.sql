@@ -50,6 +50,17 @@ SELECT * FROM verdicts(jsonb_build_array(
 	entry(1) || jsonb_build_object('postings', jsonb_build_array(
 		entry(9223372036854775807) #> '{postings,0}', entry(1) #> '{postings,0}', entry(9223372036854775807) #> '{postings,1}', entry(1) #> '{postings,1}')),
 	entry(3, 'BATCH:3')));
+-- given twice, both are the one that was posted
+SELECT min(journal_entry_id) AS one, max(journal_entry_id) AS other, string_agg(verdict, ', ' ORDER BY n) AS verdicts
+  FROM payledger.post_entries(jsonb_build_array(entry(4, 'BATCH:7'), entry(4, 'BATCH:7')), false) \gset
+SELECT :'verdicts' AS verdicts, (SELECT reference FROM payledger.journal_entries WHERE journal_entry_id = :one) AS one,
+	   (SELECT reference FROM payledger.journal_entries WHERE journal_entry_id = :other) AS other;
+-- with other metadata, or for another time, it is another content; what comes after that is judged by the first one all the same
+SELECT * FROM verdicts(jsonb_build_array(
+	entry(5, 'BATCH:8') || '{"metadata": {"order": 1}}', entry(5, 'BATCH:8') || '{"metadata": {"order": 2}}', entry(5, 'BATCH:8'),
+	entry(5, 'BATCH:8') || '{"metadata": {"order": 1}}',
+	entry(5, 'BATCH:9') || '{"effective_at": "2025-04-01T00:00:00Z"}', entry(5, 'BATCH:9') || '{"effective_at": "2025-04-02T00:00:00Z"}',
+	entry(5, 'BATCH:9'), entry(5, 'BATCH:9') || '{"effective_at": "2025-04-01T02:00:00+02:00"}'));
 -- each is judged by what the accepted ones before it left
 SELECT * FROM verdicts(jsonb_build_array(
 	entry(1, NULL, 'MERCHANT_PAYABLE.BATCH.FLOOR.GBP'), entry(70, NULL, 'PLATFORM_CASH.BATCH.GBP', 'MERCHANT_PAYABLE.BATCH.FLOOR.GBP'),

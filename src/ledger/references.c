@@ -210,16 +210,19 @@ match_posted(PlEntryBatch *batch, PlEntry **entries, int n)
 static void
 match_within_batch(PlEntryBatch *batch, PlEntry **entries, int n)
 {
-	for (int i = 1; i < n; i++)
+	PlEntry    *first = NULL;
+
+	for (int i = 0; i < n; i++)
 	{
 		PlEntry    *entry = entries[i];
-		PlEntry    *first = entries[i - 1]->same_as ? entries[i - 1]->same_as : entries[i - 1];
 
-		if (entry->verdict != PL_VERDICT_NONE || strcmp(entry->reference, first->reference) != 0)
+		if (entry->verdict != PL_VERDICT_NONE)
 			continue;
-		if (!same_content(batch, entry, first))
+		if (first == NULL || strcmp(entry->reference, first->reference) != 0)
+			first = entry->same_as ? entry->same_as : entry;
+		else if (!same_content(batch, entry, first))
 			deny_reuse(batch, entry, "It is given twice in the batch.");
-		else if (entry != first)
+		else
 			entry->same_as = first;
 	}
 }
