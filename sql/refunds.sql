@@ -113,11 +113,11 @@ SELECT outcome($$SELECT payledger.add_commission_rule('REF-1', 'EUR', tiers => '
 SELECT outcome($$SELECT payledger.add_commission_rule('REF-1', 'EUR', tiers => '[{"from_volume": 5, "bps": 1}, {"from_volume": 5, "bps": 2}]')$$);
 SELECT outcome($$SELECT payledger.add_commission_rule('REF-1', 'EUR', valid_from => '2020-01-01 00:00+00')$$);
 SELECT outcome($$UPDATE payledger.commission_rules SET commission_bps = 0$$);
-CREATE FUNCTION commission_of(seller text, amount bigint) RETURNS TABLE (commission bigint, by_newest_rule boolean) LANGUAGE plpgsql AS $$
+CREATE FUNCTION commission_of(seller text, amount bigint, currency text DEFAULT 'EUR') RETURNS TABLE (commission bigint, by_newest_rule boolean) LANGUAGE plpgsql AS $$
 DECLARE
 	id bigint;
 BEGIN
-	SELECT payment_intent_id INTO id FROM payledger.create_payment_intent('COMMISSION', 'BUYER', 'EUR',
+	SELECT payment_intent_id INTO id FROM payledger.create_payment_intent('COMMISSION', 'BUYER', commission_of.currency,
 		jsonb_build_array(jsonb_build_object('seller_id', seller, 'amount', amount)));
 	PERFORM payledger.request_authorization(id, 'pm_ok');
 	PERFORM answer(id, 'SUCCEEDED');
@@ -125,7 +125,7 @@ BEGIN
 	RETURN QUERY
 	SELECT o.commission_amount,
 		   o.commission_rule_id = (SELECT r.commission_rule_id FROM payledger.commission_rules r
-									WHERE r.seller_id = seller AND r.currency = 'EUR' ORDER BY r.valid_from DESC LIMIT 1)
+									WHERE r.seller_id = seller AND r.currency = commission_of.currency ORDER BY r.valid_from DESC LIMIT 1)
 		   AND (o.commission_amount = 0 OR EXISTS (SELECT FROM payledger.journal_entries j WHERE j.payment_id = id
 				AND j.entry_type = 'COMMISSION_FEE' AND j.metadata ->> 'commission_rule_id' = o.commission_rule_id::text))
 	  FROM payledger.payment_orders o WHERE o.payment_id = id;
@@ -145,9 +145,35 @@ SELECT * FROM commission_of('RULE-1', 1000);
 -- a rule for later counts from then on
 SELECT commission_bps FROM payledger.add_commission_rule('RULE-1', 'EUR', 0, valid_from => now() + interval '1 day');
 SELECT * FROM commission_of('RULE-1', 1000);
+-- but not a rule for before: 10 % of 1000 and 25 are taken, not all of it
+SELECT regexp_replace(outcome, '\d{4}-.* is', '<time> is') AS outcome
+  FROM outcome($$SELECT payledger.add_commission_rule('REF-1', 'EUR', 10000, valid_from => now() - interval '1 second')$$);
+SELECT * FROM commission_of('REF-1', 1000);
+-- half a minor unit is rounded up, less is not: 10 % of 1004 and of 1005
+SELECT seller_id FROM payledger.register_seller('RULE-2', 'EUR', commission_bps => 1000);
+SELECT * FROM commission_of('RULE-2', 1004);
+SELECT * FROM commission_of('RULE-2', 1005);
+-- what was captured in another currency counts towards no tier: of EUR 2009 were
+SELECT seller_id FROM payledger.register_seller('RULE-2', 'USD');
+SELECT * FROM commission_of('RULE-2', 5000, 'USD');
+SELECT tiers FROM payledger.add_commission_rule('RULE-2', 'EUR', 1000, tiers => '[{"from_volume": 2010, "bps": 100}]');
+SELECT * FROM commission_of('RULE-2', 1000);
+SELECT * FROM commission_of('RULE-2', 1000);
 -- update_seller keeps what it is not told
 SELECT commission_bps, commission_fixed FROM payledger.update_seller('REF-1', 'EUR', commission_fixed => 30);
 SELECT commission_bps, commission_fixed FROM payledger.update_seller('REF-1', 'EUR', commission_bps => 900);
+-- 9 % and 30 are more than 20
+SELECT * FROM commission_of('REF-1', 20);
+SELECT seller_id FROM payledger.register_seller('RULE-3', 'EUR');
+SELECT commission_bps FROM payledger.add_commission_rule('RULE-3', 'EUR', 1000, minimum => 50, maximum => 80,
+	tiers => '[{"from_volume": 1000, "bps": 9000}]', refund_policy => 'all', seller_pays_psp_fee => true);
+SELECT commission_bps, commission_fixed FROM payledger.update_seller('RULE-3', 'EUR', commission_fixed => 5);
+SELECT commission_bps, commission_fixed, minimum, maximum, tiers, refund_policy, seller_pays_psp_fee FROM payledger.commission_rules
+ WHERE seller_id = 'RULE-3' ORDER BY valid_from DESC LIMIT 1;
+-- 10 % of 400 and 5 are below the minimum; of 600 they are 65; of 800, more than the maximum
+SELECT * FROM commission_of('RULE-3', 400);
+SELECT * FROM commission_of('RULE-3', 600);
+SELECT * FROM commission_of('RULE-3', 800);
 -- what a refund gives back: nothing, all with the first one
 SELECT refund_policy FROM payledger.add_commission_rule('REF-1', 'EUR', 1000, refund_policy => 'none');
 SELECT captured('NONE', '{1000}') AS none \gset

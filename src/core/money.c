@@ -61,8 +61,8 @@ pl_add_amount(int64 a, int64 b)
 }
 
 /*
- * The platform's commission on amount (>= 0): bps hundredths of a per cent,
- * rounded half up, plus fixed, never more than the amount.  Minor units.
+ * bps hundredths of a per cent of amount (>= 0), rounded half up, plus fixed;
+ * minor units.  It may be more than the amount.
  */
 int64
 pl_commission(int64 amount, int32 bps, int64 fixed)
@@ -70,7 +70,7 @@ pl_commission(int64 amount, int32 bps, int64 fixed)
 	/* amount * bps may pass 63 bits, so the whole units go apart */
 	int64		share = amount / 10000 * bps + (amount % 10000 * bps + 5000) / 10000;
 
-	return Min(amount, pl_add_amount(share, fixed));
+	return pl_add_amount(share, fixed);
 }
 
 /*
