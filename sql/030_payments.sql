@@ -111,6 +111,12 @@ SELECT outcome(format('UPDATE payledger.payments SET status = ''NOT_CAPTURED'' W
 SELECT outcome(format('UPDATE payledger.payments SET status = ''VOIDED'' WHERE payment_id = %s', :manual));
 SELECT outcome(format('UPDATE payledger.payment_intents SET status = ''CREATED'' WHERE payment_intent_id = %s', :auto));
 SELECT outcome(format('UPDATE payledger.payments SET payment_id = 1 WHERE payment_id = %s', :auto));
+-- of 2900 authorized 1000 were captured and 1900 given back: not one more
+SELECT outcome(format('UPDATE payledger.payments SET voided_amount = voided_amount + 1 WHERE payment_id = %s', :manual));
+SELECT outcome(format('UPDATE payledger.payments SET captured_amount = captured_amount + 1 WHERE payment_id = %s', :manual));
+-- an order stays one for its amount, in its currency
+SELECT outcome(format('UPDATE payledger.payment_orders SET amount = amount + 1 WHERE payment_order_id = %s', order_of('AUTO', 'SELLER-111')));
+SELECT outcome(format('UPDATE payledger.payment_orders SET currency = ''JPY'' WHERE payment_order_id = %s', order_of('AUTO', 'SELLER-111')));
 SELECT outcome('DELETE FROM payledger.payments');
 SELECT outcome('TRUNCATE payledger.payment_orders');
 SELECT outcome('DELETE FROM payledger.state_history');

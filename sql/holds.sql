@@ -61,6 +61,8 @@ SELECT committed_amount, status, replayed FROM payledger.commit_hold(:h3, 'PAYOU
 SELECT * FROM seller;
 SELECT committed_amount, status, replayed FROM payledger.commit_hold(:h3, 'PAYOUT', pays(40), 'HOLDS:3a', keep_rest => true);
 SELECT * FROM seller;
+-- what is committed stays so: its entry has taken the funds
+SELECT outcome(format('UPDATE payledger.holds SET committed_amount = 39 WHERE hold_id = %s', :h3));
 SELECT outcome(format('SELECT payledger.commit_hold(%s, ''PAYOUT'', pays(61), keep_rest => true)', :h3));
 SELECT committed_amount, status, replayed FROM payledger.commit_hold(:h3, 'PAYOUT', pays(60), 'HOLDS:3b', keep_rest => true);
 SELECT committed_amount, status, replayed FROM payledger.commit_hold(:h3, 'PAYOUT', pays(40), 'HOLDS:3a', keep_rest => true);

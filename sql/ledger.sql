@@ -190,6 +190,11 @@ SELECT status FROM payledger.set_account_status('MERCHANT_PAYABLE.LEDGER-2.CHF',
 -- nobody else can take the reference that its entry will have
 SELECT regexp_replace(outcome, '\d{6,}', '<number>', 'g')
   FROM outcome(format('SELECT book(''{PLATFORM_CASH.LEDGER.CHF, WRITE_OFF_EXPENSE.LEDGER.SUB:1.CHF}'', ''{1, -1}'', ''CAPTURE:%s'')', :ordr));
+-- nor those of what takes it back; what only begins alike is free
+SELECT reference, split_part(outcome, ' ', 1) AS outcome
+  FROM unnest(ARRAY['CAPTURE_REVERSAL:1', 'AUTH_RELEASE:1', 'RESERVE_RELEASE:1:2', 'SETTLEMENT_REVERSAL:1', 'CAPTURE_REVERSALS:1', 'REVERSAL:1', '_REVERSAL:1']) AS reference,
+	   outcome(format('SELECT book(''{PLATFORM_CASH.LEDGER.CHF, WRITE_OFF_EXPENSE.LEDGER.SUB:1.CHF}'', ''{1, -1}'', %L)', reference))
+ WHERE outcome NOT LIKE '  %';
 ROLLBACK;
 
 -- append-only, for every kind of statement, for the owner, whether rows match or not

@@ -50,6 +50,11 @@ SELECT per_post(1, '2025-02-01 00:00 Europe/Berlin');
 SELECT per_post(-1, '2025-02-01 00:00 Europe/Berlin');
 -- only this ledger: MAIN takes what it took
 SELECT closed_before IS NULL AS main_is_open FROM payledger.ledgers WHERE ledger = 'MAIN';
+BEGIN;
+SELECT count(*) FROM unnest(ARRAY['PLATFORM_CASH', 'MERCHANT_PAYABLE']) AS t, payledger.open_account(t, 'PER-MAIN', 'EUR');
+SELECT per_post(9, '2025-01-31', 'PLATFORM_CASH.PER-MAIN.EUR', 'MERCHANT_PAYABLE.PER-MAIN.EUR');
+SELECT payledger.balance('PLATFORM_CASH.PER-MAIN.EUR', NULL, '2025-01-31');
+ROLLBACK;
 -- entries from now on are not concerned
 SELECT outcome($$SELECT payledger.post_entry('ADJUSTMENT', '[{"account":"BANK_FEES.PER.EUR","amount":7},{"account":"PLATFORM_CASH.PER.EUR","amount":-7}]')$$);
 -- again: nothing

@@ -301,6 +301,10 @@ desk,copied,2,capture,pi_CP2,,DKK,200,4,196,
 \.
 SELECT gateway, report_id, status, lines FROM payledger.settlement_reports WHERE report_id = 'copied';
 SELECT status, lines FROM payledger.import_settlement('desk', 'copied', '[{"line_type":"capture","psp_reference":"pi_CP1","currency":"DKK","gross":100,"fee":2,"net":98,"occurred_at":"2025-01-31T10:30:00Z"},{"line_type":"capture","psp_reference":"pi_CP2","currency":"DKK","gross":200,"fee":4,"net":196}]');
+-- again with other times: another report
+SELECT outcome($$SELECT payledger.import_settlement('desk', 'copied', '[{"line_type":"capture","psp_reference":"pi_CP1","currency":"DKK","gross":100,"fee":2,"net":98,"occurred_at":"2025-01-31T10:30:01Z"},{"line_type":"capture","psp_reference":"pi_CP2","currency":"DKK","gross":200,"fee":4,"net":196}]')$$);
+SELECT outcome($$SELECT payledger.import_settlement('desk', 'copied', '[{"line_type":"capture","psp_reference":"pi_CP1","currency":"DKK","gross":100,"fee":2,"net":98},{"line_type":"capture","psp_reference":"pi_CP2","currency":"DKK","gross":200,"fee":4,"net":196}]')$$);
+SELECT outcome($$SELECT payledger.import_settlement('desk', 'copied', '[{"line_type":"capture","psp_reference":"pi_CP1","currency":"DKK","gross":100,"fee":2,"net":98,"occurred_at":"2025-01-31T10:30:00Z"},{"line_type":"capture","psp_reference":"pi_CP2","currency":"DKK","gross":200,"fee":4,"net":196,"occurred_at":"2025-01-31T10:30:00Z"}]')$$);
 SELECT matched, exceptions, totals FROM payledger.reconcile_settlement('copied', payout_amount => 294, settled_through => '2025-01-31 12:00:00Z');
 SELECT payout_amount, currency, settled_through, lines FROM payledger.settlement_reports WHERE report_id = 'copied';
 SELECT status FROM payledger.reconcile_settlement('copied', payout_amount => 294, settled_through => '2025-01-31 12:00:00Z');

@@ -121,6 +121,9 @@ SELECT line, kind, effective_at, entry_type, debit, credit, balance, reserve_cha
   FROM payledger.seller_statement('STATE-1', 'EUR', '2026-02-01', '2026-04-01');
 SELECT line, kind, effective_at, entry_type, debit, credit, balance, reserve_change, reserve
   FROM payledger.seller_statement('STATE-1', 'EUR', '2026-03-01', '2026-03-11 12:00+00');
+-- what takes effect at the beginning is in the period, and not in what it opens with
+SELECT line, kind, effective_at, entry_type, debit, credit, balance, reserve_change, reserve
+  FROM payledger.seller_statement('STATE-1', 'EUR', '2026-03-10 12:00+00', '2026-03-11');
 -- what was known before they were posted
 SELECT line, kind, debit, credit, balance, reserve FROM payledger.seller_statement('STATE-1', 'EUR', '2026-02-01', '2026-04-01', '2026-01-01');
 -- its last line is the balance
