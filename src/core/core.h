@@ -126,6 +126,17 @@ extern void pl_log_mask_init(void);
 extern Oid	pl_owner(void);
 extern void pl_require_own_table(Oid relation, const char *name);
 
+/* ---- locks.c ---- */
+
+typedef enum PlLock
+{
+	PL_LOCK_SETUP = 0x73657475, /* "setu" */
+	PL_LOCK_FOLD = 0x666f6c64,	/* "fold" */
+	PL_LOCK_INCARNATION = 0x696e6361	/* "inca" */
+} PlLock;
+
+extern void pl_lock(PlLock lock);
+
 /* ---- query.c: SQL through kept plans ---- */
 
 #define PL_MAX_QUERY_ARGS 24

@@ -16,11 +16,6 @@
 #include "utils/acl.h"
 #include "utils/syscache.h"
 
-/* advisory lock class that SQL cannot take; "payledger setup" */
-#define SETUP_LOCK_KEY1 0x706c6467
-#define SETUP_LOCK_KEY2 0x73657475
-#define SETUP_LOCK_CLASS 7
-
 PG_FUNCTION_INFO_V1(pl_sql_lock_setup);
 
 /*
@@ -82,11 +77,8 @@ pl_require_own_table(Oid relation, const char *name)
 Datum
 pl_sql_lock_setup(PG_FUNCTION_ARGS)
 {
-	LOCKTAG		tag;
-
 	/* whether or not there is something to make */
 	PreventCommandIfReadOnly("payledger.setup()");
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, SETUP_LOCK_KEY1, SETUP_LOCK_KEY2, SETUP_LOCK_CLASS);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	pl_lock(PL_LOCK_SETUP);
 	PG_RETURN_VOID();
 }

@@ -36,10 +36,6 @@ static PlQuery newest_incarnation = {
 	" FROM payledger.incarnations ORDER BY incarnation DESC LIMIT 1", 0
 };
 
-static PlQuery lock_incarnations = {
-	"LOCK TABLE payledger.incarnations IN SHARE ROW EXCLUSIVE MODE", 0
-};
-
 static PlQuery insert_incarnation = {
 	"INSERT INTO payledger.incarnations (incarnation, system_identifier, database_oid)"
 	" VALUES ($1, $2, $3)", 3, {INT4OID, TEXTOID, OIDOID}
@@ -95,8 +91,8 @@ newest_is_ours(const char *system_identifier, int *newest)
 /*
  * The incarnation of this database, allocating one when the data came here
  * with a restore or a copy.  Uses an SPI connection of its own, because its
- * callers may be reading a result; the lock on the table is held until the end
- * of the transaction that allocates.
+ * callers may be reading a result; the lock is held until the end of the
+ * transaction that allocates.
  */
 int
 pl_incarnation(void)
@@ -119,7 +115,7 @@ pl_incarnation(void)
 	snprintf(system_identifier, sizeof(system_identifier), UINT64_FORMAT, GetSystemIdentifier());
 	if (!newest_is_ours(system_identifier, &newest))
 	{
-		pl_execute(&lock_incarnations, NULL);
+		pl_lock(PL_LOCK_INCARNATION);
 		if (!newest_is_ours(system_identifier, &newest))
 		{
 			PlArgs		args = {0};

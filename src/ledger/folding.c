@@ -41,11 +41,6 @@ typedef struct Fold
 	int64		entry;			/* the one being read */
 } Fold;
 
-/* Readers go on; a second fold waits, and a writer by hand too. */
-static PlQuery lock_folds = {
-	"LOCK TABLE payledger.folds IN SHARE ROW EXCLUSIVE MODE", 0
-};
-
 #define IN_WINDOW(r) \
 	r ".transaction_no < $2 AND " r ".transaction_no <> ALL ($3)" \
 	" AND (" r ".transaction_no >= $4 OR " r ".transaction_no = ANY ($5))"
@@ -282,9 +277,9 @@ write_fold(const Fold *fold)
 /*
  * Add the postings that became visible since the last fold to
  * balance_snapshots and seal their entries.  Returns their number; writes
- * nothing if there are none.  Opens its own SPI connection.  Holds SHARE ROW
- * EXCLUSIVE on folds until the end of the transaction, so that two folds never
- * run at once; readers and posters never wait for it.  Raises 40001 if the
+ * nothing if there are none.  Opens its own SPI connection.  Holds a lock until
+ * the end of the transaction, so that two folds never run at once; readers and
+ * posters never wait for it.  Raises 40001 if the
  * transaction's snapshot is from before the last fold.
  */
 uint64
@@ -294,7 +289,7 @@ pl_fold_postings(void)
 	PlFold	   *last;
 
 	pl_connect();
-	pl_execute(&lock_folds, NULL);
+	pl_lock(PL_LOCK_FOLD);
 	pl_fold_counted();
 	last = pl_newest_fold();
 

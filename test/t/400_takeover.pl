@@ -406,7 +406,21 @@ subtest 'locks that anybody can take' => sub {
 		SQL
 	create_authorized($node, 'pm_ok', [720]);
 	pass('nor do the workers for a lock on the extension');
-	$session->quit;
+	$session->query_safe('COMMIT');
+
+	# nor is one on the table to prepare this, which locks it ROW EXCLUSIVE
+	$node->safe_psql('postgres', 'CREATE DATABASE original');
+	$node->safe_psql('original', 'CREATE EXTENSION payledger; SELECT payledger.setup()');
+	$node->safe_psql('postgres', 'CREATE DATABASE copied TEMPLATE original');
+	my $of_copy = $node->background_psql('copied', on_error_stop => 0, extra_params => [ '-U', 'nobody' ]);
+	$_->query_safe('BEGIN; PREPARE a AS DELETE FROM payledger.folds; PREPARE b AS DELETE FROM payledger.incarnations') for $session, $of_copy;
+	my $held = q{SELECT count(*) FROM pg_locks WHERE mode = 'RowExclusiveLock' AND granted AND relation::regclass::text IN ('payledger.folds', 'payledger.incarnations')};
+	is(sql($node, $held), '2', 'a role without privileges has locks on tables');
+	my $folds = sql($node, 'SELECT max(fold_no) FROM payledger.folds');
+	create_authorized($node, 'pm_ok', [730]);
+	wait_sql($node, "SELECT max(fold_no) > $folds FROM payledger.folds", 'the keeper folds');
+	is($node->safe_psql('copied', "SET lock_timeout = '10s'; SELECT payledger.begin_incarnation()"), '2', 'a copy begins its incarnation');
+	$_->quit for $session, $of_copy;
 };
 
 subtest 'settings of a database and of a role' => sub {
