@@ -56,6 +56,14 @@ AS $$
 	  FROM pg_inherits i JOIN own o ON o.oid = i.inhparent
 	 WHERE i.inhrelid NOT IN (SELECT n.oid FROM own n)
 	 UNION ALL
+	/* partitions are dropped: of these alone it matters who uses them or their row types */
+	SELECT DISTINCT format('%s keeps partition %s from being dropped', pg_describe_object(d.classid, d.objid, d.objsubid), quote_ident(o.relname))
+	  FROM own o JOIN pg_inherits i ON i.inhrelid = o.oid AND i.inhparent = to_regclass('payledger.outbox_events')
+	  JOIN pg_type t ON t.typrelid = o.oid
+	  JOIN pg_depend d ON d.deptype = 'n' AND (d.refclassid = 'pg_class'::regclass AND d.refobjid = o.oid
+											   OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray))
+	 WHERE d.classid <> 'pg_constraint'::regclass
+	 UNION ALL
 	/* nothing of PostgreSQL's own is noted in pg_depend */
 	SELECT DISTINCT format('%s uses %s', pg_describe_object(p.classid, p.oid, 0), pg_describe_object(d.refclassid, d.refobjid, 0))
 	  FROM parts p JOIN pg_depend d ON d.classid = p.classid AND d.objid = p.oid
@@ -72,7 +80,7 @@ AS $$
 $$;
 REVOKE ALL ON FUNCTION foreign_hooks() FROM PUBLIC;
 COMMENT ON FUNCTION foreign_hooks() IS
-'What is attached to tables and views of payledger and is none of its own: triggers, rules, policies, foreign keys and children of other tables, and functions, operators, types or tables of others that a constraint, default, index, view or statistics object uses. Nothing when all is well. Example: SELECT payledger.foreign_hooks();';
+'What is attached to tables and views of payledger and is none of its own: triggers, rules, policies, foreign keys and children of other tables, functions, operators, types or tables of others that a constraint, default, index, view or statistics object uses, and what of others keeps a partition of the outbox from being dropped. Nothing when all is well. Example: SELECT payledger.foreign_hooks();';
 
 CREATE FUNCTION risky_grants() RETURNS SETOF text
 	LANGUAGE sql STABLE

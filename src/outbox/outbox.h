@@ -69,7 +69,8 @@ extern const PlMachine pl_phantom_machine;
 
 /* ---- partitions.c ---- */
 
-extern int	pl_outbox_maintain_partitions(void);
+extern int	pl_outbox_make_partitions(void);
+extern bool pl_outbox_drop_partition(void);
 
 /* ---- dead_letters.c ---- */
 

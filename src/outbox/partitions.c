@@ -267,32 +267,42 @@ try_step(int (*step) (void))
 }
 
 /*
- * Make the partitions that are missing and drop one that may go.  Returns the
- * number of changes; 0 also when locks could not be had, after which dropping
- * is left alone for a minute.  Needs an open SPI connection, and the rights of the
+ * Make the partitions that are missing.  Returns their number, 0 also when
+ * locks could not be had.  Needs an open SPI connection, and the rights of the
  * outbox's owner.
  *
- * Creating locks the outbox in SHARE UPDATE EXCLUSIVE and its default
- * partition in ACCESS EXCLUSIVE mode, dropping the outbox in ACCESS EXCLUSIVE
- * mode, until the end of the transaction.
+ * Locks the outbox in SHARE UPDATE EXCLUSIVE and its default partition in
+ * ACCESS EXCLUSIVE mode, until the end of the transaction.
  */
 int
-pl_outbox_maintain_partitions(void)
+pl_outbox_make_partitions(void)
+{
+	return Max(0, try_step(create_missing));
+}
+
+/*
+ * Drop a partition that may go, or replace the default partition.  Returns
+ * whether it did; false also when locks could not be had, after which dropping
+ * is left alone for a minute.  Raises 2BP01 when something of others depends on
+ * the partition, so not in the transaction that makes one.  Needs the same as
+ * pl_outbox_make_partitions().
+ *
+ * Locks the outbox in ACCESS EXCLUSIVE mode, until the end of the transaction.
+ */
+bool
+pl_outbox_drop_partition(void)
 {
 	static int64 drop_again_at = 0; /* pl_monotonic_ms() */
-	int			created = Max(0, try_step(create_missing));
-	int			dropped = 0;
+	int			dropped;
 
-	pl_outbox_alert();
-	if (pl_monotonic_ms() >= drop_again_at)
-	{
-		dropped = try_step(drop_oldest);
-		if (dropped == 0)
-			dropped = try_step(replace_default);
-		if (dropped < 0)
-			drop_again_at = pl_monotonic_ms() + RETRY_MS;
-	}
-	return created + Max(0, dropped);
+	if (pl_monotonic_ms() < drop_again_at)
+		return false;
+	dropped = try_step(drop_oldest);
+	if (dropped == 0)
+		dropped = try_step(replace_default);
+	if (dropped < 0)
+		drop_again_at = pl_monotonic_ms() + RETRY_MS;
+	return dropped > 0;
 }
 
 /*
@@ -305,7 +315,7 @@ pl_sql_maintain_outbox_partitions(PG_FUNCTION_ARGS)
 	int			created;
 
 	pl_connect();
-	created = Max(0, try_step(create_missing));
+	created = pl_outbox_make_partitions();
 	pl_finish();
 	PG_RETURN_INT32(created);
 }

@@ -37,12 +37,23 @@ expire_leases(void)
 }
 
 static bool
-maintain_partitions(void)
+make_partitions(void)
 {
-	int			changed = pl_outbox_maintain_partitions();
+	int			made = pl_outbox_make_partitions();
 
-	pl_worker_count(changed);
-	return changed > 0;
+	pl_outbox_alert();
+	pl_worker_count(made);
+	return made > 0;
+}
+
+/* on its own: what somebody hung on a partition is not to keep others from being made */
+static bool
+drop_partition(void)
+{
+	bool		dropped = pl_outbox_drop_partition();
+
+	pl_worker_count(dropped);
+	return dropped;
 }
 
 static bool
@@ -139,7 +150,8 @@ typedef struct Duty
 
 static Duty duties[] = {
 	{"expiring leases", expire_leases, 1000},
-	{"outbox partitions", maintain_partitions, 5000},
+	{"outbox partitions", make_partitions, 5000},
+	{"published partitions", drop_partition, 5000},
 	{"folding postings", fold_postings, 1000, pl_fold_is_due},
 	{"expiring holds", expire_holds, 1000},
 	{"left-over holds", expire_left_over_holds, 5000},

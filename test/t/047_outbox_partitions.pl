@@ -59,5 +59,27 @@ published($node, 'all');
 let_the_keeper_do_everything();
 wait_sql($node, q{SELECT to_regclass('payledger.outbox_events_p0') IS NULL}, 'then the partition is dropped');
 
+# ---- what others hang on a partition, for which they need no privilege ----
+
+sql($node, 'CREATE ROLE nobody LOGIN');
+my $nobody = $node->background_psql('payledger', on_error_die => 1, extra_params => [ '-U', 'nobody' ]);
+
+$nobody->query_safe(<<~'SQL');
+	CREATE TEMP TABLE leech (e payledger.outbox_events_p1000000[]);
+	CREATE TEMP VIEW seen AS SELECT seq FROM payledger.outbox_events_p1000000;
+	SQL
+sql($node, q{SELECT setval('payledger.outbox_seq', 2000000)});
+wait_sql($node, q{SELECT failing AND last_error LIKE 'cannot drop table payledger.outbox_events_p1000000%' FROM payledger.stat_worker WHERE role = 'keeper'},
+	'what depends on a partition keeps it from being dropped');
+wait_sql($node, q{SELECT to_regclass('payledger.outbox_events_p3000000') IS NOT NULL}, 'others are made nevertheless');
+my $offences = sql($node, q{SELECT detail FROM payledger.verify() WHERE check_name = 'nothing_foreign_is_attached' AND NOT ok});
+like($offences, qr/column e of table \S+\.leech keeps partition outbox_events_p1000000 from being dropped/, 'verify() reports a column');
+like($offences, qr/view \S+\.seen keeps partition outbox_events_p1000000 from being dropped/, 'and a view');
+$nobody->query_safe('DROP TABLE leech; DROP VIEW seen');
+wait_sql($node, q{SELECT to_regclass('payledger.outbox_events_p1000000') IS NULL}, 'without them it is dropped');
+wait_sql($node, q{SELECT NOT failing FROM payledger.stat_worker WHERE role = 'keeper'}, 'and the keeper is well');
+is(sql($node, q{SELECT count(*) FROM payledger.foreign_hooks()}), '0', 'nothing else is attached');
+$nobody->quit;
+
 $node->stop;
 done_testing();
