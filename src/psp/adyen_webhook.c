@@ -264,7 +264,10 @@ read_currency(const PlDocument *document)
 	return pl_check_currency(require_string(document, "amount.currency"))->code;
 }
 
-/* The item's amount in minor units; 22023 without one, 22003 for one that there cannot be. */
+/*
+ * The item's amount in minor units; 22023 without one, 22003 for one that there
+ * cannot be: nothing is not what was asked for, nor a dispute.
+ */
 static int64
 read_amount(const PlDocument *document)
 {
@@ -275,10 +278,10 @@ read_amount(const PlDocument *document)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("an adyen notification has no \"amount.value\"")));
-	if (value < 0)
+	if (value <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("an adyen notification has a negative amount")));
+				 errmsg("amount " INT64_FORMAT " of an adyen notification is not above zero", value)));
 	return pl_amount_from_psp(value, currency, pl_adyen_exponents);
 }
 

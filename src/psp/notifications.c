@@ -62,9 +62,9 @@ static PlQuery has_other_requests = {
 	" HAVING pg_catalog.count(*) > 0 AND NOT pg_catalog.bool_or(idempotency_key = $2)", 2, {INT8OID, TEXTOID}
 };
 
-/* A row if that gateway has another payment for ours. */
-static PlQuery has_other_reference = {
-	"SELECT 1 FROM payledger.payments WHERE payment_id = $1 AND gateway = $2 AND psp_reference <> $3",
+/* The PSP's id of our payment, if that is another one. */
+static PlQuery find_other_reference = {
+	"SELECT psp_reference FROM payledger.payments WHERE payment_id = $1 AND gateway = $2 AND psp_reference <> $3",
 	3, {INT8OID, TEXTOID, TEXTOID}
 };
 
@@ -124,7 +124,7 @@ typedef struct Event
 	int64		payment_id;		/* 0: not known */
 	char	   *problem;		/* NULL: none */
 	bool		failed;			/* by an error */
-	bool		is_foreign;		/* of another server: that will not change */
+	bool		is_hopeless;	/* about another payment: that will not change */
 	Verdict		verdict;
 } Event;
 
@@ -182,32 +182,61 @@ request_of(const Event *event, const PlNotification *news, PlOperation operation
 }
 
 /*
- * Raise 55000 for news of another server at the same account that has the same
- * ids as this one: the key of the request is not ours or, where none is told,
- * the PSP's id of the payment.
+ * The PSP's id of the event's payment, palloc'd, if the notification tells
+ * another one; NULL: it does not.
  */
-static void
-check_whose(Event *event, const PlNotification *news)
+static char *
+other_reference(const Event *event, const PlNotification *news)
+{
+	PlArgs		args = {0};
+
+	if (news->payment_reference == NULL)
+		return NULL;
+	pl_arg_int64(&args, event->payment_id);
+	pl_arg_text(&args, event->gateway);
+	pl_arg_text(&args, news->payment_reference);
+	return pl_execute(&find_other_reference, &args) > 0 ? pl_get_text(0, 1) : NULL;
+}
+
+/* Is the key of a request told, and none of the event's payment's? */
+static bool
+has_other_key(const Event *event, const PlNotification *news)
 {
 	PlArgs		args = {0};
 
 	pl_arg_int64(&args, event->payment_id);
-	if (news->request_key != NULL)
-	{
-		pl_arg_text(&args, news->request_key);
-		event->is_foreign = pl_execute(&has_other_requests, &args) > 0;
-	}
-	else if (news->payment_reference != NULL)
-	{
-		pl_arg_text(&args, event->gateway);
-		pl_arg_text(&args, news->payment_reference);
-		event->is_foreign = pl_execute(&has_other_reference, &args) > 0;
-	}
-	if (event->is_foreign)
+	pl_arg_text(&args, news->request_key);
+	return news->request_key != NULL && pl_execute(&has_other_requests, &args) > 0;
+}
+
+/*
+ * Raise 55000 for news of another payment than ours.
+ *
+ * Another server at the same account may have the same ids: then the key of the
+ * request is not ours or, where none is told, the PSP's id of the payment.  With
+ * our key and another id the PSP did twice what we asked for once: what becomes
+ * of the second says nothing about the first, and somebody has to give the
+ * shopper's money back.  A second that came to nothing is no news.
+ */
+static void
+check_whose(Event *event, const PlNotification *news)
+{
+	char	   *known = other_reference(event, news);
+	bool		is_foreign = news->request_key != NULL ? has_other_key(event, news) : known != NULL;
+	bool		failed = news->subject == PL_ABOUT_AUTHORIZATION && news->outcome.class == PL_OUTCOME_REFUSED;
+
+	event->is_hopeless = is_foreign || (known != NULL && !failed);
+	if (is_foreign)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("event \"%s\" of gateway \"%s\" is not about " INT64_FORMAT " of this server but of another one with payledger.node_id %d",
 						event->event.event_id, event->gateway, event->payment_id, pl_node_id)));
+	if (event->is_hopeless)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("event \"%s\" of gateway \"%s\" is about \"%s\", while payment " INT64_FORMAT " is \"%s\" there",
+						event->event.event_id, event->gateway, news->payment_reference, event->payment_id, known),
+				 errhint("Find out at the PSP which of the two holds money, and give it back there if both do.")));
 }
 
 /* ---- applying a notification; its payment is known ---- */
@@ -423,7 +452,7 @@ pause_after(int attempt)
 /*
  * Store what became of it; an event that was not applied is due again.  In the
  * end an operator has to look at it, but for one about a payment that never was
- * ours; at once at one of another server with our ids.
+ * ours; at once at one about another payment with our ids.
  */
 static void
 store(const Event *event)
@@ -431,7 +460,7 @@ store(const Event *event)
 	TimestampTz now = pl_transaction_now();
 	bool		parked = event->failed || event->verdict == VERDICT_EARLY;
 	bool		held = !parked && event->verdict == VERDICT_HELD;
-	bool		over = event->is_foreign || pl_due_now() >= TimestampTzPlusMilliseconds(event->created_at, GIVE_UP_AFTER_MS);
+	bool		over = event->is_hopeless || pl_due_now() >= TimestampTzPlusMilliseconds(event->created_at, GIVE_UP_AFTER_MS);
 	bool		foreign = parked && over && !event->failed && event->payment_id == 0;
 	const char *problem = event->problem;
 	PlArgs		args = {0};

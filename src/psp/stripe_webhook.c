@@ -253,6 +253,20 @@ read_currency(const PlDocument *document, const char *path)
 	return pl_check_currency(currency)->code;
 }
 
+/*
+ * An amount of Stripe's in minor units; 22003 for one that there cannot be:
+ * nothing is not what was asked for, nor a dispute.
+ */
+static int64
+check_amount(int64 amount, const char *currency)
+{
+	if (amount <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("amount " INT64_FORMAT " of a stripe event is not above zero", amount)));
+	return pl_amount_from_psp(amount, currency, pl_stripe_exponents);
+}
+
 /* How much the object is about; it stays as asked for if the object does not say. */
 static void
 read_amount(const PlDocument *document, PlOutcome *outcome)
@@ -262,7 +276,7 @@ read_amount(const PlDocument *document, PlOutcome *outcome)
 	if (!pl_document_int64(document, OBJECT "amount", &amount))
 		return;
 	outcome->currency = read_currency(document, OBJECT "currency");
-	outcome->amount = pl_amount_from_psp(amount, outcome->currency, pl_stripe_exponents);
+	outcome->amount = check_amount(amount, outcome->currency);
 }
 
 /*
@@ -422,8 +436,7 @@ read_dispute(const PlDocument *document)
 	dispute->dispute.stage = stages[i].stage;
 	dispute->dispute.psp_reference = require_string(document, OBJECT "id");
 	dispute->dispute.currency = read_currency(document, OBJECT "currency");
-	dispute->dispute.amount = pl_amount_from_psp(require_int64(document, OBJECT "amount"),
-												 dispute->dispute.currency, pl_stripe_exponents);
+	dispute->dispute.amount = check_amount(require_int64(document, OBJECT "amount"), dispute->dispute.currency);
 	dispute->dispute.fee = dispute_fee(document, dispute->dispute.currency);
 	dispute->dispute.reason = pl_document_string(document, OBJECT "reason");
 	if (pl_document_int64(document, OBJECT "evidence_details.due_by", &due_by))

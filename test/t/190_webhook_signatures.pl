@@ -348,7 +348,7 @@ subtest 'authentic bodies that make no sense' => sub {
 		return $text =~ s/"value":"([^"]*)"/"value":$1/r;
 	};
 	for my $case ([ '1e309', 'EUR', 'out of range' ], [ '9223372036854775808', 'EUR', 'out of range' ], [ '10.5', 'EUR', 'whole number' ],
-		[ '-100', 'EUR', 'negative' ], [ '100', 'XYZ', 'does not exist' ], [ '10', 'CLP', 'no whole number' ])
+		[ '-100', 'EUR', 'not above zero' ], [ '0', 'EUR', 'not above zero' ], [ '100', 'XYZ', 'does not exist' ], [ '10', 'CLP', 'no whole number' ])
 	{
 		my ($value, $currency, $pattern) = @$case;
 

@@ -186,6 +186,34 @@ subtest 'Stripe: the reference of another payment' => sub {
 	is(intent_status($id), 'AUTHORIZED', 'it gets its own');
 };
 
+# Made by our request, as its key says, and yet not what the reply told of: the
+# PSP did it twice, and money is held in both.
+subtest 'Stripe: a second object of one payment' => sub {
+	my $id = create_authorized($node, 'pm_card_visa', [800], capture_method => 'manual');
+	my $reference = payment($id, 'psp_reference');
+	my $key = sql($node, "SELECT idempotency_key FROM payledger.psp_requests WHERE payment_id = $id");
+	my %second = (id => "pi_second_of_$id", latest_charge => 'ch_3', amount_capturable => 800, metadata => { request => $key });
+	my $parked = qr/^PARKED: .*is about "pi_second_of_$id", while payment $id is "$reference"/;
+
+	is(stripe('payment_intent.canceled', intent($id, 'canceled', %second, latest_charge => undef)), 'APPLIED', 'one that came to nothing is no news');
+	like(stripe('payment_intent.amount_capturable_updated', intent($id, 'requires_capture', %second)), $parked, 'one that succeeded is parked');
+	like(stripe('payment_intent.canceled', intent($id, 'canceled', %second)), $parked, 'so is its end');
+	like(stripe('charge.dispute.created', { id => 'dp_second', object => 'dispute', status => 'needs_response', amount => 100, currency => 'eur', payment_intent => $second{id} }),
+		qr/^PARKED: what it is about is not there/, 'and a dispute of it');
+	is(sql($node, q{SELECT count(*) FROM payledger.webhooks WHERE body LIKE '%"pi_second_of_%' AND status = 'PARKED' AND next_attempt_at IS NULL}), 2, 'they are not tried again: no time changes them');
+	is(payment($id, 'status'), 'NOT_CAPTURED', 'nothing of it ends the payment');
+	sql($node, "SELECT payledger.capture(payment_order_id) FROM payledger.payment_orders WHERE payment_id = $id");
+	wait_sql($node, "SELECT captured_amount = 800 FROM payledger.payments WHERE payment_id = $id", 'which is captured');
+	$psp->fault(fault => 'error_503', times => -1, match => { operation => 'refund' });
+	my $refund = sql($node, "SELECT refund_id FROM payledger.payment_orders o, LATERAL payledger.refund(o.payment_order_id, 300) WHERE o.payment_id = $id");
+	wait_sql($node, "SELECT status = 'UNKNOWN' FROM payledger.psp_requests WHERE payment_id = $id AND operation = 'REFUND'", 'a refund of it is under way');
+	like(stripe('refund.created', { id => 're_second', object => 'refund', amount => 300, currency => 'eur', status => 'succeeded', payment_intent => $second{id},
+				metadata => { payment_id => "$id", refund_id => "$refund", request => sql($node, "SELECT idempotency_key FROM payledger.psp_requests WHERE payment_id = $id AND operation = 'REFUND'") } }),
+		$parked, 'a refund of the second is parked');
+	$psp->clear_faults;
+	settle($node);
+};
+
 subtest 'Stripe: transfers' => sub {
 	sql($node, <<~'SQL');
 		SELECT payledger.open_account('PLATFORM_CASH', 'GLOBAL', 'EUR');
@@ -216,6 +244,10 @@ subtest 'Stripe: disputes of absurd amounts' => sub {
 	like(stripe('charge.dispute.created', { %dispute, id => 'dp_above', amount => 3001 }), qr/^PARKED: .*dp_above/, 'and a cent above twice what was captured');
 	like(stripe('charge.dispute.created', { %dispute, id => 'dp_fee', amount => 10, balance_transactions => [ { id => 'txn_f', fee => 100001, currency => 'eur' } ] }),
 		qr/^PARKED: .*dispute "dp_fee" of payment $id has a fee of 1000\.01 EUR/, 'and one whose fee is');
+	for my $amount (0, -1)
+	{
+		like(stripe('charge.dispute.created', { %dispute, id => "dp_$amount", amount => $amount }), qr/^PARKED: .*amount $amount .*not above zero/, "and one of $amount");
+	}
 	is(sql($node, $disputes), '', 'nothing was charged to anybody');
 
 	is(stripe('charge.dispute.created', { %dispute, id => 'dp_rate', amount => 1600 }), 'APPLIED', 'the issuer converts');
@@ -229,6 +261,33 @@ subtest 'Stripe: disputes of absurd amounts' => sub {
 	sql($node, "SELECT payledger.open_payment_dispute($id, 5000, 'dp_above')");
 	sql($node, q{SELECT payledger.retry_webhook(gateway, event_id) FROM payledger.webhooks WHERE body LIKE '%"dp_above"%'});
 	wait_sql($node, q{SELECT status = 'APPLIED' FROM payledger.webhooks WHERE body LIKE '%"dp_above"%'}, 'once an operator opened it, its news is applied');
+};
+
+# A zero is an amount, not the lack of one.
+subtest 'Stripe: amounts of nothing' => sub {
+	my $id = create_intent($node, [800], capture_method => 'manual');
+
+	$psp->fault(fault => 'error_503', times => -1, match => { operation => $_ }) for qw(create retrieve);
+	sql($node, "SELECT payledger.request_authorization($id, 'pm_card_visa')");
+	wait_sql($node, "SELECT status = 'UNKNOWN' FROM payledger.psp_requests WHERE payment_id = $id", 'nobody knows');
+	for my $amount (0, -800)
+	{
+		like(stripe('payment_intent.amount_capturable_updated', intent($id, 'requires_capture', amount => $amount)), qr/^PARKED: .*amount $amount .*not above zero/, "an authorization of $amount is parked");
+	}
+	is(intent_status($id), 'PENDING_AUTH', 'and decides nothing');
+	$psp->clear_faults;
+	settle($node);
+	wait_sql($node, "SELECT status = 'AUTHORIZED' FROM payledger.payment_intents WHERE payment_intent_id = $id", 'it is authorized by the truth');
+	sql($node, "SELECT payledger.capture(payment_order_id) FROM payledger.payment_orders WHERE payment_id = $id");
+	wait_sql($node, "SELECT captured_amount = 800 FROM payledger.payments WHERE payment_id = $id", 'captured');
+	$psp->fault(fault => 'error_503', times => -1, match => { operation => 'refund' });
+	my $refund = sql($node, "SELECT refund_id FROM payledger.payment_orders o, LATERAL payledger.refund(o.payment_order_id, 300) WHERE o.payment_id = $id");
+	wait_sql($node, "SELECT status = 'UNKNOWN' FROM payledger.psp_requests WHERE payment_id = $id AND operation = 'REFUND'", 'a refund of unknown end');
+	like(stripe('refund.created', { id => 're_0', object => 'refund', amount => 0, currency => 'eur', status => 'succeeded', payment_intent => payment($id, 'psp_reference'),
+				metadata => { payment_id => "$id", refund_id => "$refund" } }), qr/^PARKED: .*amount 0 .*not above zero/, 'a refund of 0 is parked');
+	is(sql($node, "SELECT status FROM payledger.refunds WHERE refund_id = $refund"), 'PENDING', 'and decides nothing');
+	$psp->clear_faults;
+	settle($node);
 };
 
 # ---- Adyen ----
@@ -278,6 +337,28 @@ subtest 'Adyen' => sub {
 	$id = create_authorized($node, 'redirect', [800], gateway => 'adyen');
 	adyen('OFFER_CLOSED', "pl_${id}_" . request_id($id, 'AUTHORIZE'));
 	is(intent_status($id), 'DECLINED', 'a shopper who never came back');
+};
+
+subtest 'Adyen: a second object of one payment, and amounts of nothing' => sub {
+	my $id = create_authorized($node, 'authorised', [800], gateway => 'adyen', capture_method => 'manual');
+	my $reference = payment($id, 'psp_reference');
+	my $ours = sub { my ($operation) = @_; return "pl_${id}_" . sql($node, "SELECT substr(idempotency_key, 4) FROM payledger.psp_requests WHERE payment_id = $id AND operation = '$operation'") };
+	my $parked = qr/^PARKED: .*is about "SECOND", while payment $id is "$reference"/;
+
+	is(adyen('AUTHORISATION', $ours->('AUTHORIZE'), pspReference => 'SECOND', success => 'false'), 'APPLIED', 'an attempt that failed is no news');
+	like(adyen('AUTHORISATION', $ours->('AUTHORIZE'), pspReference => 'SECOND'), $parked, 'one that succeeded is parked');
+	for my $code (qw(EXPIRE CANCELLATION TECHNICAL_CANCEL CHARGEBACK))
+	{
+		like(adyen($code, $ours->('AUTHORIZE'), originalReference => 'SECOND'), $parked, "so is $code of it");
+	}
+	is(payment($id, 'status'), 'NOT_CAPTURED', 'nothing of it ends the payment');
+	sql($node, "SELECT payledger.capture(payment_order_id) FROM payledger.payment_orders WHERE payment_id = $id");
+	wait_sql($node, "SELECT status = 'PENDING' FROM payledger.psp_requests WHERE payment_id = $id AND operation = 'CAPTURE'", 'a capture is accepted');
+	like(adyen('CAPTURE', $ours->('CAPTURE'), originalReference => 'SECOND'), $parked, 'a capture of it is parked');
+	like(adyen('CAPTURE', $ours->('CAPTURE'), originalReference => $reference, amount => { currency => 'EUR', value => 0 }), qr/^PARKED: .*amount 0 .*not above zero/, 'a capture of 0 is parked');
+	is(payment($id, 'captured_amount'), 0, 'neither is booked');
+	is(adyen('CAPTURE', $ours->('CAPTURE'), originalReference => $reference), 'APPLIED', 'the payment\'s own is');
+	is(payment($id, 'captured_amount'), 800, 'for its amount');
 };
 
 check_ledger($node, 'the ledger');
