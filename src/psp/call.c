@@ -92,8 +92,13 @@ pl_clean_outcome(const char *gateway, PlOutcome *outcome)
 {
 	/* secrets first: what is cut off in the middle of one would not be found */
 	char	   *code = pl_redact(pl_hide_secrets(gateway, outcome->code));
-	char	   *action = pl_hide_secrets(gateway, outcome->next_action);
+	char	   *plain = outcome->next_action ? pstrdup(outcome->next_action) : NULL;
+	char	   *action;
 
+	/* jsonb undoes escapes, and the secret would be there */
+	if (plain != NULL)
+		pl_undo_escapes(plain);
+	action = pl_hide_secrets(gateway, plain);
 	if (code != NULL)
 		pl_clip(code, MAX_CODE);
 	outcome->code = code;

@@ -396,6 +396,7 @@ extern char *pl_url_escape(const char *text);
 /* ---- redact.c ---- */
 
 extern char *pl_redact(const char *text);
+extern void pl_undo_escapes(char *json);
 extern void pl_hide_members(char *json, const char *name);
 
 /* ---- document.c: reading JSON that nobody vouches for ---- */

@@ -379,10 +379,41 @@ pl_has_secrets(const char *gateway)
 	return find_section(gateway) != NULL;
 }
 
+/* Put asterisks where the text has the secret. */
+static void
+hide(char *text, const char *secret)
+{
+	size_t		length = strlen(secret);
+
+	while ((text = strstr(text, secret)) != NULL)
+	{
+		memset(text, '*', length);
+		text += length;
+	}
+}
+
+/* The same where the text is JSON, and escapes what has to be in it. */
+static void
+hide_escaped(char *text, const char *secret)
+{
+	StringInfoData escaped;
+
+	initStringInfo(&escaped);
+	for (const char *p = secret; *p; p++)
+	{
+		if (*p == '"' || *p == '\\')
+			appendStringInfoCharMacro(&escaped, '\\');
+		appendStringInfoCharMacro(&escaped, *p);
+	}
+	hide(text, escaped.data);
+	explicit_bzero(escaped.data, escaped.len);
+	pfree(escaped.data);
+}
+
 /*
  * A PSP's words, palloc'd, with asterisks where they repeat a secret of the
  * gateway, as PSPs do with keys that they refuse, or one that it had before.
- * NULL stays NULL.
+ * NULL stays NULL.  In JSON only what has to be may be escaped.
  */
 char *
 pl_hide_secrets(const char *gateway, const char *text)
@@ -396,13 +427,12 @@ pl_hide_secrets(const char *gateway, const char *text)
 	foreach(cell, section ? section->secrets : NIL)
 	{
 		const char *value = ((const PlSecret *) lfirst(cell))->value;
-		size_t		length = strlen(value);
-		char	   *found = result;
 
-		if (length < MIN_SECRET)
+		if (strlen(value) < MIN_SECRET)
 			continue;
-		for (; (found = strstr(found, value)) != NULL; found += length)
-			memset(found, '*', length);
+		hide(result, value);
+		if (strpbrk(value, "\"\\") != NULL)
+			hide_escaped(result, value);
 	}
 	pl_former_secrets_hide(gateway, result);
 	return result;

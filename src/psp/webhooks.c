@@ -157,6 +157,22 @@ name_by_digest(PlWebhookEvent *event, const char *text)
 }
 
 /*
+ * The body without card data, which may be written with escapes.  Those are undone
+ * only where it is found, so that others stay as they were sent.
+ */
+static char *
+mask_card_data(char *body)
+{
+	char	   *plain = pstrdup(body);
+	char	   *masked;
+
+	pl_undo_escapes(plain);
+	masked = pstrdup(plain);
+	pl_mask_card_data_in_json(masked);
+	return strcmp(masked, plain) == 0 ? body : masked;
+}
+
+/*
  * The event of a text that an authentic webhook, or the PSP's list of events,
  * holds, palloc'd.  One that cannot be read is stored all the same, with its
  * problem: what nobody keeps nobody can look at.
@@ -196,8 +212,7 @@ pl_webhook_event(const PlAdapter *adapter, const char *text)
 	body = pstrdup(event->body ? event->body : text);
 	if (adapter->hidden_member != NULL)
 		pl_hide_members(body, adapter->hidden_member);
-	pl_mask_card_data_in_json(body);
-	event->body = body;
+	event->body = mask_card_data(body);
 	return event;
 }
 

@@ -333,6 +333,35 @@ subtest 'a key that was changed' => sub {
 	is(sql($node, "SELECT reply_code, psp_reference IS NULL FROM payledger.psp_requests WHERE payment_id = $id"), 'reference_refused|t', 'it is no reference of a payment');
 };
 
+# A PSP sends the shopper to a page, and its address or what goes with it repeats
+# the key, written as encoders of JSON do or may.
+subtest 'a key in what the shopper has to do' => sub {
+	my $secret = 'sk/with"what\\JSON/escapes';
+	my $magpie = PayledgerImpostor->new(
+		sub {
+			my ($socket, $request) = @_;
+			my ($id) = $request->{body} =~ s/%../ /gr =~ /(\d{15,})/;
+			my ($key) = $request->{body} =~ /(pl_\d+_[0-9a-f]{8})/;
+			my $plain = $secret =~ s/(["\\])/\\$1/gr;
+			my $slashes = $plain =~ s{/}{\\/}gr;
+			my $codes = join '', map { sprintf '\\u%04X', ord } split //, $secret;
+
+			syswrite($socket, PayledgerImpostor::reply(200, qq({"id":"pi_$key","object":"payment_intent","status":"requires_action","amount":500,"currency":"eur",)
+					  . qq("metadata":{"payment_id":"$id","request":"$key"},"next_action":{"plain":"$plain","slashes":"$slashes","codes":"$codes"}})));
+			return 1;
+		});
+	my ($host) = $magpie->url =~ m{//(.*)};
+
+	write_file("$section\n[payledger/magpie]\nhost = $host\napi_key = $secret\n");
+	reload();
+	sql($node, add('magpie', $magpie->url));
+	my $id = pay($node, 'pm_card_visa', [500], gateway => 'magpie');
+	wait_sql($node, "SELECT status = 'REQUIRES_ACTION' FROM payledger.payment_intents WHERE payment_intent_id = $id", 'the shopper has to act');
+	is(sql($node, "SELECT string_agg(key || ' ' || rtrim(value, '*'), ', ' ORDER BY key) FROM payledger.payment_intents, jsonb_each_text(next_action) WHERE payment_intent_id = $id"),
+		'codes , plain , slashes ', 'each is asterisks only');
+	sql($node, "SELECT payledger.cancel_payment_intent($id)");
+};
+
 is(join("\n", map { $_->{head} } $thief->requests), '', 'nobody ever asked the thief');
 my $log = slurp_file($node->logfile);
 unlike($log, qr/\Q$_\E/, 'the log holds no secret') for $psp->key, values %secret, 'sk_of_other', 'sk_live_oops';

@@ -31,6 +31,7 @@ my %script = (
 	points => [ 200, $intent =~ s/pi_ID/../r =~ s/(.*)/{$1}/r ],
 	nul_id => [ 200, $intent =~ s/pi_ID/pi\\u0000/r =~ s/(.*)/{$1}/r ],
 	action => [ 200, $intent =~ s/requires_capture/requires_action/r =~ s/(.*)/{$1,"next_action":{"type":"x\\u0000\\ud800","number":4111111111111111,"text":"4111111111111111"}}/r ],
+	escaped_action => [ 200, $intent =~ s/requires_capture/requires_action/r =~ s/(.*)/{$1,"next_action":{"type":"x","text":"\\u0034111111111111111","more":"411111111\\u003111111\\u0031 \\u0022\\\\\\\/"}}/r ],
 	huge_action => [ 200, $intent =~ s/requires_capture/requires_action/r =~ s/(.*)/{$1,"next_action":{"number":1e999999}}/r ],
 	message => [ 402, '{"error":{"type":"card_error","code":"card_declined","message":"payment ID of card 4111 1111 1111 1111\u202e was\u2028not\u0085paid"}}' ],
 	numbers => [ 402, '{"error":{"type":"card_error","code":"card_declined","message":"1 2 3 4111 1111 1111 1111 5 6 7 and 6222021234567890128"}}' ],
@@ -106,6 +107,8 @@ subtest 'replies that could mean two things' => sub {
 subtest 'what the shopper has to do' => sub {
 	is(known('action', q{i.status, i.next_action->>'type', i.next_action->>'text', i.next_action->>'number'}),
 		"REQUIRES_ACTION|x\xef\xbf\xbd\xef\xbf\xbd|************1111|9999999999991111", 'is kept as jsonb, without card data');
+	is(known('escaped_action', q{i.status, i.next_action->>'text', i.next_action->>'more'}),
+		'REQUIRES_ACTION|************1111|************1111 "\\/', 'nor written with escapes, which jsonb undoes');
 	is(known('huge_action', 'i.status, i.next_action IS NULL, r.reply_message'),
 		'REQUIRES_ACTION|t|the next action cannot be kept as jsonb', 'or left out where jsonb cannot hold it');
 };
@@ -203,6 +206,9 @@ subtest 'bodies that are no text' => sub {
 	($id) = deliver($card);
 	is(sql($node, "SELECT (body::jsonb)#>>'{data,object}' FROM payledger.webhooks WHERE event_id = '$id'"),
 		'{"text": "************1111", "number": 9999999999991111}', 'what is masked is JSON as before');
+	($id) = deliver(event_text('{"text":"\u0034111111\u003111111111 \u0022\/"}'));
+	is(sql($node, "SELECT (body::jsonb)#>>'{data,object,text}' FROM payledger.webhooks WHERE event_id = '$id'"),
+		'************1111 "/', 'what is written with escapes, too');
 };
 
 subtest 'what an event says goes into rows as a reply does' => sub {
