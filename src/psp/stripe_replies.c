@@ -407,7 +407,7 @@ interpret_error(const PlRequest *request, const PlHttpReply *reply,
 	if (outcome->message != NULL && pl_is_text(replayed, "true"))
 		outcome->message = psprintf("stored under the key: %s", outcome->message);
 	outcome->psp_reference = pl_document_text(document, "error.payment_intent.id");
-	if (outcome->psp_reference != NULL && !is_our_intent(request, document, "error.payment_intent."))
+	if (pl_document_raw(document, "error.payment_intent") != NULL && !is_our_intent(request, document, "error.payment_intent."))
 	{
 		refuse_another(outcome);
 		return;

@@ -16,7 +16,16 @@ my $node = new_node('amounts');
 
 # ---- a line on which the replies to one path are changed ----
 
-# Each gets the body of a reply.  The amounts of the payments are 1500 and 1000.
+# An error that shows an intent that was cancelled, with what it says of its id.
+sub cancelled_error
+{
+	my ($id) = @_;
+
+	return (qq({"error":{"type":"invalid_request_error","code":"payment_intent_unexpected_state","payment_intent":{$id"object":"payment_intent","status":"canceled"}}}), 400);
+}
+
+# Each gets the body of a reply, and returns another, and a status if that is
+# another, too.  The amounts of the payments are 1500 and 1000.
 my %lies = (
 	authorize => {
 		path => qr{^/v1/payment_intents},
@@ -37,6 +46,12 @@ my %lies = (
 		'a negative amount received' => sub { $_[0] =~ s/"amount_received": ?\K\d+/-1500/r },
 		'our mark with another amount' => sub { $_[0] =~ s/"capture_\d+": ?"\K1500"/1499"/r },
 		'another currency' => sub { $_[0] =~ s/"currency": ?"\Keur"/jpy"/r },
+	},
+	cancel => {
+		path => qr{^/v1/payment_intents/},
+		'an error about another intent' => sub { cancelled_error('"id":"pi_of_another",') },
+		'an error about an intent without an id' => sub { cancelled_error('') },
+		'an error about an intent whose id is no text' => sub { cancelled_error('"id":["pi_of_another"],') },
 	},
 	refund => {
 		path => qr{^/v1/refunds},
@@ -70,7 +85,8 @@ my $line = PayledgerImpostor->new(sub {
 	return 0 unless defined $body;
 	if (defined $name && $request->{path} =~ $lies{$operation}{path})
 	{
-		$body = $lies{$operation}{$name}->($body);
+		($body, my $status) = $lies{$operation}{$name}->($body);
+		$head =~ s{^HTTP/1\.1 \K\d+}{$status} if $status;
 		$head =~ s/^(Content-Length): \d+/"$1: " . length $body/mie;
 	}
 	syswrite($socket, $head . $body);
@@ -93,6 +109,11 @@ my %begin = (
 	capture => sub {
 		return captured_order(0);
 	},
+	cancel => sub {
+		my $intent = create_authorized($node, 'pm_card_visa', [1500], capture_method => 'manual');
+		sql($node, "SELECT payledger.cancel_payment_order(payment_order_id) FROM payledger.payment_orders WHERE payment_id = $intent");
+		return $intent;
+	},
 	refund => sub {
 		my $order = captured_order(1);
 		return sql($node, "SELECT refund_id FROM payledger.refund($order, 100)");
@@ -101,12 +122,13 @@ my %begin = (
 		captured_order(1);
 		return sql($node, q{SELECT payout_id FROM payledger.request_payout('SELLER-111', 'EUR', 700)});
 	});
-my %operation = (authorize => 'AUTHORIZE', capture => 'CAPTURE', refund => 'REFUND', payout => 'PAYOUT');
+my %operation = (authorize => 'AUTHORIZE', capture => 'CAPTURE', cancel => 'CANCEL', refund => 'REFUND', payout => 'PAYOUT');
 
 # What is true of it as long as nothing is booked.
 my %undone = (
 	authorize => "SELECT status = 'PENDING_AUTH' FROM payledger.payment_intents WHERE payment_intent_id = %d",
 	capture => "SELECT captured_amount = 0 FROM payledger.payment_orders WHERE payment_order_id = %d",
+	cancel => "SELECT status <> 'SUCCEEDED' FROM payledger.psp_requests WHERE payment_id = %d AND operation = 'CANCEL'",
 	refund => "SELECT status = 'PENDING' FROM payledger.refunds WHERE refund_id = %d",
 	payout => "SELECT status <> 'PAID' FROM payledger.payouts WHERE payout_id = %d");
 
@@ -132,7 +154,7 @@ my $taken = captured_order(1);
 PostgreSQL::Test::Utils::append_to_file("$dir/taken",
 	sql($node, "SELECT p.psp_reference FROM payledger.payments p JOIN payledger.payment_orders o USING (payment_id) WHERE o.payment_order_id = $taken"));
 
-for my $operation (qw(authorize capture refund payout))
+for my $operation (qw(authorize capture cancel refund payout))
 {
 	for my $name (sort grep { $_ ne 'path' } keys %{ $lies{$operation} })
 	{
