@@ -432,6 +432,26 @@ SELECT copying($$'desk', 'hand', 1, 'capture', 'pi_X', NULL, 'DKK', 100, 2, 98, 
 SELECT copying($$'desk', 'hand', 1, 'capture', 'pi_X', NULL, 'DKK', 10000000000000001, 2, 9999999999999999$$);
 -- an id of ours that looks like a card number
 SELECT copying($$'desk', 'hand', 1, 'capture', 'pi_X', 'pl_3530111333300000', 'DKK', 100, 2, 98$$);
+-- and what is no id
+SELECT copying($$'desk', 'hand', 2, 'capture', 'pi_X', 'pl_' || repeat('1', 300), 'DKK', 100, 2, 98$$);
+SELECT copying($$'desk', 'hand', 2, 'capture', 'pl_' || repeat('1', 3000), NULL, 'DKK', 100, 2, 98$$);
+-- a time that names no zone is in UTC, whatever the session's is
+BEGIN;
+SET LOCAL timezone = 'Asia/Tokyo';
+SELECT lines FROM payledger.import_settlement('desk', 'clock', '[{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"occurred_at":"2025-01-31"},
+	{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"occurred_at":"2025-01-31T10:30:00.5"},
+	{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"occurred_at":"2025-01-31 10:30:00 PM"},
+	{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"occurred_at":"2025-01-31 10:30 AD"},
+	{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"occurred_at":"2025-01-31 10:30 Fri"},
+	{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"occurred_at":"2025-01-31 10:30:00+09"},
+	{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"occurred_at":"2025-01-31 10:30:00 Europe/Copenhagen"}]');
+SHOW timezone;
+SELECT '2025-01-31 10:30'::timestamptz;
+SELECT importing('[{"line_type":"fee","currency":"DKK","gross":10,"fee":1,"occurred_at":"2025-02-30 00:00:00"}]');
+SELECT '2025-01-31 10:30'::timestamptz;
+SET LOCAL timezone = 'UTC';
+SELECT line_no, occurred_at FROM payledger.settlement_lines WHERE report_id = 'clock' ORDER BY line_no;
+ROLLBACK;
 -- many reports in one statement, and what one of them may not take
 SELECT outcome($$INSERT INTO payledger.settlement_lines (gateway, report_id, line_no, line_type, psp_reference, currency, gross, net)
 	SELECT g, r, n, 'capture', 'pi_X', 'DKK', 5, 5 FROM unnest('{desk,agreed}'::text[]) g, unnest('{m1,m2,m3}'::text[]) r, generate_series(1, 3) n ORDER BY n, g, r$$);

@@ -44,6 +44,7 @@ INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID};
 #define MAX_LINE_AHEAD	(366 * USECS_PER_DAY)
 
 #define MAX_LINE_TEXT	255		/* characters */
+#define MAX_ID_DIGITS	19
 
 static PlQuery gateway_exists = {
 	"SELECT FROM payledger.gateways WHERE gateway = $1", 1, {TEXTOID}
@@ -333,6 +334,19 @@ is_held(List **held, Datum gateway, Datum report_id)
 	return false;
 }
 
+/* Is it a reference of ours: an id of at most 19 digits behind its mark? */
+static bool
+is_own_reference(const char *value)
+{
+	size_t		digits;
+
+	if (strncmp(value, OWN_REFERENCE, strlen(OWN_REFERENCE)) != 0)
+		return false;
+	value += strlen(OWN_REFERENCE);
+	digits = strspn(value, "0123456789");
+	return digits > 0 && digits <= MAX_ID_DIGITS && value[digits] == '\0';
+}
+
 /*
  * Raise 22023 or PL011 unless the text, of a line or its member, may be stored.
  * Our own references are ids, which may look like card numbers.
@@ -340,8 +354,7 @@ is_held(List **held, Datum gateway, Datum report_id)
 void
 pl_check_line_text(const char *what, const char *value)
 {
-	if (strncmp(value, OWN_REFERENCE, strlen(OWN_REFERENCE)) != 0 ||
-		strspn(value + strlen(OWN_REFERENCE), "0123456789") != strlen(value) - strlen(OWN_REFERENCE))
+	if (!is_own_reference(value))
 		pl_check_text(what, value, MAX_LINE_TEXT);
 }
 

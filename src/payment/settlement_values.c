@@ -158,13 +158,15 @@ pl_member_whole(const PlLineReader *reader, const char *name, const JsonbValue *
 	return pl_member_units(reader, name, value, 0);
 }
 
-/* What PostgreSQL makes of a time; false if it is none. */
+/* What PostgreSQL makes of a time, in UTC unless it names a zone; false if it is none. */
 static bool
 try_time(const char *text, TimestampTz *result)
 {
 	MemoryContext oldcontext = CurrentMemoryContext;
+	pg_tz	   *session = session_timezone;
 	volatile bool is_time = true;
 
+	session_timezone = pg_tzset("GMT");
 	PG_TRY();
 	{
 		*result = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
@@ -172,6 +174,7 @@ try_time(const char *text, TimestampTz *result)
 	}
 	PG_CATCH();
 	{
+		session_timezone = session;
 		/* it holds no lock and no resource, so there is nothing to roll back */
 		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
 			PG_RE_THROW();
@@ -180,21 +183,20 @@ try_time(const char *text, TimestampTz *result)
 		is_time = false;
 	}
 	PG_END_TRY();
+	session_timezone = session;
 	return is_time;
 }
 
 /*
- * A time written year first, in UTC unless it says otherwise, so that its
- * meaning hangs on no setting of the session.  22023 for anything else.
+ * A time written year first, in UTC unless it says otherwise: its meaning does
+ * not hang on the session's zone.  22023 for anything else.
  */
 TimestampTz
 pl_member_time(const PlLineReader *reader, const char *name, const char *text)
 {
-	static const char zone_marks[] = "+-ABCDEFGHIJKLMNOPQRSUVWXYZabcdefghijklmnopqrstuvwxyz";
 	TimestampTz result;
 
-	if (strlen(text) < 10 || strspn(text, "0123456789") != 4 || text[4] != '-' ||
-		!try_time(strpbrk(text + 10, zone_marks) == NULL ? psprintf("%s UTC", text) : text, &result) ||
+	if (strlen(text) < 10 || strspn(text, "0123456789") != 4 || text[4] != '-' || !try_time(text, &result) ||
 		TIMESTAMP_NOT_FINITE(result))
 		pl_wrong_member(reader, name, "a time such as 2025-01-31 10:30:00");
 	return result;
