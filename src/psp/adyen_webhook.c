@@ -329,13 +329,14 @@ static List *
 result_with_amount(const NotificationItem *item, PlSubject subject)
 {
 	List	   *notifications = result(item, subject);
+	PlNotification *notification = linitial(notifications);
 
+	/* the reply to a modification told the reference that its result has */
+	notification->names_object = subject != PL_ABOUT_AUTHORIZATION;
 	if (item->success)
 	{
-		PlOutcome  *outcome = &((PlNotification *) linitial(notifications))->outcome;
-
-		outcome->amount = read_amount(item->document);
-		outcome->currency = read_currency(item->document);
+		notification->outcome.amount = read_amount(item->document);
+		notification->outcome.currency = read_currency(item->document);
 	}
 	return notifications;
 }

@@ -68,6 +68,23 @@ static PlQuery find_other_reference = {
 	3, {INT8OID, TEXTOID, TEXTOID}
 };
 
+/*
+ * The PSP's id of what a request made, if that is another one.  Until it is
+ * known, the request has that of its payment.
+ */
+static PlQuery find_other_object = {
+	"SELECT q.psp_reference FROM payledger.psp_requests q WHERE q.payment_id = $1 AND q.psp_request_id = $2"
+	"  AND q.psp_reference <> $3 AND NOT EXISTS (SELECT 1 FROM payledger.payments p"
+	"   WHERE p.payment_id = $1 AND p.psp_reference = q.psp_reference)",
+	3, {INT8OID, INT8OID, TEXTOID}
+};
+
+/* Where a payout was to go, if that is elsewhere. */
+static PlQuery find_other_destination = {
+	"SELECT payment_method FROM payledger.psp_requests WHERE payment_id = $1 AND psp_request_id = $2"
+	"  AND payment_method <> $3", 3, {INT8OID, INT8OID, TEXTOID}
+};
+
 static PlQuery find_authorization = {
 	"SELECT psp_request_id FROM payledger.psp_requests WHERE payment_id = $1 AND gateway = $2"
 	"  AND operation IN ('AUTHORIZE', 'CONFIRM') ORDER BY psp_request_id DESC LIMIT 1", 2, {INT8OID, TEXTOID}
@@ -239,10 +256,50 @@ check_whose(Event *event, const PlNotification *news)
 				 errhint("Find out at the PSP which of the two holds money, and give it back there if both do.")));
 }
 
+/* What a query knows of the request, if it is not what the event says; NULL: it is, or one of them is not known. */
+static char *
+find_other(PlQuery *query, const Event *event, int64 request, const char *told)
+{
+	PlArgs		args = {0};
+
+	if (told == NULL)
+		return NULL;
+	pl_arg_int64(&args, event->payment_id);
+	pl_arg_int64(&args, request);
+	pl_arg_text(&args, told);
+	return pl_execute(query, &args) > 0 ? pl_get_text(0, 1) : NULL;
+}
+
+/*
+ * Raise 55000 for news of another refund, capture or transfer than the one that
+ * our request is known to have made, or of a transfer to another account.
+ */
+static void
+check_object(Event *event, const PlNotification *news, int64 request)
+{
+	const char *reference = news->names_object ? news->outcome.psp_reference : NULL;
+	char	   *known = find_other(&find_other_object, event, request, reference);
+	char	   *destination = find_other(&find_other_destination, event, request, news->destination);
+
+	event->is_hopeless = known != NULL || destination != NULL;
+	if (known != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("event \"%s\" of gateway \"%s\" is about \"%s\", while psp_request " INT64_FORMAT " made \"%s\" there",
+						event->event.event_id, event->gateway, reference, request, known),
+				 errhint("Find out at the PSP which of the two moved money, and take it back there if both did.")));
+	if (destination != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("event \"%s\" of gateway \"%s\" is about money for \"%s\", while psp_request " INT64_FORMAT " was to pay \"%s\"",
+						event->event.event_id, event->gateway, news->destination, request, destination),
+				 errhint("Find out at the PSP who got it.")));
+}
+
 /* ---- applying a notification; its payment is known ---- */
 
 static Verdict
-answer(PlWork *work, const Event *event, const PlNotification *news, PlOperation operation,
+answer(PlWork *work, Event *event, const PlNotification *news, PlOperation operation,
 	   const PlOutcome *outcome)
 {
 	int64		request = request_of(event, news, operation);
@@ -250,12 +307,13 @@ answer(PlWork *work, const Event *event, const PlNotification *news, PlOperation
 
 	if (request == 0)
 		return VERDICT_EARLY;
+	check_object(event, news, request);
 	answered = pl_answer_request(work, event->payment_id, request, NULL, outcome);
 	return answered == PL_ANSWER_TOO_EARLY ? VERDICT_EARLY : VERDICT_APPLIED;
 }
 
 static Verdict
-apply_authorization(PlWork *work, const Event *event, const PlNotification *news)
+apply_authorization(PlWork *work, Event *event, const PlNotification *news)
 {
 	PlOutcome	outcome = news->outcome;
 	bool		ended = outcome.class == PL_OUTCOME_REVERSED;
@@ -282,7 +340,7 @@ apply_authorization(PlWork *work, const Event *event, const PlNotification *news
 
 /* Somebody cancelled the authorization at the PSP: our request did, or it just ended. */
 static Verdict
-apply_cancel(PlWork *work, const Event *event, const PlNotification *news)
+apply_cancel(PlWork *work, Event *event, const PlNotification *news)
 {
 	if (request_of(event, news, PL_OP_CANCEL) != 0)
 		return answer(work, event, news, PL_OP_CANCEL, &news->outcome);
@@ -297,7 +355,7 @@ apply_cancel(PlWork *work, const Event *event, const PlNotification *news)
 }
 
 static Verdict
-apply_locked(PlWork *work, const Event *event, const PlNotification *news, Lockable *lockable,
+apply_locked(PlWork *work, Event *event, const PlNotification *news, Lockable *lockable,
 			 PlOperation operation)
 {
 	Verdict		verdict = lock(lockable, event->payment_id);
@@ -361,6 +419,7 @@ check_news(const Event *event, PlNotification *news)
 	check_reference(event, news->payment_reference);
 	check_reference(event, news->outcome.psp_reference);
 	check_reference(event, news->dispute.psp_reference);
+	check_reference(event, news->destination);
 	pl_clean_outcome(event->gateway, &news->outcome);
 	if (news->dispute.reason != NULL)
 	{

@@ -133,6 +133,8 @@ typedef struct PlNotification
 	int64		object_id;		/* our refund or payout; 0: not told */
 	const char *payment_reference;	/* the PSP's id of the payment; NULL: not told */
 	const char *request_key;	/* idempotency key of the request of ours, as the PSP was told it; NULL: not told */
+	const char *destination;	/* of a payout, where the money went; NULL: not told */
+	bool		names_object;	/* outcome.psp_reference is the PSP's id of what the request made, of which there is one */
 	PlOutcome	outcome;		/* not for disputes */
 
 	PlDisputeNotice dispute;	/* PL_ABOUT_DISPUTE only */

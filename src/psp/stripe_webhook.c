@@ -280,6 +280,26 @@ read_amount(const PlDocument *document, PlOutcome *outcome)
 }
 
 /*
+ * Raise 22003 for an authorization of less or more than the PaymentIntent is
+ * about: what can still be captured, with what was.
+ */
+static void
+check_capturable(const PlDocument *document, const char *reference)
+{
+	int64		amount = require_int64(document, OBJECT "amount");
+	int64		capturable = require_int64(document, OBJECT "amount_capturable");
+	int64		received = require_int64(document, OBJECT "amount_received");
+
+	if (capturable < 0 || received < 0 || pl_add_amount(capturable, received) != amount)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("payment intent %s is about " INT64_FORMAT ", of which " INT64_FORMAT " can be captured and " INT64_FORMAT " were",
+						pl_redact(reference), amount, capturable, received),
+				 errdetail("Partial authorizations are not supported."),
+				 errhint("Look at it at the PSP, and cancel it there.")));
+}
+
+/*
  * What our captures took, by their marks.  A mark is written in the same step
  * as its capture is executed, so the PaymentIntent has received them all.
  */
@@ -363,6 +383,8 @@ read_payment_intent(const PlDocument *document, const char *type)
 		return NIL;
 	if (authorization->outcome.class != PL_OUTCOME_SUCCEEDED)
 		return list_make1(authorization);
+	if (pl_is_text(status, "requires_capture"))
+		check_capturable(document, reference);
 	return list_concat(list_make1(authorization), read_captures(document, payment_id, reference));
 }
 
@@ -381,6 +403,7 @@ read_refund(const PlDocument *document)
 	pl_stripe_read_refund(document, OBJECT, &refund->outcome);
 	read_amount(document, &refund->outcome);
 	refund->outcome.recheck_ms = -1;
+	refund->names_object = true;
 	return refund->outcome.class == PL_OUTCOME_UNKNOWN ? NIL : list_make1(refund);
 }
 
@@ -455,6 +478,8 @@ read_transfer(const PlDocument *document)
 	payout->request_key = made_by(document);
 	if (payout->object_id == 0)
 		return NIL;
+	payout->destination = require_string(document, OBJECT "destination");
+	payout->names_object = true;
 	pl_stripe_read_transfer(document, OBJECT, &payout->outcome);
 	read_amount(document, &payout->outcome);
 	if (payout->outcome.class == PL_OUTCOME_UNKNOWN)

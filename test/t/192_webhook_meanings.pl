@@ -83,12 +83,21 @@ sub request_id
 	return sql($node, "SELECT max(psp_request_id) FROM payledger.psp_requests WHERE payment_id = $id AND operation = '$operation'");
 }
 
+# What a reply told of the PSP's object that the request made.
+sub object_of
+{
+	my ($id, $operation) = @_;
+
+	return sql($node, "SELECT psp_reference FROM payledger.psp_requests WHERE payment_id = $id AND operation = '$operation' ORDER BY psp_request_id DESC LIMIT 1");
+}
+
 # A PaymentIntent as an event shows it.
 sub intent
 {
 	my ($id, $status, %more) = @_;
 	my %metadata = (payment_id => "$id", %{ delete $more{metadata} // {} });
 
+	$more{amount_capturable} //= 800 if $status eq 'requires_capture';
 	return { id => "pi_of_$id", object => 'payment_intent', status => $status, amount => 800, amount_received => 0, currency => 'eur', latest_charge => undef,
 		last_payment_error => undef, metadata => \%metadata, %more };
 }
@@ -214,6 +223,25 @@ subtest 'Stripe: a second object of one payment' => sub {
 	settle($node);
 };
 
+subtest 'Stripe: a second refund of one request' => sub {
+	my $id = create_authorized($node, 'pm_card_visa', [800]);
+
+	wait_sql($node, "SELECT captured_amount = 800 FROM payledger.payments WHERE payment_id = $id", 'captured');
+	my $done = sql($node, "SELECT refund_id FROM payledger.payment_orders o, LATERAL payledger.refund(o.payment_order_id, 200) WHERE o.payment_id = $id");
+	settle($node);
+	my %own = (object => 'refund', currency => 'eur', payment_intent => payment($id, 'psp_reference'), id => object_of($id, 'REFUND'), amount => 200, metadata => { payment_id => "$id", refund_id => "$done",
+			request => sql($node, "SELECT idempotency_key FROM payledger.psp_requests WHERE payment_id = $id AND target = $done") });
+	for my $case ([ 'refund.failed', status => 'failed', failure_balance_transaction => 'txn_2' ], [ 'refund.failed', status => 'failed' ], [ 'refund.updated', status => 'succeeded' ])
+	{
+		my ($type, %more) = @$case;
+
+		like(stripe($type, { %own, id => 're_second', %more }), qr/^PARKED: .*is about "re_second", while psp_request \d+ made "$own{id}"/, "news of a second refund is parked: $more{status}");
+	}
+	is(sql($node, "SELECT status FROM payledger.refunds WHERE refund_id = $done"), 'SUCCEEDED', 'the refund stays');
+	is(stripe('refund.failed', { %own, status => 'failed', failure_balance_transaction => 'txn_3' }), 'APPLIED', 'its own failure');
+	is(sql($node, "SELECT status FROM payledger.refunds WHERE refund_id = $done"), 'FAILED', 'reverses it');
+};
+
 subtest 'Stripe: transfers' => sub {
 	sql($node, <<~'SQL');
 		SELECT payledger.open_account('PLATFORM_CASH', 'GLOBAL', 'EUR');
@@ -224,11 +252,51 @@ subtest 'Stripe: transfers' => sub {
 	my $payout = sql($node, "SELECT payout_id FROM payledger.request_payout('SELLER-222', 'EUR', 600)");
 	settle($node);
 	is(sql($node, "SELECT status FROM payledger.payouts WHERE payout_id = $payout"), 'PAID', 'paid');
-	my %transfer = (id => 'tr_1', object => 'transfer', amount => 600, currency => 'eur', metadata => { payout_id => "$payout" });
+	my %transfer = (id => object_of($payout, 'PAYOUT'), object => 'transfer', amount => 600, currency => 'eur', destination => 'acct_222', metadata => { payout_id => "$payout" });
 	is(stripe('transfer.updated', { %transfer, amount_reversed => 0, reversed => JSON::PP::false, metadata => {} }), 'IGNORED', 'a transfer that is none of ours');
-	like(stripe('transfer.reversed', { %transfer, amount_reversed => 100, reversed => JSON::PP::false }), qr/^PARKED: .*transfer tr_1 was reversed in part/, 'one that was reversed in part is nobody\'s guess');
-	stripe('transfer.reversed', { %transfer, amount_reversed => 600, reversed => JSON::PP::true });
+	like(stripe('transfer.reversed', { %transfer, amount_reversed => 100, reversed => JSON::PP::false }), qr/^PARKED: .*transfer $transfer{id} was reversed in part/, 'one that was reversed in part is nobody\'s guess');
+	my %back = (amount_reversed => 600, reversed => JSON::PP::true);
+	like(stripe('transfer.reversed', { %transfer, %back, id => 'tr_second' }), qr/^PARKED: .*is about "tr_second", while psp_request \d+ made "$transfer{id}"/, 'the reversal of a second one is parked');
+	like(stripe('transfer.reversed', { %transfer, %back, destination => 'acct_thief' }), qr/^PARKED: .*money for "acct_thief", while psp_request \d+ was to pay "acct_222"/, 'so is one to another account');
+	like(stripe('transfer.reversed', { map { $_ => ({ %transfer, %back })->{$_} } grep { $_ ne 'destination' } keys %transfer, keys %back }), qr/^PARKED: .*no "data\.object\.destination"/, 'and one to nobody');
+	is(sql($node, "SELECT status FROM payledger.payouts WHERE payout_id = $payout"), 'PAID', 'none of them returns it');
+	is(sql($node, qq{SELECT count(*) FROM payledger.webhooks WHERE body LIKE '%"payout_id":"$payout"%' AND problem ~ 'while' AND next_attempt_at IS NULL}), 2, 'no time changes them');
+	stripe('transfer.reversed', { %transfer, %back });
 	is(sql($node, "SELECT status FROM payledger.payouts WHERE payout_id = $payout"), 'RETURNED', 'one that was reversed was returned');
+
+	$psp->fault(fault => 'error_503', times => -1, match => { operation => $_ }) for qw(transfer retrieve);
+	my $open = sql($node, "SELECT payout_id FROM payledger.request_payout('SELLER-222', 'EUR', 300)");
+	wait_sql($node, "SELECT status = 'UNKNOWN' FROM payledger.psp_requests WHERE payment_id = $open", 'nobody knows what became of another');
+	like(stripe('transfer.created', { %transfer, id => 'tr_thief', amount => 300, destination => 'acct_thief', amount_reversed => 0, metadata => { payout_id => "$open" } }),
+		qr/^PARKED: .*money for "acct_thief"/, 'a transfer to another account is parked');
+	is(sql($node, "SELECT status <> 'PAID' FROM payledger.payouts WHERE payout_id = $open"), 't', 'the seller is not paid by it');
+	$psp->clear_faults;
+	settle($node);
+	is(sql($node, "SELECT status FROM payledger.payouts WHERE payout_id = $open"), 'PAID', 'but by the true one');
+};
+
+# What the reply refuses, the webhook must not bring in.
+subtest 'Stripe: authorizations of a part' => sub {
+	my $id = create_intent($node, [800], capture_method => 'manual');
+
+	$psp->fault(fault => 'error_503', times => -1, match => { operation => $_ }) for qw(create retrieve);
+	sql($node, "SELECT payledger.request_authorization($id, 'pm_card_visa')");
+	wait_sql($node, "SELECT status = 'UNKNOWN' FROM payledger.psp_requests WHERE payment_id = $id", 'nobody knows');
+	for my $case ([ 799, 0 ], [ 0, 0 ], [ 801, 0 ], [ 900, -100 ], [ -100, 900 ])
+	{
+		my ($capturable, $received) = @$case;
+
+		like(stripe('payment_intent.amount_capturable_updated', intent($id, 'requires_capture', amount_capturable => $capturable, amount_received => $received)),
+			qr/^PARKED: .*about 800, of which $capturable can be captured and $received were/, "one of which $capturable can be captured, and $received were, is parked");
+	}
+	my $silent = intent($id, 'requires_capture');
+	delete $silent->{amount_capturable};
+	like(stripe('payment_intent.amount_capturable_updated', $silent), qr/^PARKED: .*no "data\.object\.amount_capturable"/, 'so is one that does not say');
+	is(intent_status($id), 'PENDING_AUTH', 'none of them authorizes');
+	is(stripe('payment_intent.amount_capturable_updated', intent($id, 'requires_capture', amount_capturable => 300, amount_received => 500)), 'APPLIED', 'what was captured by then counts');
+	is(intent_status($id), 'AUTHORIZED', 'authorized');
+	$psp->clear_faults;
+	settle($node);
 };
 
 # The PSP's word about money is a fact, up to what can be one.
@@ -312,13 +380,13 @@ subtest 'Adyen' => sub {
 	wait_sql($node, "SELECT status = 'PENDING' FROM payledger.psp_requests WHERE payment_id = $id AND operation = 'CAPTURE'", 'a capture is accepted');
 	adyen('CAPTURE_FAILED', "pl_${id}_" . request_id($id, 'CAPTURE'), originalReference => $reference);
 	is(payment($id, 'captured_amount'), 0, 'a capture that failed later, told first');
-	adyen('CAPTURE', "pl_${id}_" . request_id($id, 'CAPTURE'), originalReference => $reference, amount => { currency => 'EUR', value => 500 });
+	adyen('CAPTURE', "pl_${id}_" . request_id($id, 'CAPTURE'), originalReference => $reference, pspReference => object_of($id, 'CAPTURE'), amount => { currency => 'EUR', value => 500 });
 	is(payment($id, 'captured_amount'), 0, 'its success, told last, changes nothing');
 
 	$id = create_authorized($node, 'authorised', [800], gateway => 'adyen');
 	$reference = payment($id, 'psp_reference');
 	wait_sql($node, "SELECT status = 'PENDING' FROM payledger.psp_requests WHERE payment_id = $id AND operation = 'CAPTURE'", 'a capture is accepted');
-	adyen('CAPTURE', "pl_${id}_" . request_id($id, 'CAPTURE'), originalReference => $reference, amount => { currency => 'EUR', value => 800 });
+	adyen('CAPTURE', "pl_${id}_" . request_id($id, 'CAPTURE'), originalReference => $reference, pspReference => object_of($id, 'CAPTURE'), amount => { currency => 'EUR', value => 800 });
 	is(payment($id, 'captured_amount'), 800, 'captured');
 	adyen('CHARGEBACK', 'ORDER-1', originalReference => $reference, pspReference => 'DISPUTE1', additionalData => { defensePeriodEndsAt => '2027-01-15T10:00:00+02:00' });
 	is(sql($node, "SELECT status, amount, reason, extract(epoch FROM evidence_due_at)::bigint FROM payledger.disputes WHERE payment_id = $id"),
@@ -356,9 +424,23 @@ subtest 'Adyen: a second object of one payment, and amounts of nothing' => sub {
 	wait_sql($node, "SELECT status = 'PENDING' FROM payledger.psp_requests WHERE payment_id = $id AND operation = 'CAPTURE'", 'a capture is accepted');
 	like(adyen('CAPTURE', $ours->('CAPTURE'), originalReference => 'SECOND'), $parked, 'a capture of it is parked');
 	like(adyen('CAPTURE', $ours->('CAPTURE'), originalReference => $reference, amount => { currency => 'EUR', value => 0 }), qr/^PARKED: .*amount 0 .*not above zero/, 'a capture of 0 is parked');
-	is(payment($id, 'captured_amount'), 0, 'neither is booked');
-	is(adyen('CAPTURE', $ours->('CAPTURE'), originalReference => $reference), 'APPLIED', 'the payment\'s own is');
+	my $capture = object_of($id, 'CAPTURE');
+	for my $success (qw(true false))
+	{
+		like(adyen('CAPTURE', $ours->('CAPTURE'), originalReference => $reference, pspReference => "SECOND$success", success => $success),
+			qr/^PARKED: .*is about "SECOND$success", while psp_request \d+ made "$capture"/, "the result of a second capture is parked: $success");
+	}
+	is(payment($id, 'captured_amount'), 0, 'none of them is booked');
+	is(adyen('CAPTURE', $ours->('CAPTURE'), originalReference => $reference, pspReference => $capture), 'APPLIED', 'the payment\'s own is');
 	is(payment($id, 'captured_amount'), 800, 'for its amount');
+	sql($node, "SELECT payledger.refund(payment_order_id, 300) FROM payledger.payment_orders WHERE payment_id = $id");
+	wait_sql($node, "SELECT status = 'PENDING' FROM payledger.psp_requests WHERE payment_id = $id AND operation = 'REFUND'", 'a refund is accepted');
+	my $refund = object_of($id, 'REFUND');
+	my %refund = (originalReference => $reference, amount => { currency => 'EUR', value => 300 });
+	like(adyen('REFUND', $ours->('REFUND'), %refund, pspReference => 'SECONDREFUND'), qr/^PARKED: .*is about "SECONDREFUND", while psp_request \d+ made "$refund"/, 'so is that of a second refund');
+	is(payment($id, 'refunded_amount'), 0, 'and not booked');
+	is(adyen('REFUND', $ours->('REFUND'), %refund, pspReference => $refund), 'APPLIED', 'its own is');
+	is(payment($id, 'refunded_amount'), 300, 'for its amount');
 };
 
 check_ledger($node, 'the ledger');

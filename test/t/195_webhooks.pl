@@ -175,7 +175,7 @@ subtest 'money held for nobody' => sub {
 	is(states($id), 'DECLINED', 'declined');
 	deliver('payment_intent.payment_failed', $intent, id => 'evt_declined');
 	is(applied('evt_declined'), 'APPLIED', 'which is no news');
-	deliver('payment_intent.amount_capturable_updated', { %$intent, status => 'requires_capture', latest_charge => 'ch_1' }, id => 'evt_contradicts');
+	deliver('payment_intent.amount_capturable_updated', { %$intent, status => 'requires_capture', amount_capturable => $intent->{amount}, latest_charge => 'ch_1' }, id => 'evt_contradicts');
 	wait_sql($node, q{SELECT status = 'PARKED' FROM payledger.webhooks WHERE event_id = 'evt_contradicts'}, 'the contrary is parked');
 	like(webhook('evt_contradicts', 'problem'), qr/is REFUSED and now reported SUCCEEDED/, 'it says why');
 	is(states($id), 'DECLINED', 'and changes nothing');

@@ -89,7 +89,7 @@ subtest 'a capture of less' => sub {
 	my $id = create_authorized($node, 'waits', [800], gateway => 'adyen');
 
 	wait_request($id, 'CAPTURE', "status = 'PENDING'", 'the capture is accepted');
-	adyen('CAPTURE', "pl_${id}_" . request($id, 'CAPTURE', 'psp_request_id'), originalReference => payment($id, 'psp_reference'), amount => { currency => 'EUR', value => 450 });
+	adyen('CAPTURE', "pl_${id}_" . request($id, 'CAPTURE', 'psp_request_id'), originalReference => payment($id, 'psp_reference'), pspReference => request($id, 'CAPTURE', 'psp_reference'), amount => { currency => 'EUR', value => 450 });
 	is(payment($id, 'captured_amount'), 450, 'books what was captured');
 	is(sql($node, "SELECT sum(credit) FROM payledger.journal WHERE payment_id = $id AND entry_type = 'CAPTURE' AND account_code LIKE 'MERCHANT_PAYABLE.SELLER-111.%'"), 450, 'for the seller, too');
 	is(sql($node, "SELECT amount FROM payledger.settlement_items WHERE payment_id = $id"), 450, 'and as an open item');
@@ -103,9 +103,9 @@ subtest 'a capture that succeeded and is then refused' => sub {
 
 	wait_request($id, 'CAPTURE', "status = 'PENDING'", 'the capture is accepted');
 	my $request = request($id, 'CAPTURE', 'psp_request_id');
-	adyen('CAPTURE', "pl_${id}_$request", originalReference => $reference);
+	adyen('CAPTURE', "pl_${id}_$request", originalReference => $reference, pspReference => request($id, 'CAPTURE', 'psp_reference'));
 	is(payment($id, 'captured_amount'), 800, 'captured');
-	like(adyen('CAPTURE', "pl_${id}_$request", originalReference => $reference, success => 'false'), qr/^PARKED: .*is SUCCEEDED and now reported REFUSED/, 'the refusal is parked');
+	like(adyen('CAPTURE', "pl_${id}_$request", originalReference => $reference, pspReference => request($id, 'CAPTURE', 'psp_reference'), success => 'false'), qr/^PARKED: .*is SUCCEEDED and now reported REFUSED/, 'the refusal is parked');
 	is(payment($id, 'captured_amount'), 800, 'and takes nothing back');
 };
 
@@ -114,13 +114,13 @@ subtest 'a refund that failed and then succeeds' => sub {
 	my $reference = payment($id, 'psp_reference');
 
 	wait_request($id, 'CAPTURE', "status = 'PENDING'", 'the capture is accepted');
-	adyen('CAPTURE', "pl_${id}_" . request($id, 'CAPTURE', 'psp_request_id'), originalReference => $reference);
+	adyen('CAPTURE', "pl_${id}_" . request($id, 'CAPTURE', 'psp_request_id'), originalReference => $reference, pspReference => request($id, 'CAPTURE', 'psp_reference'));
 	my $refund = sql($node, "SELECT r.refund_id FROM payledger.payment_orders o, LATERAL payledger.refund(o.payment_order_id, 300) r WHERE o.payment_id = $id");
 	wait_request($id, 'REFUND', "status = 'PENDING'", 'the refund is accepted');
 	my $request = request($id, 'REFUND', 'psp_request_id');
-	adyen('REFUND', "pl_${id}_$request", originalReference => $reference, success => 'false', amount => { currency => 'EUR', value => 300 });
+	adyen('REFUND', "pl_${id}_$request", originalReference => $reference, pspReference => request($id, 'REFUND', 'psp_reference'), success => 'false', amount => { currency => 'EUR', value => 300 });
 	is(sql($node, "SELECT status FROM payledger.refunds WHERE refund_id = $refund"), 'FAILED', 'it failed');
-	like(adyen('REFUND', "pl_${id}_$request", originalReference => $reference, amount => { currency => 'EUR', value => 300 }), qr/^PARKED: .*REFUSED.*SUCCEEDED|^PARKED: .*FAILED.*SUCCEEDED/, 'its success is parked: somebody has to see it');
+	like(adyen('REFUND', "pl_${id}_$request", originalReference => $reference, pspReference => request($id, 'REFUND', 'psp_reference'), amount => { currency => 'EUR', value => 300 }), qr/^PARKED: .*REFUSED.*SUCCEEDED|^PARKED: .*FAILED.*SUCCEEDED/, 'its success is parked: somebody has to see it');
 	is(payment($id, 'refunded_amount'), 0, 'and not swallowed as booked');
 };
 
