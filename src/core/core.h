@@ -18,7 +18,7 @@
 #include "core/compat.h"
 
 #define PAYLEDGER_VERSION "0.1"
-#define PL_LAYOUT_VERSION 5
+#define PL_LAYOUT_VERSION 6
 
 /* SQLSTATEs of CONTRACT: stable, applications match on them. */
 #define ERRCODE_PL_ILLEGAL_TRANSITION	MAKE_SQLSTATE('P', 'L', '0', '0', '1')

@@ -21,6 +21,9 @@ AS $$ VALUES
 	   AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'payledger'
 						WHERE d.classid = o.classid AND d.objid = o.objid AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e')
 	$q$),
+	('keys_are_whole', false, 'every key, check and index that setup() made is there and valid', $q$
+	SELECT payledger.missing_keys()
+	$q$),
 	('nothing_foreign_is_attached', false, 'tables and views have only payledger''s triggers, rules, constraints, defaults and indexes', $q$
 	SELECT payledger.foreign_hooks()
 	$q$),

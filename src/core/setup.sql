@@ -98,10 +98,17 @@ BEGIN
 			PERFORM payledger.check_bare_layout(layout_version);
 		END IF;
 @seeds@
-		EXECUTE 'INSERT INTO payledger.layout (version, extension_version) VALUES ($1, $2)'
-			USING layout_version, '@extension_version@';
+		EXECUTE 'INSERT INTO payledger.layout (version, extension_version, keys) VALUES ($1, $2, $3)'
+			USING layout_version, '@extension_version@', payledger.layout_keys();
 		EXECUTE format('COMMENT ON TABLE payledger.layout IS %L',
 					   format('Layout versions that payledger.setup() has applied to this database, newest last. The tables are of layout %s.', layout_version));
+	END IF;
+
+	SELECT string_agg(k.offence, '; ') INTO offence FROM (SELECT payledger.missing_keys() LIMIT 5) AS k(offence);
+	IF offence IS NOT NULL THEN
+		RAISE EXCEPTION 'the tables in schema payledger are not whole'
+			USING ERRCODE = 'PL010', DETAIL = offence || '.',
+				  HINT = 'Restore the rest of the dump (pg_restore --section=post-data), or make what is missing again; payledger.missing_keys() lists all of it.';
 	END IF;
 
 	/* what is right already is neither made again nor locked: this may run beside payments */
@@ -131,7 +138,7 @@ END
 $setup$;
 REVOKE ALL ON FUNCTION setup() FROM PUBLIC;
 COMMENT ON FUNCTION setup() IS
-'Creates the data tables, their types, triggers and views in this database, or completes them after DROP EXTENSION CASCADE and CREATE EXTENSION, or after a dump without data was restored; may be run again at any time: what is right already is not locked, and where something has to be made it gives way to open transactions. They are no members of the extension, so that the money outlives it. Returns the layout version. Errors: 0A000 the database is not in UTF8, 42501 another role owns or could make objects in the schema, 55000 the library is not preloaded, 55P03 something has to be made and open transactions use the tables, PL010 the layout is newer than the extension, or tables of a dump are missing or of another layout. Example: SELECT payledger.setup();';
+'Creates the data tables, their types, triggers and views in this database, or completes them after DROP EXTENSION CASCADE and CREATE EXTENSION, or after a dump without data was restored; may be run again at any time: what is right already is not locked, and where something has to be made it gives way to open transactions. They are no members of the extension, so that the money outlives it. Returns the layout version. Errors: 0A000 the database is not in UTF8, 42501 another role owns or could make objects in the schema, 55000 the library is not preloaded, 55P03 something has to be made and open transactions use the tables, PL010 the layout is newer than the extension, or tables of a dump are missing, of another layout or without their keys. Example: SELECT payledger.setup();';
 
 CREATE FUNCTION version() RETURNS TABLE (extension_version text, layout_version int)
 	LANGUAGE plpgsql STABLE

@@ -3,7 +3,8 @@
 CREATE TABLE payledger.layout (
 	version		int PRIMARY KEY,
 	applied_at	timestamptz NOT NULL DEFAULT now(),
-	extension_version text NOT NULL
+	extension_version text NOT NULL,
+	keys		text[] NOT NULL	/* see layout_keys() */
 );
 
 /*

@@ -168,11 +168,11 @@ $target->restart;
 # pg_restore with four processes
 sub restore_ok
 {
-	my ($database) = @_;
+	my ($database, @sections) = @_;
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	my ($out, $err);
-	my $good = IPC::Run::run([ 'pg_restore', '-j4', '-d', $target->connstr($database), $dump ], '>', \$out, '2>', \$err);
+	my $good = IPC::Run::run([ 'pg_restore', '-j4', (map { "--section=$_" } @sections), '-d', $target->connstr($database), $dump ], '>', \$out, '2>', \$err);
 	ok($good && $err eq '', "$database: pg_restore -j4") or diag($err);
 	return;
 }
@@ -185,6 +185,19 @@ for my $n (1 .. 9)
 	is(trial_balance($target, "restored_$n"), $trial_balance, "restored_$n: the same trial balance");
 	is(failed_checks($target, "restored_$n"), '', "restored_$n: verify() finds nothing");
 }
+
+subtest 'a restore that broke off' => sub {
+	$target->safe_psql('postgres', 'CREATE DATABASE broken_off');
+	restore_ok('broken_off', 'pre-data', 'data');
+	like(($target->psql('broken_off', 'SELECT payledger.setup()', extra_params => [ '-v', 'VERBOSITY=verbose' ]))[2],
+		qr/ERROR:  PL010: the tables in schema payledger are not whole\nDETAIL:  table payledger\.\w+ has no primary key; .*\nHINT:  Restore the rest of the dump/, 'setup() refuses');
+	like($target->safe_psql('broken_off', q{SELECT string_agg(detail, '; ') FROM payledger.verify() WHERE check_name = 'keys_are_whole' AND NOT ok}),
+		qr/^\d+ offences, the first: table payledger\.layout has no primary key; /, 'verify() says so');
+	restore_ok('broken_off', 'post-data');
+	is(checksums($target, 'broken_off'), $sums, 'the rest brings nothing else');
+	is(failed_checks($target, 'broken_off'), '', 'and verify() finds nothing');
+	$target->safe_psql('broken_off', 'SELECT payledger.setup()');
+};
 
 subtest 'a restored database without workers' => sub {
 	$target->safe_psql('restored_1', 'SELECT payledger.setup()');

@@ -77,7 +77,7 @@ subtest 'a dump without data' => sub {
 	$node->safe_psql('postgres', 'CREATE DATABASE bare');
 	IPC::Run::run([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('bare'), '-f', $dump ], '>', '/dev/null', '2>', \my $said);
 	is($said, '', 'psql takes it');
-	$node->safe_psql('postgres', "CREATE DATABASE $_ TEMPLATE bare") for qw(other_layout incomplete with_rows);
+	$node->safe_psql('postgres', "CREATE DATABASE $_ TEMPLATE bare") for qw(other_layout incomplete with_rows without_keys);
 	my $version = sql($node, 'SELECT layout_version FROM payledger.version()');
 	is($node->safe_psql('bare', 'SELECT payledger.setup()'), $version, 'setup() completes it');
 	is(failed_after_work('bare'), '', 'a whole day');
@@ -86,7 +86,8 @@ subtest 'a dump without data' => sub {
 	my %broken = (
 		other_layout => [ q{COMMENT ON TABLE payledger.layout IS 'The tables are of layout 1.'}, qr/the tables in schema payledger are not of layout $version/ ],
 		incomplete => [ 'DROP TABLE payledger.seals', qr/tables are missing in schema payledger: seals/ ],
-		with_rows => [ q{INSERT INTO payledger.ledgers (ledger, description) VALUES ('MAIN', '')}, qr/table payledger\.ledgers has rows, but payledger\.layout has none/ ]);
+		with_rows => [ q{INSERT INTO payledger.ledgers (ledger, description) VALUES ('MAIN', '')}, qr/table payledger\.ledgers has rows, but payledger\.layout has none/ ],
+		without_keys => [ 'ALTER TABLE payledger.idempotency_keys DROP CONSTRAINT idempotency_keys_pkey CASCADE', qr/the tables in schema payledger are not whole\nDETAIL:  table payledger\.idempotency_keys has no primary key\./ ]);
 	for my $database (sort keys %broken)
 	{
 		my ($statement, $pattern) = @{ $broken{$database} };
