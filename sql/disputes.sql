@@ -369,10 +369,12 @@ SELECT outcome('TRUNCATE payledger.disputes');
 -- a reference that disputes give their entries is nobody else's
 SELECT outcome(format($$SELECT payledger.post_entry('CHARGEBACK', '[{"account":"PLATFORM_CASH.GLOBAL.EUR","amount":1},{"account":"PSP_RECEIVABLES.GLOBAL.EUR","amount":-1}]', 'CHARGEBACK:%s:9')$$, dispute_of(:bad)));
 CREATE ROLE dispute_nobody;
+GRANT USAGE ON SCHEMA payledger TO dispute_nobody;
 SET ROLE dispute_nobody;
 SELECT outcome('SELECT payledger.open_dispute(1, 1, ''du_x'')');
 SELECT outcome('SELECT payledger.close_dispute(1, ''WON'')');
 RESET ROLE;
+REVOKE USAGE ON SCHEMA payledger FROM dispute_nobody;
 DROP ROLE dispute_nobody;
 
 -- the refunds that wait are refused: nothing is left under way for other tests

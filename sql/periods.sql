@@ -140,6 +140,7 @@ SELECT starts_at, ends_at FROM payledger.periods WHERE ledger = 'PER2';
 
 -- ---- who may ----
 CREATE ROLE per_operator;
+GRANT USAGE ON SCHEMA payledger TO per_operator;
 SET ROLE per_operator;
 SELECT outcome($$CALL payledger.close_period('PER2', '2025-04-01')$$);
 SELECT outcome($$SELECT payledger.reopen_period('PER2', '2025-03-01', 'x')$$);
@@ -154,6 +155,7 @@ CALL payledger.close_period('PER2', '2025-04-01');
 RESET ROLE;
 SELECT month, event, actor FROM payledger.period_events WHERE ledger = 'PER2' ORDER BY period_event_id DESC LIMIT 1;
 DROP OWNED BY per_operator;
+REVOKE USAGE ON SCHEMA payledger FROM per_operator;
 DROP ROLE per_operator;
 
 SELECT check_name, detail FROM payledger.verify() WHERE NOT ok;

@@ -35,7 +35,6 @@ $$;
  * exists; whether another role could have filled it, footer.sql looks.
  */
 REVOKE ALL ON SCHEMA payledger FROM PUBLIC;
-GRANT USAGE ON SCHEMA payledger TO PUBLIC;
 GRANT USAGE, CREATE ON SCHEMA payledger TO payledger_owner;
 
 /* SQL functions read tables that setup() makes later */

@@ -1,7 +1,7 @@
 -- What the catalogue must say of every object: a comment, a pinned path, no
 -- privilege that PUBLIC should not have.
 BEGIN;
-SELECT plan(14);
+SELECT plan(15);
 
 CREATE TEMP VIEW our_functions AS
 	SELECT p.*, p.oid::regprocedure::text AS signature FROM pg_proc p
@@ -38,6 +38,7 @@ SELECT is_empty($$SELECT relname FROM our_relations, unnest(ARRAY['SELECT', 'INS
 SELECT is_empty($$SELECT relname FROM our_relations WHERE CASE relkind WHEN 'S' THEN has_sequence_privilege('public', oid, 'USAGE') END$$,
 	'nor on any sequence');
 SELECT ok(NOT has_schema_privilege('public', 'payledger', 'CREATE'), 'PUBLIC creates nothing in the schema');
+SELECT ok(NOT has_schema_privilege('public', 'payledger', 'USAGE'), 'nor uses it: that is enough to lock its tables');
 
 SELECT is_empty($$SELECT t.tgrelid::regclass, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
 	WHERE c.relnamespace = 'payledger'::regnamespace AND NOT t.tgisinternal AND t.tgenabled <> 'A'$$,

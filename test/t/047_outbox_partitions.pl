@@ -59,9 +59,9 @@ published($node, 'all');
 let_the_keeper_do_everything();
 wait_sql($node, q{SELECT to_regclass('payledger.outbox_events_p0') IS NULL}, 'then the partition is dropped');
 
-# ---- what others hang on a partition, for which they need no privilege ----
+# ---- what others hang on a partition, for which they need no privilege but USAGE ----
 
-sql($node, 'CREATE ROLE nobody LOGIN');
+sql($node, 'CREATE ROLE nobody LOGIN; GRANT USAGE ON SCHEMA payledger TO nobody');
 my $nobody = $node->background_psql('payledger', on_error_die => 1, extra_params => [ '-U', 'nobody' ]);
 
 $nobody->query_safe(<<~'SQL');

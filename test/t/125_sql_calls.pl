@@ -26,7 +26,7 @@ srand($seed);
 
 my $node = new_node('sql_calls', 'synchronous_commit' => 'off');
 
-sql($node, 'CREATE ROLE nobody LOGIN');
+sql($node, 'CREATE ROLE nobody LOGIN; GRANT USAGE ON SCHEMA payledger TO nobody');
 
 # something of most kinds that calls can be about
 sql($node, <<~'SQL');

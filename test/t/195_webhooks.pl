@@ -259,7 +259,7 @@ subtest 'what is refused' => sub {
 	sql_fails($node, "SELECT payledger.receive_webhook('second', $good)", '55000', qr/no key for the webhooks of gateway "second"/, 'no key');
 	sql_fails($node, "SELECT payledger.receive_webhook('stripe', '[]', '')", '22023', qr/must be a JSON object/, 'headers that are none');
 	sql_fails($node, "SELECT payledger.receive_webhook('stripe', '{}', repeat('x', 1048577))", '54000', qr/larger than/, 'a large body');
-	sql_fails($node, "CREATE ROLE nobody_special; SET ROLE nobody_special; SELECT payledger.receive_webhook('stripe', $good)", '42501', qr/permission denied/, 'without the privilege');
+	sql_fails($node, "CREATE ROLE nobody_special; GRANT USAGE ON SCHEMA payledger TO nobody_special; SET ROLE nobody_special; SELECT payledger.receive_webhook('stripe', $good)", '42501', qr/permission denied/, 'without the privilege');
 	is(sql($node, "SELECT count(*) FROM payledger.webhooks WHERE body ~ 'pi_[12]\"'"), 0, 'nothing of it is stored');
 
 	my ($card, $id) = ('4111111111111111', 'evt_card');

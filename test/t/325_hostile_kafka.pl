@@ -236,7 +236,7 @@ subtest 'an event that kills' => sub {
 # ---- a lock that anybody may take ----
 
 subtest 'a lock' => sub {
-	sql($node, 'CREATE ROLE nobody LOGIN');
+	sql($node, 'CREATE ROLE nobody LOGIN; GRANT USAGE ON SCHEMA payledger TO nobody');
 	my $pid = fork() // die "could not fork: $!\n";
 
 	if (!$pid)

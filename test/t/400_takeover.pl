@@ -21,6 +21,7 @@ sql($node, <<~'SQL');
 	SELECT payledger.add_gateway('sandbox', 'sandbox', '{"latency_ms": 1}', is_default => true);
 	CREATE ROLE app LOGIN;
 	CREATE ROLE nobody LOGIN;
+	GRANT USAGE ON SCHEMA payledger TO nobody;
 	CREATE ROLE dbo LOGIN;
 	SQL
 
@@ -355,7 +356,8 @@ subtest 'tables that belong to others' => sub {
 	my $requests = 'SELECT count(*) FROM app.ran';
 	my $before = sql($node, $requests);
 
-	sql($node, 'REASSIGN OWNED BY payledger_owner TO dbo');
+	# its functions need to find the tables
+	sql($node, 'GRANT USAGE ON SCHEMA payledger TO dbo; REASSIGN OWNED BY payledger_owner TO dbo');
 	wait_sql($node, "SELECT bool_and(failing) FROM payledger.stat_worker WHERE role <> 'relay'", 'the workers stop and say so');
 	verify_says('REASSIGN OWNED', objects_belong_to_owner => qr/offences/, schema_is_closed => qr/belongs to role dbo/);
 	sql_fails($node, 'SELECT payledger.setup()', '42501', qr/belongs to role dbo/, 'setup()');
@@ -384,7 +386,7 @@ subtest 'a dump restored without owners' => sub {
 	cmp_ok($node->safe_psql('restored', 'SELECT payledger.adopt_tables()'), '>', 50, 'a superuser has the tables taken over');
 	is($node->safe_psql('restored', 'SELECT payledger.setup() > 0'), 't', 'then it goes on');
 	is($node->safe_psql('restored', 'SELECT check_name, detail FROM payledger.verify() WHERE NOT ok'), '', 'and all is well');
-	($code, $out, $err) = $node->psql('restored', 'GRANT EXECUTE ON FUNCTION payledger.adopt_tables() TO app; SET ROLE app; SELECT payledger.adopt_tables()');
+	($code, $out, $err) = $node->psql('restored', 'GRANT USAGE ON SCHEMA payledger TO app; GRANT EXECUTE ON FUNCTION payledger.adopt_tables() TO app; SET ROLE app; SELECT payledger.adopt_tables()');
 	like($err, qr/permission denied to give objects to payledger_owner/, 'nobody else may call it');
 };
 
@@ -410,12 +412,12 @@ subtest 'locks that anybody can take' => sub {
 
 	# nor is one on the table to prepare this, which locks it ROW EXCLUSIVE
 	$node->safe_psql('postgres', 'CREATE DATABASE original');
-	$node->safe_psql('original', 'CREATE EXTENSION payledger; SELECT payledger.setup()');
+	$node->safe_psql('original', 'CREATE EXTENSION payledger; SELECT payledger.setup(); GRANT USAGE ON SCHEMA payledger TO nobody');
 	$node->safe_psql('postgres', 'CREATE DATABASE copied TEMPLATE original');
 	my $of_copy = $node->background_psql('copied', on_error_stop => 0, extra_params => [ '-U', 'nobody' ]);
 	$_->query_safe('BEGIN; PREPARE a AS DELETE FROM payledger.folds; PREPARE b AS DELETE FROM payledger.incarnations') for $session, $of_copy;
 	my $held = q{SELECT count(*) FROM pg_locks WHERE mode = 'RowExclusiveLock' AND granted AND relation::regclass::text IN ('payledger.folds', 'payledger.incarnations')};
-	is(sql($node, $held), '2', 'a role without privileges has locks on tables');
+	is(sql($node, $held), '2', 'a role without privileges on tables has locks on them');
 	my $folds = sql($node, 'SELECT max(fold_no) FROM payledger.folds');
 	create_authorized($node, 'pm_ok', [730]);
 	wait_sql($node, "SELECT max(fold_no) > $folds FROM payledger.folds", 'the keeper folds');

@@ -20,6 +20,7 @@ sql($node, <<~'SQL');
 	CREATE ROLE other LOGIN;
 	CREATE ROLE greedy LOGIN;
 	CREATE ROLE insider LOGIN;
+	GRANT USAGE ON SCHEMA payledger TO app, other, greedy, insider;
 	GRANT EXECUTE ON FUNCTION payledger.create_payment_intent, payledger.request_authorization TO app;
 	GRANT EXECUTE ON ALL ROUTINES IN SCHEMA payledger TO greedy;
 	SQL
@@ -138,7 +139,7 @@ subtest 'attack 6: entries past the functions' => sub {
 
 subtest 'attack 12: a seller reads or pays another' => sub {
 	# a role of a seller's has no rights of its own; who has those of the functions is trusted with every seller
-	sql($node, 'CREATE ROLE seller LOGIN');
+	sql($node, 'CREATE ROLE seller LOGIN; GRANT USAGE ON SCHEMA payledger TO seller');
 	all_refused('seller', '42501', 'a seller\'s role', "SELECT payledger.request_payout('SELLER-222', 'EUR', 1)", "SELECT payledger.set_payout_terms('SELLER-222', 'EUR', beneficiary => 'acct_1')",
 		'SELECT * FROM payledger.seller_balances', "SELECT * FROM payledger.seller_statement('SELLER-222', 'EUR', '2026-01-01')");
 };
@@ -456,6 +457,12 @@ subtest 'attack 38: SQL in every text' => sub {
 };
 
 # ---- a standby ----
+
+subtest 'attack 59: locks that take no privilege on a table' => sub {
+	sql($node, 'CREATE ROLE stranger LOGIN; GRANT TEMPORARY ON DATABASE payledger TO stranger');
+	all_refused('stranger', '42501', 'on every table',
+		map { ("PREPARE p AS DELETE FROM payledger.$_", "CREATE TEMP TABLE t (a bigint REFERENCES payledger.$_)", "CREATE TEMP TABLE t (a payledger.$_)", "CREATE TEMP VIEW v AS SELECT FROM payledger.$_") } @tables);
+};
 
 subtest 'attack 34: writing on a standby' => sub {
 	my @writes = ("SELECT payledger.create_payment_intent('O', 'B', 'EUR', '$lines')", "SELECT payledger.post_entry('ADJUSTMENT', '$postings')", "SELECT payledger.register_seller('S', 'EUR')",
