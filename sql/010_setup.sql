@@ -65,6 +65,12 @@ SELECT abs(extract(epoch FROM now() - ('2025-01-01 00:00+00'::timestamptz
 
 -- settings
 SET payledger.traceparent = 'nonsense';
+-- its digits are hexadecimal, in lower case, and all of it is as long as the standard has it
+SET payledger.traceparent = '00-4bf92f3577b34da6a3ce929d0e0e473g-00f067aa0ba902b7-01';
+SET payledger.traceparent = '00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01';
+SET payledger.traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-';
+SET payledger.traceparent = 'fe-4bf92f3577b34da6a3ce929d0e0e47af-09f067aa0ba902b7-01';
+RESET payledger.traceparent;
 SET payledger.nonsense = 1;
 SET payledger.databases = 'x';
 
