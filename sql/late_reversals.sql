@@ -85,4 +85,37 @@ SELECT operation, status FROM payledger.psp_requests WHERE payment_id = :left AN
 SELECT payledger.cancel_payment_order(po(:left, 2));
 SELECT operation, status FROM payledger.psp_requests WHERE payment_id = :left AND operation = 'CANCEL';
 SELECT * FROM offences();
+
+-- only what succeeded comes back: one that nobody knows of is decided first
+SELECT payment('EARLY', '{700}') AS early \gset
+SELECT status FROM payledger.capture(po(:early, 1), 700);
+UPDATE payledger.psp_requests SET status = 'IN_FLIGHT', lease_token = 1, attempt = 1, first_sent_at = now()
+ WHERE payment_id = :early AND operation = 'CAPTURE';
+UPDATE payledger.psp_requests SET status = 'UNKNOWN', lease_token = NULL WHERE payment_id = :early AND operation = 'CAPTURE';
+SELECT outcome(format('SELECT payledger.resolve_request(%s, ''REVERSED'', ''came back'')', request(po(:early, 1), 'CAPTURE', 700)));
+SELECT * FROM state_of(:early);
+SELECT status FROM payledger.resolve_request(request(po(:early, 1), 'CAPTURE', 700), 'SUCCEEDED', 'it was executed');
+SELECT status FROM payledger.resolve_request(request(po(:early, 1), 'CAPTURE', 700), 'REVERSED', 'came back');
+SELECT * FROM state_of(:early);
+
+-- a refund that succeeded and is refused when it is asked about: the money came back
+SELECT payment('REFUSED', '{1000}') AS refused \gset
+SELECT status FROM payledger.capture(po(:refused, 1), 1000);
+SELECT answer(po(:refused, 1), 'SUCCEEDED');
+SELECT refund_id AS refund FROM payledger.refund(po(:refused, 1), 400) \gset
+SELECT answer(:refund, 'SUCCEEDED');
+SELECT * FROM state_of(:refused);
+INSERT INTO payledger.psp_requests (psp_request_id, payment_id, gateway, operation, target, follows, amount, currency,
+									idempotency_key, status, next_attempt_at, created_at, updated_at)
+	SELECT payledger.next_id(), payment_id, gateway, 'RETRIEVE', target, psp_request_id, amount, currency,
+		   idempotency_key || '-question', 'READY', 'infinity', now(), now()
+	  FROM payledger.psp_requests WHERE psp_request_id = request(:refund, 'REFUND', 400)
+	RETURNING psp_request_id AS question \gset
+UPDATE payledger.psp_requests SET status = 'IN_FLIGHT', lease_token = 1, attempt = 1, first_sent_at = now() WHERE psp_request_id = :question;
+UPDATE payledger.psp_requests SET status = 'UNKNOWN', lease_token = NULL WHERE psp_request_id = :question;
+SELECT status FROM payledger.resolve_request(:question, 'REFUSED', 'the bank sent it back');
+SELECT * FROM state_of(:refused);
+SELECT entry_type, debit, credit FROM payledger.journal
+ WHERE payment_id = :refused AND account_code = 'MERCHANT_PAYABLE.LATE-1.EUR' ORDER BY journal_entry_id;
+SELECT * FROM offences();
 DROP FUNCTION payment, po, request, state_of, offences;
