@@ -88,6 +88,18 @@ SELECT payment_intent_id AS named FROM payledger.payment_intents WHERE order_id 
 SELECT payledger.request_authorization(:named, 'pm_ok', '{"route-c": "pm_c"}');
 SELECT gateway, payment_method, alternatives FROM payledger.psp_requests WHERE payment_id = :named;
 
+-- what another gateway than the intent's says about it decides nothing
+BEGIN;
+UPDATE payledger.payment_intents SET gateway = 'route-c' WHERE payment_intent_id = :named;
+SAVEPOINT at_another;
+SELECT answer(:named, 'SUCCEEDED');
+SELECT status, gateway FROM payledger.payment_intents WHERE payment_intent_id = :named;
+SELECT count(*) FROM payledger.payments WHERE payment_id = :named;
+ROLLBACK TO at_another;
+SELECT answer(:named, 'REFUSED');
+SELECT status, gateway FROM payledger.payment_intents WHERE payment_intent_id = :named;
+ROLLBACK;
+
 -- verify() notices an intent that is not where its rule or its requests say
 SELECT check_name, ok FROM payledger.verify() WHERE check_name IN ('intents_keep_to_rules', 'intents_are_at_one_gateway', 'routing_is_guarded');
 BEGIN;
