@@ -122,6 +122,14 @@ SELECT * FROM found_in('NAMED');
 SELECT status FROM payledger.resolve_exception(exception_of('NAMED', 'UNDER'), 'DISMISSED', 'they named the wrong refund');
 SELECT * FROM open_items('desk');
 
+-- what another gateway is to pay is not settled by this one's report, whoever names it
+SELECT sold('K5', 'once_desk', 'DKK', 900) AS k5, sold('K6', 'once_desk', 'DKK', 800) AS k6 \gset
+SELECT status FROM payledger.import_settlement('desk', 'OTHER', jsonb_build_array(
+	line('capture', 'K5', 900, 18), line('capture', 'K6', 800, 16, reference => reference_of(:k6, 'CAPTURE'))));
+SELECT lines, matched, exceptions, totals FROM payledger.reconcile_settlement('OTHER');
+SELECT * FROM found_in('OTHER');
+SELECT * FROM open_items('once_desk');
+
 -- every discrepancy
 SELECT sold('D' || n, 'desk', 'DKK', 1000) > 0 FROM generate_series(1, 9) n;
 SELECT status FROM payledger.import_settlement('desk', 'WRONG', jsonb_build_array(
