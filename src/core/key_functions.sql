@@ -5,7 +5,10 @@
  * broke off, a payment could be booked twice; so setup() and verify() look.
  */
 
-/* NOT NULL is part of a column; as a constraint it is listed by some versions of PostgreSQL only */
+/*
+ * By the names in the catalogue, which no setting writes otherwise.  NOT NULL is part of a column; as a constraint it is listed by
+ * some versions of PostgreSQL only.
+ */
 CREATE FUNCTION layout_keys() RETURNS text[]
 	LANGUAGE sql STABLE
 	SET search_path = pg_catalog, pg_temp
@@ -17,9 +20,10 @@ AS $$
 			 WHERE c.contype IN ('p', 'u', 'x', 'f', 'c') AND c.convalidated
 			   AND (c.conindid = 0 OR c.contype = 'f' OR EXISTS (SELECT FROM pg_index i WHERE i.indexrelid = c.conindid AND i.indisvalid))
 			 UNION ALL
-			SELECT format('index %s of table payledger.%s', i.indexrelid::regclass, t.name)
+			SELECT format('index %s of table payledger.%s', c.relname, t.name)
 			  FROM unnest(payledger.layout_tables()) AS t(name)
 			  JOIN pg_index i ON i.indrelid = to_regclass('payledger.' || t.name)
+			  JOIN pg_class c ON c.oid = i.indexrelid
 			 WHERE i.indisvalid AND NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conindid = i.indexrelid AND c.contype <> 'f')) AS k(name)
 $$;
 REVOKE ALL ON FUNCTION layout_keys() FROM PUBLIC;

@@ -257,9 +257,9 @@ finds('owner_is_powerless', q{ALTER ROLE payledger_owner CREATEDB}, 'role payled
 finds('schema_is_closed', q{GRANT CREATE ON SCHEMA payledger TO PUBLIC}, 'role PUBLIC may create objects in schema payledger');
 finds('objects_belong_to_owner', q{ALTER TABLE payledger.sellers OWNER TO CURRENT_USER}, 'table payledger\.sellers belongs to role');
 finds('functions_are_the_extensions', q{CREATE FUNCTION payledger.zz() RETURNS int LANGUAGE sql AS 'SELECT 1'}, 'function payledger\.zz\(\)');
-finds('keys_are_whole', q{DROP INDEX payledger.journal_entries_reference}, 'index payledger\.journal_entries_reference of table payledger\.journal_entries is missing or not valid');
+finds('keys_are_whole', q{DROP INDEX payledger.journal_entries_reference}, 'index journal_entries_reference of table payledger\.journal_entries is missing or not valid');
 finds('keys_are_whole', q{ALTER TABLE payledger.idempotency_keys DROP CONSTRAINT idempotency_keys_pkey CASCADE}, 'table payledger\.idempotency_keys has no primary key');
-finds('keys_are_whole', q{UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'payledger.payouts_scheduled'::regclass}, 'index payledger\.payouts_scheduled of table payledger\.payouts is missing or not valid');
+finds('keys_are_whole', q{UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'payledger.payouts_scheduled'::regclass}, 'index payouts_scheduled of table payledger\.payouts is missing or not valid');
 finds('nothing_foreign_is_attached', q{CREATE TRIGGER zz BEFORE UPDATE ON payledger.sellers FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()},
 	'trigger zz of table sellers is none of payledger');
 finds('grants_attach_nothing', q{GRANT TRIGGER ON payledger.sellers TO PUBLIC}, 'role PUBLIC has TRIGGER on sellers');

@@ -242,7 +242,7 @@ pl_fuzz(PG_FUNCTION_ARGS)
 		argv[i + 1] = TextDatumGetCString(values[i]);
 
 	/* libFuzzer takes only signals that nobody handles; it needs these to end a loop, or itself */
-	pqsignal(SIGALRM, SIG_DFL);
+	pqsignal(SIGALRM, SIG_IGN);
 	pqsignal(SIGINT, SIG_DFL);
 	pqsignal(SIGTERM, SIG_DFL);
 	input_context = AllocSetContextCreate(TopMemoryContext, "fuzz input", ALLOCSET_DEFAULT_SIZES);
