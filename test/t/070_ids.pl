@@ -1,5 +1,6 @@
 # Ids are unique over all sessions and never go back: not within a session, not
-# over a restart or a crash, and not when the clock is set back.
+# over a restart or a crash, and not when the clock is set back.  The time that
+# they are drawn by is what the last server left, if that is later than the clock.
 
 use strict;
 use warnings FATAL => 'all';
@@ -91,6 +92,11 @@ sub restart_at
 	return;
 }
 
+# by less than payledger.max_clock_step, which is believed
+restart_at('-50s', 'fast');
+cmp_ok(sql($node, 'SELECT extract(epoch FROM payledger.trusted_now())'), '<', time() - 40, 'the clock was set back by 50 s and is believed');
+$newest = next_is_above($newest, '50 s back');
+
 for my $mode ('fast', 'immediate')
 {
 	restart_at('-2h', $mode);
@@ -141,6 +147,36 @@ $node->append_conf('postgresql.conf', 'payledger.node_id = 518');
 $node->start;
 my ($ms, $server) = parts(next_is_above($newest, 'another number of the server'));
 is($server, 518, 'shows in its ids');
+
+# Starts the server as if on another machine, with what the clock of the one
+# before said when that was shut down: so many seconds from now.
+sub restart_elsewhere
+{
+	my ($seconds, $stepped) = @_;
+	my $path = $node->data_dir . '/payledger.clock';
+
+	$node->stop;
+	open(my $file, '>', $path) or die "could not open $path: $!\n";
+	# in microseconds since 2000
+	printf $file "boot elsewhere\ncounter 1\ntime %d\nstepped %d\nconfirmed 0\nforward 0\n", (time() - 946684800 + $seconds) * 1_000_000, $stepped;
+	close($file) or die "could not write $path: $!\n";
+	$node->start;
+	return;
+}
+
+subtest 'the clock as another server left it' => sub {
+	my $state = 'SELECT extract(epoch FROM payledger.trusted_now() - clock_timestamp())::int / 60, at_start FROM payledger.stat_clock';
+
+	restart_elsewhere(-3601, 0);
+	is(sql($node, $state), '0|f', 'an hour later, by a clock that was right: the wall clock is believed');
+	restart_elsewhere(-3601, 1);
+	is(sql($node, $state), '-60|t', 'by one that had been stepped: it is not');
+	restart_elsewhere(359, 0);
+	is(sql($node, $state), '5|t', 'five minutes earlier: it is not');
+	my $id = create_intent($node, [100]);
+	is(sql($node, "SELECT extract(epoch FROM created_at - clock_timestamp())::int / 60 FROM payledger.payment_intents WHERE payment_intent_id = $id"),
+		5, 'and what is stored is dated by the time that is');
+};
 
 $node->stop;
 done_testing();
