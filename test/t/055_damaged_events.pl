@@ -75,6 +75,15 @@ my ($said, $copy) = dump_and_restore();
 is($said, '', 'pg_restore takes it');
 is(events_like('true', $copy), $events, "all $events events are restored");
 is(failed_checks(1, $copy), '', 'verify() finds nothing in the copy');
+# another database, though of the same cluster
+is($node->safe_psql($copy, <<~'SQL'), "1|f\n2|t\n1|0\n2|2", 'what is written in the copy is of an incarnation of its own');
+	DO $$ BEGIN
+		PERFORM payledger.open_account('PLATFORM_CASH', 'COPY', 'EUR'), payledger.open_account('BANK_FEES', 'COPY', 'EUR');
+		PERFORM payledger.post_entry('ADJUSTMENT', '[{"account": "PLATFORM_CASH.COPY.EUR", "amount": 7}, {"account": "BANK_FEES.COPY.EUR", "amount": -7}]');
+	END $$;
+	SELECT i.incarnation, d.datname = current_database() FROM payledger.incarnations i JOIN pg_database d ON d.oid = i.database_oid ORDER BY 1;
+	SELECT transaction_no >> 48, count(*) FILTER (WHERE abs(amount) = 7) FROM payledger.postings GROUP BY 1 ORDER BY 1
+	SQL
 
 # ---- damage ----
 
