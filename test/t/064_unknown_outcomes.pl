@@ -202,12 +202,13 @@ sql($node, q{SELECT payledger.alter_gateway('stripe', '{"max_attempts": null}')}
 
 # ---- an intent that waits for us to confirm it ----
 
-# Answers the next request with this object; returns its first line.
-sub answer
+# Waits for the next request, or the next with that first line; returns its
+# connection and its first line.
+sub receive
 {
-	my ($status, $object) = @_;
+	my ($wanted) = @_;
 	my $client = $fake->accept or die "nobody came: $!";
-	my ($request, $length, $body) = ('', 0, $json->encode($object));
+	my ($request, $length) = ('', 0);
 
 	while (my $line = <$client>)
 	{
@@ -216,9 +217,28 @@ sub answer
 		last if $line =~ /^\r?\n$/;
 	}
 	read($client, my $form, $length) if $length;
+	my $first = $request =~ /^(\S+ \S+)/ ? $1 : '';
+	return defined($wanted) && $first ne $wanted ? receive($wanted) : ($client, $first);
+}
+
+sub reply
+{
+	my ($client, $status, $object) = @_;
+	my $body = $json->encode($object);
+
 	print $client "HTTP/1.1 $status X\r\nContent-Type: application/json\r\nContent-Length: " . length($body) . "\r\nConnection: close\r\n\r\n$body";
 	close($client);
-	return $request =~ /^(\S+ \S+)/ ? $1 : '';
+	return;
+}
+
+# Answers the next request with this object; returns its first line.
+sub answer
+{
+	my ($status, $object) = @_;
+	my ($client, $line) = receive();
+
+	reply($client, $status, $object);
+	return $line;
 }
 $fake->timeout(60);
 
@@ -247,17 +267,50 @@ answer(200, fake_intent('processing', id => 'pi_fake_2'));
 wait_status($id, 'AUTHORIZE', 'PENDING');
 is(sql($node, "SELECT questions FROM payledger.undecided_requests WHERE payment_id = $id AND operation = 'AUTHORIZE'"), 1, 'what is being processed is asked for later');
 
+# a question that was answered is over, whatever the answer, and the next one is another
+sub ask_now
+{
+	# the gateways are read again, and what is due is looked for
+	sql($node, join ';', 'BEGIN', "UPDATE payledger.psp_requests SET next_attempt_at = now() WHERE payment_id = $id AND operation = 'RETRIEVE' AND status = 'READY'",
+		q{SELECT payledger.alter_gateway('fake', '{"retry_base_ms": 50}')}, 'COMMIT');
+	return;
+}
+ask_now();
+answer(200, fake_intent('processing', id => 'pi_fake_2'));
+wait_sql($node, "SELECT count(*) = 2 FROM payledger.psp_requests WHERE payment_id = $id AND operation = 'RETRIEVE'", 'it is asked for again');
+is(sql($node, "SELECT string_agg(operation || ' ' || status, ', ' ORDER BY psp_request_id) FROM payledger.psp_requests WHERE payment_id = $id"),
+	'AUTHORIZE PENDING, RETRIEVE SUCCEEDED, RETRIEVE READY', 'and the question before is not open');
+
 # an operator's word on a question is one on the request that it asks about
-sql($node, "UPDATE payledger.psp_requests SET next_attempt_at = now() WHERE payment_id = $id AND operation = 'RETRIEVE'");
+ask_now();
 answer(500, { error => { type => 'api_error' } });
 wait_sql($node, <<~"SQL", 'it is not answered, and not asked again');
 	WITH asked AS (UPDATE payledger.psp_requests SET next_attempt_at = 'infinity'
 					WHERE payment_id = $id AND operation = 'RETRIEVE' AND status = 'UNKNOWN' RETURNING 1)
 	SELECT count(*) = 1 FROM asked
 	SQL
-my $question = request_of($id, 'RETRIEVE');
-sql($node, "SELECT payledger.resolve_request($question->{id}, 'REFUSED', 'the shopper gave up')");
+my $question = sql($node, "SELECT max(psp_request_id) FROM payledger.psp_requests WHERE payment_id = $id AND operation = 'RETRIEVE'");
+sql($node, "SELECT payledger.resolve_request($question, 'REFUSED', 'the shopper gave up')");
 is(request_of($id, 'AUTHORIZE')->{status}, 'REFUSED', 'the request asked about does not wait for ever');
 is(sql($node, "SELECT status FROM payledger.payment_intents WHERE payment_intent_id = $id"), 'DECLINED', 'nor does its intent');
+
+# ---- an answer to an attempt whose lease ran out ----
+
+# the same worker has sent the request again meanwhile: only the answer to that counts
+sql($node, q{SELECT payledger.alter_gateway('fake', '{"timeout_ms": 60000, "lease_seconds": 66}')});
+$id = pay($node, 'pm_card_visa', [300], gateway => 'fake', capture_method => 'manual');
+my ($first) = receive('POST /v1/payment_intents');
+my $log = -s $node->logfile;
+sql($node, "UPDATE payledger.psp_requests SET lease_expires_at = now() - interval '1 second' WHERE payment_id = $id AND status = 'IN_FLIGHT'");
+my ($second) = receive('POST /v1/payment_intents');
+my $state = "SELECT (SELECT status FROM payledger.payment_intents WHERE payment_intent_id = $id), status, attempt FROM payledger.psp_requests WHERE payment_id = $id";
+wait_sql($node, "SELECT status = 'IN_FLIGHT' AND attempt = 2 FROM payledger.psp_requests WHERE payment_id = $id", 'it is sent again');
+reply($first, 402, { error => { type => 'card_error', code => 'card_declined', message => 'declined' } });
+wait_for(sub { slurp_file($node->logfile, $log) =~ /is no longer leased to this gateway worker/ || sql($node, $state) !~ /IN_FLIGHT/ }, 'the first answer has come', $node);
+is(sql($node, $state), 'PENDING_AUTH|IN_FLIGHT|2', 'it decides nothing');
+reply($second, 200, fake_intent('requires_capture', id => 'pi_fake_3'));
+wait_sql($node, "SELECT status <> 'IN_FLIGHT' FROM payledger.psp_requests WHERE payment_id = $id", 'the second has come');
+is(sql($node, $state), 'AUTHORIZED|SUCCEEDED|2', 'which does');
+is(sql($node, "SELECT total_amount, psp_reference FROM payledger.payments WHERE payment_id = $id"), '300|pi_fake_3', 'for the money that the PSP holds');
 
 done_testing();
