@@ -186,6 +186,14 @@ SELECT outcome($$SELECT payledger.reverse_entry(entry('POST:2'), 'unbalanced', '
 SELECT outcome($$SELECT payledger.reverse_entry(entry('POST:2'), 'the rest')$$);
 SELECT outcome($$SELECT payledger.reverse_entry(entry('POST:2'), 'nothing is left')$$);
 SELECT * FROM reversals WHERE reverses = 'POST:2';
+-- no more of one account than it has, where another of that side makes up for it
+SELECT replayed FROM payledger.post_entry('RENT', '[{"account": "BANK_FEES.POST.GBP", "amount": 70}, {"account": "WRITE_OFF_EXPENSE.POST.GBP", "amount": 30},
+	{"account": "PLATFORM_CASH.POST.GBP", "amount": -60}, {"account": "MERCHANT_PAYABLE.POST.GBP", "amount": -40}]', 'POST:7');
+SELECT outcome($$SELECT payledger.reverse_entry(entry('POST:7'), 'more than was debited', legs('PLATFORM_CASH.POST.GBP', 'WRITE_OFF_EXPENSE.POST.GBP', 31))$$);
+SELECT outcome($$SELECT payledger.reverse_entry(entry('POST:7'), 'more than was credited', legs('MERCHANT_PAYABLE.POST.GBP', 'BANK_FEES.POST.GBP', 41))$$);
+SELECT outcome($$SELECT payledger.reverse_entry(entry('POST:7'), 'all that was debited', legs('PLATFORM_CASH.POST.GBP', 'WRITE_OFF_EXPENSE.POST.GBP', 30))$$);
+SELECT outcome($$SELECT payledger.reverse_entry(entry('POST:7'), 'all that was credited', legs('MERCHANT_PAYABLE.POST.GBP', 'BANK_FEES.POST.GBP', 40))$$);
+SELECT account_code, amount FROM reversals WHERE reverses = 'POST:7';
 -- a name that would be too long
 BEGIN;
 SELECT journal_entry_id AS long FROM payledger.post_entry(repeat('T', 63), legs('BANK_FEES.POST.GBP', 'PLATFORM_CASH.POST.GBP'), 'POST:5') \gset
