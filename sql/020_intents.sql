@@ -1,6 +1,10 @@
 -- Payment intents: the right ones, and every wrong argument with its SQLSTATE.
 \set VERBOSITY terse
 SELECT gateway, adapter, is_default FROM payledger.add_gateway('sandbox', adapter => 'sandbox', is_default => true);
+-- a lease outlives the longest call by 5 seconds
+SELECT outcome($$SELECT payledger.alter_gateway('sandbox', '{"timeout_ms": 25001, "lease_seconds": 30}')$$);
+SELECT gateway FROM payledger.alter_gateway('sandbox', '{"timeout_ms": 25000, "lease_seconds": 30}');
+SELECT gateway FROM payledger.alter_gateway('sandbox', '{"timeout_ms": null, "lease_seconds": null}');
 SELECT * FROM payledger.register_seller('SELLER-111', 'EUR', commission_bps => 1000);
 SELECT * FROM payledger.register_seller('SELLER-111', 'EUR', commission_bps => 1000);
 SELECT * FROM payledger.register_seller('SELLER-222', 'EUR');
