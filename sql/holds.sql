@@ -232,5 +232,12 @@ SELECT outcome(format('DELETE FROM payledger.holds WHERE hold_id = %s', :h11));
 SELECT outcome('TRUNCATE payledger.holds');
 
 SELECT check_name, detail FROM payledger.verify() WHERE NOT ok AND check_name ~ 'h[eo]ld|limit|balance';
+-- it sees one of which less is committed than its entry took
+BEGIN;
+ALTER TABLE payledger.holds DISABLE TRIGGER ALL;
+UPDATE payledger.holds SET committed_amount = committed_amount - 1
+ WHERE hold_id = (SELECT min(hold_id) FROM payledger.holds WHERE committed_amount > 1);
+SELECT regexp_replace(detail, '\d{15,}', '<id>', 'g') FROM payledger.verify() WHERE check_name = 'holds_match_entries';
+ROLLBACK;
 DROP VIEW seller;
 DROP FUNCTION pays;

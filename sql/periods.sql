@@ -159,5 +159,15 @@ REVOKE USAGE ON SCHEMA payledger FROM per_operator;
 DROP ROLE per_operator;
 
 SELECT check_name, detail FROM payledger.verify() WHERE NOT ok;
+-- it sees a shift of another amount alone
+BEGIN;
+ALTER TABLE payledger.effective_shifts DISABLE TRIGGER ALL;
+UPDATE payledger.effective_shifts s SET amount = s.amount + 1
+  FROM (SELECT j.journal_entry_id, j.effective_at, f.leg FROM payledger.effective_shifts f
+		  JOIN payledger.accounts a USING (account_id) JOIN payledger.journal_entries j USING (journal_entry_id)
+		 WHERE a.account_code = 'PLATFORM_CASH.PER.EUR' AND f.at = j.effective_at ORDER BY j.journal_entry_id LIMIT 1) e
+ WHERE (s.journal_entry_id, s.leg, s.at) = (e.journal_entry_id, e.leg, e.effective_at);
+SELECT check_name, regexp_replace(detail, '\d{15,}', '<id>', 'g') FROM payledger.verify() WHERE NOT ok AND check_name <> 'ledger_is_guarded';
+ROLLBACK;
 DROP VIEW per_state;
 DROP FUNCTION per_post(bigint, timestamptz, text, text);
