@@ -512,6 +512,9 @@ SELECT * FROM broken_by($$DELETE FROM payledger.settlement_exceptions WHERE cate
 SELECT * FROM broken_by($$UPDATE payledger.settlement_exceptions SET status = 'OPEN' WHERE category = 'MISSING_HERE' AND status = 'ACCEPTED'$$) ORDER BY 1;
 SELECT * FROM broken_by($$UPDATE payledger.settlement_lines SET gross = gross + 1, net = net + 1 WHERE report_id = 'EX'$$);
 SELECT * FROM broken_by($$UPDATE payledger.settlement_reports SET matched = 0 WHERE report_id = 'EX' AND gateway = 'desk'$$);
+-- a line that settles an item and is an open exception as well
+SELECT * FROM broken_by($$UPDATE payledger.settlement_items i SET settlement_report_id = r.settlement_report_id, line_no = 1
+	FROM payledger.settlement_reports r WHERE r.report_id = 'OTHER' AND i.payment_id = (SELECT payment_id FROM payledger.payments WHERE order_id = 'K5')$$) ORDER BY 1;
 BEGIN;
 ALTER TABLE payledger.settlement_lines DISABLE TRIGGER register_report;
 DROP TRIGGER refuse_identity_change ON payledger.settlement_items;
