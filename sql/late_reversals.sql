@@ -117,5 +117,15 @@ SELECT status FROM payledger.resolve_request(:question, 'REFUSED', 'the bank sen
 SELECT * FROM state_of(:refused);
 SELECT entry_type, debit, credit FROM payledger.journal
  WHERE payment_id = :refused AND account_code = 'MERCHANT_PAYABLE.LATE-1.EUR' ORDER BY journal_entry_id;
+-- and one that failed is not paid by another request that succeeds: that is for a human to look at
+SELECT refund_id AS refund FROM payledger.refund(po(:refused, 1), 300) \gset
+SELECT answer(:refund, 'REFUSED');
+INSERT INTO payledger.psp_requests (psp_request_id, payment_id, gateway, operation, target, amount, currency,
+									idempotency_key, status, next_attempt_at, created_at, updated_at)
+	SELECT payledger.next_id(), payment_id, gateway, operation, target, amount, currency,
+		   idempotency_key || '-again', 'READY', 'infinity', now(), now()
+	  FROM payledger.psp_requests WHERE psp_request_id = request(:refund, 'REFUND', 300);
+SELECT outcome(format('SELECT answer(%s, ''SUCCEEDED'')', :refund));
+SELECT * FROM state_of(:refused);
 SELECT * FROM offences();
 DROP FUNCTION payment, po, request, state_of, offences;
