@@ -81,6 +81,12 @@ SELECT payledger.request_authorization(:id, 'pm_ok', '{"nowhere": "pm_ok"}');
 SELECT payledger.request_authorization(:id, 'pm_ok', '{"route-b": 4}');
 SELECT payledger.request_authorization(:id, 'pm_ok', '{"route-b": "4111111111111111"}');
 SELECT payledger.request_authorization(:id, 'pm_ok', '{"route-b": ""}');
+-- not the one that is asked first, should somebody have moved the intent there
+BEGIN;
+UPDATE payledger.payment_intents SET gateway = 'route-c' WHERE payment_intent_id = :id;
+SELECT payledger.request_authorization(:id, 'pm_ok', '{"route-b": "pm_b", "route-c": "pm_c"}');
+SELECT gateway, payment_method, alternatives FROM payledger.psp_requests WHERE payment_id = :id;
+ROLLBACK;
 SELECT payledger.request_authorization(:id, 'pm_ok', '{"route-b": "pm_b", "sandbox": "pm_s", "route-c": "pm_c", "route-a": "pm_a"}');
 SELECT gateway, payment_method, alternatives FROM payledger.psp_requests WHERE payment_id = :id;
 -- none without a rule
