@@ -9,6 +9,8 @@
 #include "mb/pg_wchar.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
 
 /* ISO/IEC 7812: a primary account number has 13 to 19 digits */
 #define PAN_MIN_DIGITS 13
@@ -16,6 +18,9 @@
 #define PAN_SHOWN_DIGITS 4
 
 #define MAX_METADATA_BYTES 16384
+
+/* what a double precision number may have before and behind the point, written out */
+#define MAX_NUMBER_DIGITS 400
 
 static bool
 luhn_valid(const char *digits, int n)
@@ -201,23 +206,35 @@ pl_mask_card_data(char *text)
 }
 
 /*
- * The same in JSON, which stays JSON: an asterisk is no digit of a number.
+ * The same in JSON, which stays JSON: an asterisk is no digit of a number, and
+ * the letters and digits of an escape, "\n" say, are none of the text's.
  */
 void
 pl_mask_card_data_in_json(char *json)
 {
+	char	   *masked;
 	bool		in_string = false;
 
 	pl_mask_card_data(json);
+	masked = pstrdup(json);
+	for (char *p = masked; *p; p++)
+	{
+		int			length = p[1] == 'u' ? 6 : 2;
+
+		for (int i = 0; *p == '\\' && i < length - 1 && p[1] != '\0'; i++)
+			*++p = '\\';
+	}
+	pl_mask_card_data(masked);
 	for (char *p = json; *p; p++)
 	{
 		if (in_string && *p == '\\' && p[1] != '\0')
 			p++;
 		else if (*p == '"')
 			in_string = !in_string;
-		else if (*p == '*' && !in_string)
-			*p = '9';
+		else if (masked[p - json] == '*')
+			*p = in_string ? '*' : '9';
 	}
+	pfree(masked);
 }
 
 /*
@@ -232,6 +249,16 @@ conceal_statement(void)
 	return errhidestmt(true);
 }
 
+pg_noreturn static void
+refuse_card_data(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PL_CARD_DATA),
+			 errmsg("%s holds what looks like a card number", what),
+			 errhint("Pass the token that the payment service provider gave for the card."),
+			 conceal_statement()));
+}
+
 /*
  * Raise PL011 if value holds what looks like a card number.  what names the
  * argument; the value itself is never shown.
@@ -240,11 +267,7 @@ void
 pl_refuse_card_data(const char *what, const char *value)
 {
 	if (value != NULL && pl_holds_card_number(value))
-		ereport(ERROR,
-				(errcode(ERRCODE_PL_CARD_DATA),
-				 errmsg("%s holds what looks like a card number", what),
-				 errhint("Pass the token that the payment service provider gave for the card."),
-				 conceal_statement()));
+		refuse_card_data(what);
 }
 
 /*
@@ -274,26 +297,80 @@ pl_check_text(const char *what, const char *value, int max_length)
 	pl_refuse_card_data(what, value);
 }
 
+/* Raise PL011 for a member of a name that only card data has. */
 static void
-refuse_card_keys(const char *what, Jsonb *metadata)
+refuse_card_key(const char *what, const char *name)
 {
 	static const char *const card_keys[] = {
 		"pan", "card_number", "cardnumber", "cvv", "cvv2", "cvc", "cvc2", "card_verification_value",
 		"security_code", "securitycode", "track_data", "track1", "track2", "pin_block"
 	};
-	JsonbIterator *iterator = JsonbIteratorInit(&metadata->root);
+
+	for (size_t i = 0; i < lengthof(card_keys); i++)
+		if (pg_strcasecmp(name, card_keys[i]) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_PL_CARD_DATA),
+					 errmsg("%s has a member \"%s\"", what, card_keys[i]),
+					 errhint("Card data never belongs here; pass the PSP's token as payment method."),
+					 conceal_statement()));
+}
+
+/*
+ * May the number be printed?  One such as 1e131071 takes a few bytes, and prints
+ * with all its digits.
+ */
+static bool
+is_printable(Numeric number)
+{
+	Datum		value = NumericGetDatum(number);
+	Datum		most = DirectFunctionCall3(numeric_in, CStringGetDatum(psprintf("1e%d", MAX_NUMBER_DIGITS)),
+										   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+
+	return DatumGetInt32(DirectFunctionCall1(numeric_scale, value)) <= MAX_NUMBER_DIGITS &&
+		DatumGetInt32(DirectFunctionCall2(numeric_cmp, DirectFunctionCall1(numeric_abs, value), most)) < 0;
+}
+
+/*
+ * Does jsonb of bounded size print as text of bounded size?
+ */
+bool
+pl_jsonb_is_printable(Jsonb *json)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&json->root);
 	JsonbIteratorToken token;
 	JsonbValue	value;
 
 	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
-		for (int i = 0; token == WJB_KEY && i < (int) lengthof(card_keys); i++)
-			if (value.val.string.len == (int) strlen(card_keys[i]) &&
-				pg_strncasecmp(value.val.string.val, card_keys[i], value.val.string.len) == 0)
-				ereport(ERROR,
-						(errcode(ERRCODE_PL_CARD_DATA),
-						 errmsg("%s has a member \"%s\"", what, card_keys[i]),
-						 errhint("Card data never belongs here; pass the PSP's token as payment method."),
-						 conceal_statement()));
+		if ((token == WJB_VALUE || token == WJB_ELEM) && value.type == jbvNumeric && !is_printable(value.val.numeric))
+			return false;
+	return true;
+}
+
+/*
+ * Does it hold a card number, in a text, a name or a number?  It has to be
+ * printable.
+ */
+bool
+pl_jsonb_holds_card_number(Jsonb *json)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&json->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
+	{
+		char	   *text = NULL;
+
+		if (token != WJB_KEY && token != WJB_VALUE && token != WJB_ELEM)
+			continue;
+		if (value.type == jbvString)
+			text = pnstrdup(value.val.string.val, value.val.string.len);
+		else if (value.type == jbvNumeric)
+			text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric)));
+		if (text != NULL && pl_holds_card_number(text))
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -303,6 +380,10 @@ refuse_card_keys(const char *what, Jsonb *metadata)
 void
 pl_check_metadata(const char *what, Jsonb *metadata)
 {
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
 	if (!JB_ROOT_IS_OBJECT(metadata))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -311,8 +392,16 @@ pl_check_metadata(const char *what, Jsonb *metadata)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must not be larger than %d bytes", what, MAX_METADATA_BYTES)));
-	refuse_card_keys(what, metadata);
-	pl_refuse_card_data(what, JsonbToCString(NULL, &metadata->root, VARSIZE(metadata)));
+	if (!pl_jsonb_is_printable(metadata))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not hold a number of more than %d digits", what, MAX_NUMBER_DIGITS)));
+	iterator = JsonbIteratorInit(&metadata->root);
+	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
+		if (token == WJB_KEY)
+			refuse_card_key(what, pnstrdup(value.val.string.val, value.val.string.len));
+	if (pl_jsonb_holds_card_number(metadata))
+		refuse_card_data(what);
 }
 
 static void

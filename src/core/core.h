@@ -106,6 +106,8 @@ extern void pl_mask_card_data(char *text);
 extern void pl_mask_card_data_in_json(char *json);
 extern void pl_refuse_card_data(const char *what, const char *value);
 extern void pl_check_text(const char *what, const char *value, int max_length);
+extern bool pl_jsonb_is_printable(Jsonb *json);
+extern bool pl_jsonb_holds_card_number(Jsonb *json);
 extern void pl_check_metadata(const char *what, Jsonb *metadata);
 extern char *pl_text_arg(FunctionCallInfo fcinfo, int argno, const char *name);
 extern char *pl_optional_text_arg(FunctionCallInfo fcinfo, int argno);

@@ -214,19 +214,19 @@ find_and_lock_intent(int64 intent_id)
  * component made in the front end, with card data encrypted.  Raises 22P02,
  * 22023 or PL011 for anything else; NULL stays NULL.
  */
-static char *
-check_payment_method(char *method)
+char *
+pl_check_payment_method(const char *what, char *method)
 {
 	Jsonb	   *object;
 
 	if (method == NULL || method[0] != '{')
 	{
 		if (method != NULL)
-			pl_check_text("payment_method", method, 255);
+			pl_check_text(what, method, 255);
 		return method;
 	}
 	object = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(method)));
-	pl_check_metadata("payment_method", object);
+	pl_check_metadata(what, object);
 	return JsonbToCString(NULL, &object->root, VARSIZE(object));
 }
 
@@ -290,7 +290,7 @@ pl_sql_request_authorization(PG_FUNCTION_ARGS)
 
 	pl_connect();
 	pl_require_layout();
-	method = check_payment_method(method);
+	method = pl_check_payment_method("payment_method", method);
 	find_and_lock_intent(intent_id);
 	status = pl_get_text(0, 1);
 	goes_on = strcmp(status, "REQUIRES_ACTION") == 0;

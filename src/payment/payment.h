@@ -195,6 +195,7 @@ extern void pl_allocate(int64 amount, const int64 *weights, int n, int64 *shares
 extern struct PlRequestBatch *pl_requests_new(void);
 extern void pl_requests_insert(PlWork *work);
 extern char *pl_payment_method(int64 payment_id);
+extern char *pl_check_payment_method(const char *what, char *method);
 
 /* parameters of a CAPTURE; the final one gives the rest back at the PSP, too */
 #define PL_CAPTURE_FINAL "{\"final\": true}"

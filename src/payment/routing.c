@@ -174,6 +174,7 @@ check_alternatives(Jsonb *alternatives)
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{
 		char	   *gateway;
+		char	   *method;
 
 		if (token != WJB_KEY)
 			continue;
@@ -185,8 +186,9 @@ check_alternatives(Jsonb *alternatives)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("alternatives must give a payment method for gateway %s as a string", gateway)));
-		pl_check_text(psprintf("payment method for gateway %s", gateway),
-					  pnstrdup(value.val.string.val, value.val.string.len), 255);
+		method = pnstrdup(value.val.string.val, value.val.string.len);
+		pl_check_text(psprintf("payment method for gateway %s", gateway), method, 255);
+		(void) pl_check_payment_method(psprintf("payment method for gateway %s", gateway), method);
 	}
 }
 

@@ -57,7 +57,10 @@ pl_is_reference(const char *gateway, const char *reference)
 		strcmp(pl_hide_secrets(gateway, reference), reference) == 0;
 }
 
-/* Can jsonb hold it?  A number may be larger than numeric can be. */
+/*
+ * Can it be kept as jsonb?  A number may be larger than numeric can be, or than
+ * anybody wants to read, or a card number once it is written out.
+ */
 static bool
 is_jsonb(const char *json)
 {
@@ -66,7 +69,9 @@ is_jsonb(const char *json)
 
 	PG_TRY();
 	{
-		(void) DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
+		Jsonb	   *stored = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json)));
+
+		result = pl_jsonb_is_printable(stored) && !pl_jsonb_holds_card_number(stored);
 	}
 	PG_CATCH();
 	{

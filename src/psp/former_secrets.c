@@ -5,7 +5,7 @@
  * A PSP takes a former key for a while, and what it says may repeat it even
  * later.  So what this worker knew is still hidden in a PSP's words.  The secret
  * itself is gone: what is kept is its length and a number that follows from its
- * bytes and from one drawn by this process.
+ * bytes and from one drawn by this process; the same of how it stands in JSON.
  */
 #include "postgres.h"
 
@@ -14,12 +14,19 @@
 #define MAX_FORMER	256			/* of all gateways; the oldest make room */
 #define MAX_FORMER_OF_GATEWAY 8
 
+/* A text that is gone. */
+typedef struct Print
+{
+	uint64		fingerprint;
+	size_t		length;
+} Print;
+
 typedef struct Former
 {
 	uint64		age;			/* counted up; 0: the entry is free */
 	uint64		gateway;		/* fingerprint of its name */
-	uint64		secret;
-	size_t		length;
+	Print		secret;
+	Print		escaped;		/* the secret as JSON has it */
 } Former;
 
 static Former former[MAX_FORMER];
@@ -27,14 +34,26 @@ static uint64 newest = 0;
 static uint64 base = 0;			/* 0: not drawn yet */
 
 /* A polynomial in base, so that it can be rolled over a text. */
-static uint64
-fingerprint(const char *text, size_t length)
+static void
+add_byte(Print *print, char byte)
 {
-	uint64		result = 0;
+	print->fingerprint = print->fingerprint * base + (unsigned char) byte;
+	print->length++;
+}
 
-	for (size_t i = 0; i < length; i++)
-		result = result * base + (unsigned char) text[i];
-	return result;
+/* That of a text or, with escapes where JSON has to have them, of what stands for it there. */
+static Print
+print_of(const char *text, bool escaped)
+{
+	Print		print = {0};
+
+	for (const char *p = text; *p; p++)
+	{
+		if (escaped && (*p == '"' || *p == '\\'))
+			add_byte(&print, '\\');
+		add_byte(&print, *p);
+	}
+	return print;
 }
 
 static void
@@ -74,14 +93,16 @@ place(uint64 gateway)
 void
 pl_former_secret_note(const char *gateway, const char *secret)
 {
-	Former		entry = {.length = strlen(secret)};
+	Former		entry = {0};
 	Former	   *to;
 
 	draw_base();
-	entry.gateway = fingerprint(gateway, strlen(gateway));
-	entry.secret = fingerprint(secret, entry.length);
+	entry.gateway = print_of(gateway, false).fingerprint;
+	entry.secret = print_of(secret, false);
+	entry.escaped = print_of(secret, true);
 	for (to = former; to < former + MAX_FORMER; to++)
-		if (to->age != 0 && to->gateway == entry.gateway && to->secret == entry.secret && to->length == entry.length)
+		if (to->age != 0 && to->gateway == entry.gateway && to->secret.fingerprint == entry.secret.fingerprint &&
+			to->secret.length == entry.secret.length)
 			break;
 	if (to == former + MAX_FORMER)
 		to = place(entry.gateway);
@@ -89,24 +110,24 @@ pl_former_secret_note(const char *gateway, const char *secret)
 	*to = entry;
 }
 
-/* Put asterisks where the text has what the entry tells. */
+/* Put asterisks where the text has what the fingerprint is of. */
 static void
-hide(char *text, const Former *entry)
+hide(char *text, const Print *print)
 {
 	size_t		start = 0;		/* of the bytes whose fingerprint is rolled */
 	uint64		rolled = 0;
 	uint64		factor = 1;		/* of the byte that leaves */
 
-	for (size_t i = 1; i < entry->length; i++)
+	for (size_t i = 1; i < print->length; i++)
 		factor *= base;
 	for (size_t end = 0; text[end] != '\0'; end++)
 	{
-		if (end - start == entry->length)
+		if (end - start == print->length)
 			rolled -= (unsigned char) text[start++] * factor;
 		rolled = rolled * base + (unsigned char) text[end];
-		if (end + 1 - start == entry->length && rolled == entry->secret)
+		if (end + 1 - start == print->length && rolled == print->fingerprint)
 		{
-			memset(text + start, '*', entry->length);
+			memset(text + start, '*', print->length);
 			start = end + 1;
 			rolled = 0;
 		}
@@ -119,9 +140,13 @@ hide(char *text, const Former *entry)
 void
 pl_former_secrets_hide(const char *gateway, char *text)
 {
-	uint64		name = fingerprint(gateway, strlen(gateway));
+	uint64		name = print_of(gateway, false).fingerprint;
 
 	for (const Former *entry = former; entry < former + MAX_FORMER; entry++)
 		if (entry->age != 0 && entry->gateway == name)
-			hide(text, entry);
+		{
+			hide(text, &entry->secret);
+			if (entry->escaped.length > entry->secret.length)
+				hide(text, &entry->escaped);
+		}
 }

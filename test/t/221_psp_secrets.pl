@@ -360,6 +360,14 @@ subtest 'a key in what the shopper has to do' => sub {
 	is(sql($node, "SELECT string_agg(key || ' ' || rtrim(value, '*'), ', ' ORDER BY key) FROM payledger.payment_intents, jsonb_each_text(next_action) WHERE payment_intent_id = $id"),
 		'codes , plain , slashes ', 'each is asterisks only');
 	sql($node, "SELECT payledger.cancel_payment_intent($id)");
+
+	write_file("$section\n[payledger/magpie]\nhost = $host\napi_key = sk_that_came_after\n");
+	reload();
+	$id = pay($node, 'pm_card_visa', [500], gateway => 'magpie');
+	wait_sql($node, "SELECT status = 'REQUIRES_ACTION' FROM payledger.payment_intents WHERE payment_intent_id = $id", 'the shopper has to act again');
+	is(sql($node, "SELECT string_agg(key || ' ' || rtrim(value, '*'), ', ' ORDER BY key) FROM payledger.payment_intents, jsonb_each_text(next_action) WHERE payment_intent_id = $id"),
+		'codes , plain , slashes ', 'a key that was changed meanwhile is, too');
+	sql($node, "SELECT payledger.cancel_payment_intent($id)");
 };
 
 is(join("\n", map { $_->{head} } $thief->requests), '', 'nobody ever asked the thief');

@@ -32,6 +32,11 @@ my %script = (
 	nul_id => [ 200, $intent =~ s/pi_ID/pi\\u0000/r =~ s/(.*)/{$1}/r ],
 	action => [ 200, $intent =~ s/requires_capture/requires_action/r =~ s/(.*)/{$1,"next_action":{"type":"x\\u0000\\ud800","number":4111111111111111,"text":"4111111111111111"}}/r ],
 	escaped_action => [ 200, $intent =~ s/requires_capture/requires_action/r =~ s/(.*)/{$1,"next_action":{"type":"x","text":"\\u0034111111111111111","more":"411111111\\u003111111\\u0031 \\u0022\\\\\\\/"}}/r ],
+	control_action => [ 200, $intent =~ s/requires_capture/requires_action/r =~ s/(.*)/{$1,"next_action":{"type":"x","text":"\\n4111111111111111","more":"\\u00014111111111111111\\t"}}/r ],
+	power_action => [ 200, $intent =~ s/requires_capture/requires_action/r =~ s/(.*)/{$1,"next_action":{"number":4.111111111111111e15}}/r ],
+	large_action => [ 200, $intent =~ s/requires_capture/requires_action/r =~ s/(.*)/'{' . $1 . ',"next_action":{"numbers":[' . join(',', ('1e99999') x 1500) . ']}}'/er ],
+	tiny_action => [ 200, $intent =~ s/requires_capture/requires_action/r =~ s/(.*)/{$1,"next_action":{"number":1e-16000}}/r ],
+	double_action => [ 200, $intent =~ s/requires_capture/requires_action/r =~ s/(.*)/{$1,"next_action":{"numbers":[1.7976931348623157e308,-5e-324,0e9]}}/r ],
 	huge_action => [ 200, $intent =~ s/requires_capture/requires_action/r =~ s/(.*)/{$1,"next_action":{"number":1e999999}}/r ],
 	message => [ 402, '{"error":{"type":"card_error","code":"card_declined","message":"payment ID of card 4111 1111 1111 1111\u202e was\u2028not\u0085paid"}}' ],
 	numbers => [ 402, '{"error":{"type":"card_error","code":"card_declined","message":"1 2 3 4111 1111 1111 1111 5 6 7 and 6222021234567890128"}}' ],
@@ -109,8 +114,14 @@ subtest 'what the shopper has to do' => sub {
 		"REQUIRES_ACTION|x\xef\xbf\xbd\xef\xbf\xbd|************1111|9999999999991111", 'is kept as jsonb, without card data');
 	is(known('escaped_action', q{i.status, i.next_action->>'text', i.next_action->>'more'}),
 		'REQUIRES_ACTION|************1111|************1111 "\\/', 'nor written with escapes, which jsonb undoes');
-	is(known('huge_action', 'i.status, i.next_action IS NULL, r.reply_message'),
-		'REQUIRES_ACTION|t|the next action cannot be kept as jsonb', 'or left out where jsonb cannot hold it');
+	is(known('control_action', q{i.status, i.next_action->>'text', i.next_action->>'more'}),
+		"REQUIRES_ACTION|\n************1111|\x01************1111\t", 'nor behind such as have to be escaped');
+	for my $name (qw(huge_action large_action tiny_action power_action))
+	{
+		is(known($name, 'i.status, i.next_action IS NULL, r.reply_message'),
+			'REQUIRES_ACTION|t|the next action cannot be kept as jsonb', "or left out where jsonb cannot hold it, or nobody can read it: $name");
+	}
+	is(known('double_action', q{i.status, i.next_action = '{"numbers": [1.7976931348623157e308, -5e-324, 0]}', length(i.next_action::text) < 1000}), 'REQUIRES_ACTION|t|t', 'any double can be kept');
 };
 
 subtest 'messages' => sub {
@@ -183,6 +194,36 @@ subtest 'client secrets are not kept' => sub {
 	is(sql($node, q{SELECT count(*) FROM payledger.webhooks WHERE body LIKE '%pi_secret_%'}), 0, 'none is stored');
 };
 
+# What an application passes as JSON is looked at as jsonb has it.
+subtest 'JSON of an application' => sub {
+	my $create = sub { my ($metadata) = @_; return "SELECT payledger.create_payment_intent('order', 'buyer', 'EUR', '[{\"seller_id\": \"SELLER-111\", \"amount\": 500}]', metadata => \$m\$$metadata\$m\$)" };
+	my $id = create_intent($node, [500]);
+	my %card = (
+		'escapes' => '{"number":"\u0034111111111111111"}',
+		'a name' => '{"4111\u003111111111111":1}',
+		'a line break before it' => '{"note":"\n4111111111111111"}',
+		'a tab behind it' => '{"note":"4111111111111111\t"}',
+		'a control character before it' => '{"note":"\u00014111111111111111"}',
+		'a power of ten' => '{"number":[4.111111111111111e15]}');
+	my %large = (
+		'numbers that print with 100,000 digits' => '{"n":[' . join(',', ('1e99999') x 1000) . ']}',
+		'the same behind the point' => '{"n":{"m":-1e-16000}}');
+
+	for my $name (sort keys %card)
+	{
+		sql_fails($node, $create->($card{$name}), 'PL011', 'metadata holds what looks like a card number', "metadata: $name");
+		sql_fails($node, "SELECT payledger.request_authorization($id, \$m\$$card{$name}\$m\$)", 'PL011', 'payment_method holds', "a payment method: $name");
+		sql_fails($node, "SELECT payledger.request_authorization($id, 'pm_card_visa', jsonb_build_object('stripe', \$m\$$card{$name}\$m\$::text))", 'PL011', 'payment method for gateway stripe holds', "an alternative: $name");
+	}
+	for my $name (sort keys %large)
+	{
+		sql_fails($node, $create->($large{$name}), '22023', 'must not hold a number of more than 400 digits', "metadata: $name");
+		sql_fails($node, "SELECT payledger.request_authorization($id, \$m\$$large{$name}\$m\$)", '22023', 'more than 400 digits', "a payment method: $name");
+	}
+	sql_fails($node, "SELECT payledger.request_authorization($id, 'pm_card_visa', '{\"stripe\": \"{\"}')", '22P02', 'invalid input syntax', 'an alternative that only begins as JSON');
+	sql($node, "SELECT payledger.cancel_payment_intent($id)");
+};
+
 subtest 'bodies that are no text' => sub {
 	my %broken = (
 		'a NUL escape' => '\u0000', 'half a pair' => '\ud83d', 'another half' => '\uDE00x', 'a cut character' => "\xe2\x82", 'no UTF-8' => "\xff\xfe",
@@ -206,6 +247,9 @@ subtest 'bodies that are no text' => sub {
 	($id) = deliver($card);
 	is(sql($node, "SELECT (body::jsonb)#>>'{data,object}' FROM payledger.webhooks WHERE event_id = '$id'"),
 		'{"text": "************1111", "number": 9999999999991111}', 'what is masked is JSON as before');
+	($id) = deliver(event_text('{"text":"\n4111111111111111","more":"\u00014111111111111111"}'));
+	is(sql($node, "SELECT (body::jsonb)#>>'{data,object}' FROM payledger.webhooks WHERE event_id = '$id'"),
+		'{"more": "\u0001************1111", "text": "\n************1111"}', 'what stands behind an escape is found');
 	($id) = deliver(event_text('{"text":"\u0034111111\u003111111111 \u0022\/"}'));
 	is(sql($node, "SELECT (body::jsonb)#>>'{data,object,text}' FROM payledger.webhooks WHERE event_id = '$id'"),
 		'************1111 "/', 'what is written with escapes, too');
