@@ -160,6 +160,7 @@ finds('hold_status_matches_amounts', q{UPDATE payledger.holds SET committed_amou
 finds('hold_status_matches_history', q{UPDATE payledger.holds SET status = 'EXPIRED' WHERE reference = 'COMMITTED'}, "hold $id is EXPIRED, its history says COMMITTED");
 finds('hold_status_matches_history', q{DELETE FROM payledger.state_history WHERE machine = 'hold' AND to_status = 'COMMITTED'}, "hold $id is COMMITTED, its history says ACTIVE");
 
+finds('holds_match_entries', q{UPDATE payledger.holds SET amount = 199, committed_amount = 199 WHERE reference = 'COMMITTED'}, "hold $id has 199 committed, its entries took 200");
 finds('holds_match_entries', q{UPDATE payledger.holds SET amount = 400, committed_amount = 400 WHERE reference = 'COMMITTED'}, "hold $id has 400 committed, its entries took 200");
 
 # periods

@@ -241,6 +241,7 @@ finds('items_name_their_line', q{UPDATE payledger.settlement_items SET settlemen
 finds('settlements_are_posted', q{UPDATE payledger.settlement_lines SET net = net + 1, fee = fee - 1 WHERE gross = 10000}, "report $id in EUR: posted are \\d+ cash");
 finds('settlements_are_posted', q{UPDATE payledger.settlement_items SET amount = amount + 1 WHERE kind = 'CAPTURE' AND amount = 10000}, "report $id in EUR: posted are \\d+ cash and \\d+ of PSP_RECEIVABLES");
 finds('lines_have_one_outcome', q{UPDATE payledger.settlement_items SET line_no = NULL, settlement_report_id = NULL WHERE kind = 'CAPTURE' AND amount = 10000}, "line \\d+ of report $id settled 0 items and has 0 exceptions");
+finds('lines_have_one_outcome', q{INSERT INTO payledger.settlement_exceptions (settlement_exception_id, settlement_report_id, line_no, category, status, created_at) SELECT 1, settlement_report_id, line_no, 'OVER', 'OPEN', now() FROM payledger.settlement_items WHERE kind = 'CAPTURE' AND amount = 10000}, "line \\d+ of report $id settled 1 items and has 1 exceptions");
 finds('lines_have_one_outcome', q{UPDATE payledger.settlement_reports SET matched = matched + 1}, "report $id says \\d+ lines, \\d+ matched");
 finds('settlement_history_explains_states', q{DELETE FROM payledger.state_history WHERE machine = 'settlement_report' AND to_status = 'RECONCILED'}, "settlement_report $id is RECONCILED, its history says");
 finds('reconciliations_are_told', q{DELETE FROM payledger.outbox_events WHERE type = 'settlement_reconciled'}, "report $id has no event");
