@@ -85,6 +85,11 @@ static PlQuery find_other_destination = {
 	"  AND payment_method <> $3", 3, {INT8OID, INT8OID, TEXTOID}
 };
 
+/* The gateway of a payment, if that is another one. */
+static PlQuery find_other_gateway = {
+	"SELECT gateway FROM payledger.payments WHERE payment_id = $1 AND gateway <> $2", 2, {INT8OID, TEXTOID}
+};
+
 static PlQuery find_authorization = {
 	"SELECT psp_request_id FROM payledger.psp_requests WHERE payment_id = $1 AND gateway = $2"
 	"  AND operation IN ('AUTHORIZE', 'CONFIRM') ORDER BY psp_request_id DESC LIMIT 1", 2, {INT8OID, TEXTOID}
@@ -296,6 +301,26 @@ check_object(Event *event, const PlNotification *news, int64 request)
 				 errhint("Find out at the PSP who got it.")));
 }
 
+/*
+ * Raise 55000 for a dispute that another gateway than the payment's tells of:
+ * one that was asked before the payment failed over, or did not ask at all.
+ */
+static void
+check_gateway(Event *event)
+{
+	PlArgs		args = {0};
+
+	pl_arg_int64(&args, event->payment_id);
+	pl_arg_text(&args, event->gateway);
+	event->is_hopeless = pl_execute(&find_other_gateway, &args) > 0;
+	if (event->is_hopeless)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("event \"%s\" of gateway \"%s\" is about a dispute of payment " INT64_FORMAT ", which is at gateway \"%s\"",
+						event->event.event_id, event->gateway, event->payment_id, pl_get_text(0, 1)),
+				 errhint("Find out at the PSP which payment there is disputed, and who got its money.")));
+}
+
 /* ---- applying a notification; its payment is known ---- */
 
 static Verdict
@@ -364,10 +389,12 @@ apply_locked(PlWork *work, Event *event, const PlNotification *news, Lockable *l
 }
 
 static Verdict
-apply_dispute(PlWork *work, const Event *event, const PlNotification *news)
+apply_dispute(PlWork *work, Event *event, const PlNotification *news)
 {
 	Verdict		verdict = lock(&payments, event->payment_id);
 
+	if (verdict == VERDICT_APPLIED)
+		check_gateway(event);
 	if (verdict == VERDICT_APPLIED && !pl_apply_dispute_notice(work, event->payment_id, &news->dispute))
 		verdict = VERDICT_EARLY;
 	return verdict;

@@ -316,6 +316,8 @@ subtest 'Stripe: disputes of absurd amounts' => sub {
 	{
 		like(stripe('charge.dispute.created', { %dispute, id => "dp_$amount", amount => $amount }), qr/^PARKED: .*amount $amount .*not above zero/, "and one of $amount");
 	}
+	like(stripe('charge.dispute.created', { %dispute, id => 'dp_usd', amount => 1500, currency => 'usd' }),
+		qr/^PARKED: .*dispute "dp_usd" of payment $id is in USD, the payment in EUR/, 'and one in another currency than the payment');
 	is(sql($node, $disputes), '', 'nothing was charged to anybody');
 
 	is(stripe('charge.dispute.created', { %dispute, id => 'dp_rate', amount => 1600 }), 'APPLIED', 'the issuer converts');
@@ -359,6 +361,22 @@ subtest 'Stripe: amounts of nothing' => sub {
 };
 
 # ---- Adyen ----
+
+# Who signs for one gateway says nothing about the payments of another.
+subtest 'Adyen: about what was asked of Stripe' => sub {
+	my $id = create_authorized($node, 'pm_card_visa', [800], capture_method => 'manual');
+
+	$psp->fault(fault => 'error_503', times => -1, match => { operation => $_ }) for qw(capture retrieve);
+	sql($node, "SELECT payledger.capture(payment_order_id) FROM payledger.payment_orders WHERE payment_id = $id");
+	wait_sql($node, "SELECT status = 'UNKNOWN' FROM payledger.psp_requests WHERE payment_id = $id AND operation = 'CAPTURE'", 'a capture of unknown end');
+	like(adyen('CAPTURE', "pl_${id}_" . request_id($id, 'CAPTURE')), qr/^PARKED: what it is about is not there/, 'its success is parked');
+	is(payment($id, 'captured_amount'), 0, 'and not booked');
+	$psp->clear_faults;
+	settle($node);
+	wait_sql($node, "SELECT captured_amount = 800 FROM payledger.payments WHERE payment_id = $id", 'Stripe says so');
+	like(adyen('CHARGEBACK', "pl_${id}_" . request_id($id, 'AUTHORIZE'), pspReference => 'FOREIGN'), qr/^PARKED: .*of gateway "adyen" is about a dispute of payment $id, which is at gateway "stripe"/, 'a chargeback is parked');
+	is(sql($node, "SELECT count(*) FROM payledger.disputes WHERE payment_id = $id"), 0, 'and charged to nobody');
+};
 
 subtest 'Adyen' => sub {
 	my $id = create_authorized($node, 'waits', [800], gateway => 'adyen', capture_method => 'manual');
