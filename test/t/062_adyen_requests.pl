@@ -9,6 +9,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use JSON::PP;
+use PayledgerImpostor;
 use PayledgerPsp;
 use PayledgerTest;
 use PostgreSQL::Test::Utils;
@@ -20,8 +21,19 @@ my $psp = PayledgerPsp->new('--log', "$dir/log");
 my $node = new_node('adyen');
 my $json = JSON::PP->new->canonical;
 
+# A server that answers each payment with an error, by its token.
+my %error = (key_in_use => [ 422, '704' ], transient => [ 422, '14_030', 'Transient-Error: true' ], refusal => [ 422, '14_030', 'Transient-Error: false' ]);
+my $odd = PayledgerImpostor->new(
+	sub {
+		my ($socket, $request) = @_;
+		my ($status, $code, @headers) = @{ $error{ ($request->{body} =~ /"storedPaymentMethodId":"(\w+)"/)[0] } };
+
+		syswrite($socket, PayledgerImpostor::reply($status, qq({"status":$status,"errorCode":"$code","message":"m","errorType":"validation"}), @headers));
+		return 1;
+	});
+
 $node->append_conf('postgresql.conf', "payledger.gateway_secrets_file = '"
-	  . write_secrets($node, map { $_ => [ api_key => $psp->key, webhook_secret => $psp->webhook_secret('adyen') ] } qw(adyen several)) . "'");
+	  . write_secrets($node, map { $_ => [ api_key => $psp->key, webhook_secret => $psp->webhook_secret('adyen') ] } qw(adyen several odd)) . "'");
 $node->reload;
 
 # ---- gateways ----
@@ -276,6 +288,21 @@ for my $fault (qw(drop_after reset_after error_500 error_503 conflict_409 rate_l
 deliver();
 is(sql($node, 'SELECT count(*) FROM payledger.payments WHERE captured_amount = 600'), 16, 'each fault is overcome');
 check_books($node, 'all is paid');
+
+# An error is no refusal if the request may be under way, or may succeed later.
+subtest 'errors that are no refusals' => sub {
+	sql($node, "SELECT payledger.add_gateway('odd', 'adyen', '" . $json->encode({ %options, base_url => $odd->url, retry_base_ms => 60000, retry_max_ms => 60000 }) . "')");
+
+	for my $case ([ key_in_use => 'PENDING_AUTH|UNKNOWN|704' ], [ transient => 'PENDING_AUTH|UNKNOWN|14_030' ], [ refusal => 'DECLINED|REFUSED|14_030' ])
+	{
+		my ($method, $expected) = @$case;
+		my $id = pay($node, $method, [600], gateway => 'odd');
+
+		wait_sql($node, "SELECT reply_code IS NOT NULL FROM payledger.psp_requests WHERE payment_id = $id", "$method is answered");
+		is(sql($node, "SELECT i.status, r.status, r.reply_code FROM payledger.payment_intents i JOIN payledger.psp_requests r ON r.payment_id = i.payment_intent_id WHERE i.payment_intent_id = $id"),
+			$expected, $method);
+	}
+};
 
 # ---- what was sent ----
 
