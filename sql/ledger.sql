@@ -316,3 +316,12 @@ SELECT * FROM tampered('UPDATE payledger.postings SET account_id = 42 WHERE (jou
 SELECT * FROM tampered('UPDATE payledger.postings SET transaction_no = transaction_no + 1 WHERE (journal_entry_id, leg) IN (SELECT journal_entry_id, 1 FROM ledger_1)');
 SELECT * FROM tampered('UPDATE payledger.balance_snapshots s SET balance = balance + 1 FROM payledger.accounts a WHERE a.account_id = s.account_id AND a.account_code = ''PLATFORM_CASH.LEDGER.CHF''');
 DROP FUNCTION tampered(text);
+
+-- what a fold adds to an account may be beyond bigint: nothing of it is lost
+SELECT account_code FROM unnest('{PLATFORM_CASH, WRITE_OFF_EXPENSE}'::text[]) t, payledger.open_account(t, 'VAST', 'JPY');
+SELECT book('{PLATFORM_CASH.VAST.JPY, WRITE_OFF_EXPENSE.VAST.JPY}', '{9223372036854775807, -9223372036854775807}') FROM generate_series(1, 3);
+SELECT payledger.fold_postings() > 0 AS folded;
+SELECT account_code, balance FROM payledger.account_balances WHERE entity_id = 'VAST' ORDER BY account_code COLLATE "C";
+SELECT book('{PLATFORM_CASH.VAST.JPY, WRITE_OFF_EXPENSE.VAST.JPY}', '{-9223372036854775807, 9223372036854775807}') FROM generate_series(1, 3);
+SELECT payledger.fold_postings() > 0 AS folded;
+SELECT account_code, balance FROM payledger.account_balances WHERE entity_id = 'VAST' ORDER BY account_code COLLATE "C";
