@@ -239,6 +239,17 @@ SELECT exceptions FROM payledger.reconcile_settlement('MEAN-2');
 SELECT outcome(format('SELECT payledger.resolve_exception(%s, ''ACCEPTED'', ''too late'')', exception_of('MEAN-1', 'UNDER')));
 SELECT status FROM payledger.resolve_exception(exception_of('MEAN-1', 'UNDER'), 'DISMISSED', 'corrected by MEAN-2');
 
+-- a wrong line that comes twice in a report: the operation is on record once
+SELECT sold('M2', 'desk', 'DKK', 700) AS m2 \gset
+SELECT status FROM payledger.import_settlement('desk', 'MEAN-3', jsonb_build_array(
+	line('capture', 'M2', 699, 14), line('capture', 'M2', 699, 14)));
+SELECT matched, exceptions FROM payledger.reconcile_settlement('MEAN-3');
+SELECT * FROM found_in('MEAN-3');
+SELECT count(*) FROM payledger.reconciliation_exceptions e, payledger.resolve_exception(e.settlement_exception_id, 'DISMISSED', 'corrected by MEAN-4')
+ WHERE e.report_id = 'MEAN-3';
+SELECT status FROM payledger.import_settlement('desk', 'MEAN-4', jsonb_build_array(line('capture', 'M2', 700, 14)));
+SELECT matched, exceptions FROM payledger.reconcile_settlement('MEAN-4');
+
 -- a chargeback won: its line, and the fee given back; one line for the disputes of several sellers
 SELECT status FROM payledger.close_dispute(:d2, 'WON', true);
 SELECT sold('C1', 'desk', 'DKK', 1000, 500) AS c1 \gset
