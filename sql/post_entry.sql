@@ -116,6 +116,8 @@ SELECT postings, outcome FROM (VALUES ('null'), ('{}'), ('"x"'), ('1'), ('[1]'),
 	('[{"account": "BANK_FEES.POST.GBP", "amount": 1, "currency": "GBP"}]'), ('[{"Account": "BANK_FEES.POST.GBP", "amount": 1}]')) AS v(postings),
 	post(postings::jsonb) AS outcome WHERE outcome NOT LIKE '  hint%';
 SELECT post('[{"account": "BANK_FEES.POST.GBP", "amount": 1, "currency": "GBP"}]');
+-- what is cut off ends with a whole character (psql would not show a part of one)
+SELECT payledger.is_valid_text(post), post FROM post(jsonb_build_array(jsonb_build_object('a' || repeat('😀', 300), 1))) LIMIT 1;
 -- 22023: not an entry type, reference, time or metadata
 SELECT outcome($$SELECT payledger.post_entry('RENT', legs('BANK_FEES.POST.GBP', 'PLATFORM_CASH.POST.GBP'), 'CAPTURE:1')$$);
 SELECT outcome($$SELECT payledger.post_entry('rent', legs('BANK_FEES.POST.GBP', 'PLATFORM_CASH.POST.GBP'))$$);
