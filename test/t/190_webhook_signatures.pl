@@ -137,6 +137,8 @@ subtest 'Stripe: what is taken' => sub {
 	takes('stripe', { 'Stripe-Signature' => stripe_header($body, $now, @stripe_keys) . ',v0=' . '0' x 64 }, $body, 'evt_first|f', 'an old scheme beside it');
 	takes('stripe', { 'Stripe-Signature' => stripe_header($body, $now - 290, $stripe_keys[0]) }, $body, 'evt_first|f', 'nearly too old');
 	takes('stripe', { 'Stripe-Signature' => uc(stripe_header($body, $now, $stripe_keys[0])) =~ s/^T=/t=/r =~ s/V1=/v1=/r }, $body, 'evt_first|f', 'digits in upper case');
+	takes('stripe', { S => '', Stripe => 't=1,v1=00', 'Stripe-Signature' => stripe_header($body, $now, $stripe_keys[0]) }, $body, 'evt_first|f',
+		'headers that begin like it beside it');
 	my $odd = event(id => 'evt_odd', text => "\x{e4}\x{20ac} \"\\/ \n");
 	takes('stripe', { 'Stripe-Signature' => stripe_header($odd, $now, $stripe_keys[0]) }, $odd, 'evt_odd|t', 'bytes as they are');
 };
@@ -177,6 +179,7 @@ subtest 'Stripe: what is refused' => sub {
 	refuses('stripe', { 'Stripe-Signature' => $right }, "$body ", 'PL012', 'no key', 'a blank more in the body');
 	refuses('stripe', { 'Stripe-Signature' => $right }, $body =~ s/created/Created/r, 'PL012', 'no key', 'a letter of the body differs');
 	refuses('stripe', { 'Stripe-Signature' => [$right] }, $body, 'PL012', 'there is no', 'a header that is a list');
+	refuses('stripe', { 'Stripe-Sig' => $right, 'Stripe-Signature-2' => $right }, $body, 'PL012', 'there is no', 'a name that is part of it, or more');
 };
 
 # ---- Adyen ----
