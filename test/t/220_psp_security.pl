@@ -360,6 +360,8 @@ sub pour
 		syswrite($_[0], "${head}Content-Length: 104857600\r\n\r\n{\"id\": \"");
 		return pour($_[0], 100 * $megabyte, 'x' x 65536);
 	};
+	# max_reply_bytes, and one more
+	$script{"body_$_->[0]"} = PayledgerImpostor::reply(200, '{"more": "' . 'x' x ($_->[1] - 12) . '"}') for [ fits => $megabyte ], [ one_byte_more => $megabyte + 1 ];
 	$script{body_endless} = sub {
 		syswrite($_[0], "${head}Transfer-Encoding: chunked\r\n\r\n");
 		return pour($_[0], undef, "1000\r\n" . 'x' x 4096 . "\r\n");
@@ -529,7 +531,7 @@ sub forget_peak
 
 subtest 'bodies without end and bombs' => sub {
 	my %fault = (
-		hundred_mb => 'reply_too_large', endless => 'reply_too_large', header_flood => 'reply_too_large',
+		fits => 'unexpected_reply', one_byte_more => 'reply_too_large', hundred_mb => 'reply_too_large', endless => 'reply_too_large', header_flood => 'reply_too_large',
 		interim_flood => 'reply_too_large', long_header => 'reply_too_large', trickle => 'timeout', gzip => 'reply_encoded',
 		transfer_gzip => undef, huge_chunk => undef, negative_length => undef, json_paths => 'unexpected_reply',
 		json_deep => 'garbage_reply', json_members => 'garbage_reply', json_escapes => 'reference_refused', json_number => 'reference_refused');
