@@ -223,10 +223,10 @@ sub receive
 
 sub reply
 {
-	my ($client, $status, $object) = @_;
+	my ($client, $status, $object, @headers) = @_;
 	my $body = $json->encode($object);
 
-	print $client "HTTP/1.1 $status X\r\nContent-Type: application/json\r\nContent-Length: " . length($body) . "\r\nConnection: close\r\n\r\n$body";
+	print $client join("\r\n", "HTTP/1.1 $status X", 'Content-Type: application/json', 'Content-Length: ' . length($body), 'Connection: close', @headers) . "\r\n\r\n$body";
 	close($client);
 	return;
 }
@@ -234,10 +234,10 @@ sub reply
 # Answers the next request with this object; returns its first line.
 sub answer
 {
-	my ($status, $object) = @_;
+	my ($status, $object, @headers) = @_;
 	my ($client, $line) = receive();
 
-	reply($client, $status, $object);
+	reply($client, $status, $object, @headers);
 	return $line;
 }
 $fake->timeout(60);
@@ -312,5 +312,20 @@ reply($second, 200, fake_intent('requires_capture', id => 'pi_fake_3'));
 wait_sql($node, "SELECT status <> 'IN_FLIGHT' FROM payledger.psp_requests WHERE payment_id = $id", 'the second has come');
 is(sql($node, $state), 'AUTHORIZED|SUCCEEDED|2', 'which does');
 is(sql($node, "SELECT total_amount, psp_reference FROM payledger.payments WHERE payment_id = $id"), '300|pi_fake_3', 'for the money that the PSP holds');
+
+# ---- answers that say nothing about what was asked ----
+
+$id = pay($node, 'pm_card_visa', [300], gateway => 'fake', capture_method => 'manual');
+my %ours = %{ fake_intent('requires_capture', id => 'pi_fake_4') };
+answer(200, { %ours, metadata => { %{ $ours{metadata} }, payment_id => "${id}0" } });
+wait_sql($node, "SELECT reply_status = 200 FROM payledger.psp_requests WHERE payment_id = $id", 'an intent with our key and the mark of another payment');
+is(request_of($id, 'AUTHORIZE')->{code}, 'another_object', 'is another');
+# this attempt was refused, and the one before may have been executed
+is(answer(429, { error => { type => 'invalid_request_error' } }, 'Stripe-Should-Retry: false'), 'POST /v1/payment_intents', 'it is sent again');
+wait_sql($node, "SELECT reply_status = 429 FROM payledger.psp_requests WHERE payment_id = $id", 'that it is not to be sent again');
+is(sql($node, "SELECT status FROM payledger.payment_intents WHERE payment_intent_id = $id"), 'PENDING_AUTH', 'refuses nothing');
+like(answer(200, { object => 'search_result', data => [ \%ours ] }), qr{^GET /v1/payment_intents/search}, 'it is asked for');
+wait_sql($node, "SELECT status = 'AUTHORIZED' FROM payledger.payment_intents WHERE payment_intent_id = $id", 'what the PSP has is ours');
+is(sql($node, "SELECT total_amount, psp_reference FROM payledger.payments WHERE payment_id = $id"), '300|pi_fake_4', 'and of that sum');
 
 done_testing();
