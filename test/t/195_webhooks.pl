@@ -167,6 +167,26 @@ subtest 'a payment that a session holds' => sub {
 	is(states($id), 'AUTHORIZED CAPTURED CAPTURED', 'captured');
 };
 
+# The worker takes what is due and free, and waits for no session.
+subtest 'a request that a session holds' => sub {
+	my $id = with_lost_reply('capture', 'CAPTURE');
+	my $request = "psp_requests WHERE payment_id = $id AND operation = 'CAPTURE'";
+	my $session = $node->background_psql('payledger', on_error_stop => 1);
+
+	signal_worker($node, 'gateway', 'STOP');
+	sql($node, "UPDATE payledger.psp_requests SET next_attempt_at = now() WHERE payment_id = $id AND operation = 'CAPTURE'");
+	$session->query_safe("BEGIN; SELECT FROM payledger.$request FOR UPDATE");
+	signal_worker($node, 'gateway', 'CONT');
+	my $other = pay($node, 'pm_card_visa', [1450]);
+	wait_sql($node, "SELECT status = 'CAPTURED' FROM payledger.payments WHERE payment_id = $other", 'another goes on');
+	is(sql($node, "SELECT status, attempt FROM payledger.$request"), 'UNKNOWN|1', 'it waits');
+	$session->query_safe('COMMIT');
+	$session->quit;
+	settle($node);
+	is(states($id), 'AUTHORIZED CAPTURED CAPTURED', 'until the session is through');
+	is(sql($node, "SELECT captured_amount FROM payledger.payments WHERE payment_id = $id"), 1450, 'and the sum is captured once');
+};
+
 subtest 'money held for nobody' => sub {
 	my $id = pay($node, 'pm_card_chargeDeclined', [1450]);
 	settle($node);
