@@ -57,6 +57,9 @@ SELECT currency, account_type, amount, formatted, net_income_formatted
 SELECT currency, account_type, amount, formatted, net_income_formatted
   FROM payledger.income_statement(payledger.month_start('2026-02-01', 'REPORTS'), NULL, for_ledger => 'REPORTS');
 SELECT * FROM payledger.income_statement EXCEPT ALL SELECT * FROM payledger.income_statement(NULL, NULL);
+-- what takes effect at its end is not in it
+SELECT "to", (SELECT sum(i.amount) FROM payledger.income_statement('2026-01-01', "to", for_ledger => 'REPORTS') i WHERE account_type = 'PLATFORM_COMMISSION_REVENUE')
+  FROM unnest('{2026-01-05 10:00, 2026-01-05 10:00:00.000001}'::timestamptz[]) AS "to";
 
 -- statements
 SELECT line, kind, effective_at, entry_type, reference, counterparts, debit, credit, balance,
@@ -68,6 +71,8 @@ SELECT account_code, line, kind, effective_at, entry_type, debit_formatted, cred
   FROM payledger.general_ledger('2026-01-05 10:00', '2026-01-31 23:30', for_ledger => 'REPORTS');
 SELECT account_code, line, kind, debit, credit, balance FROM payledger.general_ledger(path => 'MERCHANT_PAYABLE.REPORTS.EU.DE');
 SELECT DISTINCT account_code FROM payledger.general_ledger(path => 'MERCHANT_PAYABLE.REPORTS.EU.DE.SEK');
+-- whole parts of a code
+SELECT count(*) FROM payledger.general_ledger(path => 'MERCHANT_PAYABLE.REPORTS.EU.D');
 
 -- aged payables: the oldest credits are paid first; who owes has it aged too
 SELECT seller_id, oldest_at, balance, days_0_7, days_8_30, days_31_60, days_61_90, days_over_90, balance_formatted, days_8_30_formatted
