@@ -64,7 +64,7 @@ subtest 'settings at database level' => sub {
 
 subtest 'a role of the database' => sub {
 	$node->safe_psql('postgres', 'CREATE ROLE owner NOLOGIN; CREATE DATABASE with_role');
-	$node->safe_psql('with_role', 'CREATE EXTENSION payledger; SELECT payledger.setup()');
+	$node->safe_psql('with_role', 'CREATE EXTENSION payledger; SELECT payledger.setup(); GRANT USAGE ON SCHEMA payledger TO owner');
 	$node->safe_psql('postgres', 'ALTER DATABASE with_role SET role = owner');
 	like(($node->psql('with_role', 'SELECT payledger.setup()'))[2], qr/permission denied for function setup/, 'calls are made as that role');
 	is(($node->psql('with_role', 'RESET role; SET ROLE NONE; SELECT payledger.setup()'))[2], '', 'setup() as the owner');
