@@ -36,7 +36,7 @@ run_money(const char *data, size_t length)
 		int64		commission = pl_commission(amount, abs(atoi(fuzz_line(&data, &length)) % 10001),
 											   llabs(atoll(fuzz_line(&data, &length)) % PG_INT64_MAX));
 
-		if (commission < 0 || commission > amount)
+		if (commission < 0)
 			fuzz_fail("the commission on " INT64_FORMAT " is " INT64_FORMAT, amount, commission);
 	}
 	if (pl_amount_from_psp(pl_amount_to_psp(amount, currency, pl_stripe_exponents), currency, pl_stripe_exponents) != amount ||
