@@ -33,11 +33,13 @@ run_money(const char *data, size_t length)
 	(void) pl_format_amount(amount, pl_find_currency(currency));
 	if (amount >= 0)
 	{
-		int64		commission = pl_commission(amount, abs(atoi(fuzz_line(&data, &length)) % 10001),
-											   llabs(atoll(fuzz_line(&data, &length)) % PG_INT64_MAX));
+		int32		bps = abs(atoi(fuzz_line(&data, &length)) % 10001);
+		int64		fixed = llabs(atoll(fuzz_line(&data, &length)) % PG_INT64_MAX);
+		int128		exact = ((int128) amount * bps + 5000) / 10000 + fixed;
 
-		if (commission < 0)
-			fuzz_fail("the commission on " INT64_FORMAT " is " INT64_FORMAT, amount, commission);
+		/* what does not fit is refused, by an error that says so */
+		if (pl_commission(amount, bps, fixed) != exact)
+			fuzz_fail("the commission on " INT64_FORMAT " is wrong: %d bps and " INT64_FORMAT, amount, bps, fixed);
 	}
 	if (pl_amount_from_psp(pl_amount_to_psp(amount, currency, pl_stripe_exponents), currency, pl_stripe_exponents) != amount ||
 		pl_amount_from_psp(pl_amount_to_psp(amount, currency, pl_adyen_exponents), currency, pl_adyen_exponents) != amount)
