@@ -1,6 +1,7 @@
-# The journal of a ledger of 100,000 entries is read by hledger and beancount,
+# The journal of a ledger of 50,000 entries is read by hledger and beancount,
 # which know nothing of payledger: they accept it, and their balances are ours,
 # to the last minor unit, for every account, now and at the end of every month.
+# PAYLEDGER_SEED repeats a ledger, PAYLEDGER_EXPORT_ENTRIES says how large it is.
 
 use strict;
 use warnings FATAL => 'all';
@@ -18,7 +19,7 @@ for my $program (qw(hledger bean-check))
 $ENV{LC_ALL} = 'C.UTF-8';
 
 my $seed = $ENV{PAYLEDGER_SEED} // int(rand(1_000_000_000));
-my $entries = $ENV{PAYLEDGER_EXPORT_ENTRIES} // 100_000;
+my $entries = $ENV{PAYLEDGER_EXPORT_ENTRIES} // 50_000;
 my $node = new_node('export', 'payledger.databases' => '', 'synchronous_commit' => 'off');
 my $dir = PostgreSQL::Test::Utils::tempdir('export');
 

@@ -7,7 +7,9 @@
 #
 # PAYLEDGER_SEED repeats a run's choices, though not how its sessions
 # interleave.  PROPERTY_POSTINGS is how many legs they post together,
-# PROPERTY_TIMES for how many times balances are rebuilt.
+# PROPERTY_TIMES for how many times balances are rebuilt.  The defaults keep
+# make test short; the whole of it is PROPERTY_POSTINGS=1000000
+# PROPERTY_TIMES=1000.
 
 use strict;
 use warnings FATAL => 'all';
@@ -19,8 +21,8 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $seed = $ENV{PAYLEDGER_SEED} // int(rand(2**31));
-my $postings = $ENV{PROPERTY_POSTINGS} // 1_000_000;
-my $times = $ENV{PROPERTY_TIMES} // 1000;
+my $postings = $ENV{PROPERTY_POSTINGS} // 500_000;
+my $times = $ENV{PROPERTY_TIMES} // 500;
 my $sessions = 8;
 my $again = "PAYLEDGER_SEED=$seed PROPERTY_POSTINGS=$postings";
 note($again);

@@ -1,15 +1,16 @@
 # Eight sessions walk at random over every command on payments, refunds,
 # disputes, payouts, settlements and sellers' terms, while three workers work off what they
 # ask of PSPs that do everything a PSP can do, now and then with answers lost.
-# A hundred moments meanwhile, and the end, must add up.
+# Moments meanwhile, and the end, must add up.
 #
 # test/random_walk.sql is what the sessions do, random_walk_commands.sql how
 # they choose it, random_walk_checks.sql what must hold.  WALK_SEED repeats a
 # run's choices, though not how its sessions and workers interleave;
-# WALK_PAYMENTS is how many payments are authorized, WALK_SESSIONS by how many.
+# WALK_PAYMENTS is how many payments are authorized, WALK_SESSIONS by how many,
+# WALK_MOMENTS at how many moments all of it is looked at.
 # The default keeps make test short, and has to come by what it comes by more
-# than ten times on average; the whole walk, WALK_PAYMENTS=10000, by everything
-# there is.
+# than ten times on average; the whole walk, WALK_PAYMENTS=10000
+# WALK_MOMENTS=100, by everything there is.
 
 use strict;
 use warnings FATAL => 'all';
@@ -23,8 +24,8 @@ use Time::HiRes qw(time);
 my $seed = $ENV{WALK_SEED} // int(rand(2**31));
 my $payments = $ENV{WALK_PAYMENTS} // 4_000;
 my $sessions = $ENV{WALK_SESSIONS} // 8;
-my $moments = 100;
-my $again = "WALK_SEED=$seed WALK_PAYMENTS=$payments WALK_SESSIONS=$sessions";
+my $moments = $ENV{WALK_MOMENTS} // 40;
+my $again = "WALK_SEED=$seed WALK_PAYMENTS=$payments WALK_SESSIONS=$sessions WALK_MOMENTS=$moments";
 diag($again);
 
 # SQLSTATEs in the log tell which errors of the workers belong to the walk
