@@ -1,8 +1,12 @@
 /*
  * test/clock/step_clock.c
- *		A library to preload into a server: its wall clock is ahead by as many
- *		seconds as the file that CLOCK_OFFSET_FILE names says, an int64 in native
- *		byte order, looked at with each call.  No other clock is touched.
+ *		A library to preload into a server: its wall clock is what the file that
+ *		CLOCK_OFFSET_FILE names says, looked at with each call.  No other clock is
+ *		touched.
+ *
+ * The file is an int64 in native byte order, by how many seconds the clock is
+ * ahead; if another follows that is not 0, the clock stands still at that second
+ * since 1970.  It is mapped, so it must be written in place.
  */
 #define _GNU_SOURCE
 
@@ -15,23 +19,32 @@
 #include <time.h>
 #include <unistd.h>
 
-static int64_t
-offset_seconds(void)
+typedef struct
 {
-	static volatile int64_t *shared;
+	int64_t		ahead;
+	int64_t		stands_at;
+} Clock;
+
+static Clock
+clock_to_show(void)
+{
+	static volatile Clock *shared;
+	Clock		shown = {0, 0};
 	const char *name = getenv("CLOCK_OFFSET_FILE");
 
 	if (shared == NULL && name != NULL)
 	{
 		int			fd = open(name, O_RDONLY);
-		void	   *map = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof(int64_t), PROT_READ, MAP_SHARED, fd, 0);
+		void	   *map = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof(Clock), PROT_READ, MAP_SHARED, fd, 0);
 
 		if (fd >= 0)
 			close(fd);
 		if (map != MAP_FAILED)
 			shared = map;
 	}
-	return shared == NULL ? 0 : *shared;
+	if (shared != NULL)
+		shown = (Clock) {shared->ahead, shared->stands_at};
+	return shown;
 }
 
 int
@@ -40,7 +53,14 @@ clock_gettime(clockid_t clock, struct timespec *now)
 	int			result = (int) syscall(SYS_clock_gettime, clock, now);
 
 	if (result == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
-		now->tv_sec += offset_seconds();
+	{
+		Clock		shown = clock_to_show();
+
+		if (shown.stands_at != 0)
+			*now = (struct timespec) {.tv_sec = shown.stands_at};
+		else
+			now->tv_sec += shown.ahead;
+	}
 	return result;
 }
 
