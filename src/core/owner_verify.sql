@@ -24,6 +24,17 @@ AS $$ VALUES
 	('keys_are_whole', false, 'every key, check and index that setup() made is there and valid', $q$
 	SELECT payledger.missing_keys()
 	$q$),
+	('tables_are_kept', false, 'no table or sequence is emptied by a crash or left out by pg_dump', $q$
+	SELECT format('%s is unlogged, so a crash empties it', pg_describe_object('pg_class'::regclass, c.oid, 0))
+	  FROM pg_class c
+	 WHERE c.relnamespace = to_regnamespace('payledger') AND c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 'p'
+	 UNION ALL
+	SELECT format('%s is a member of extension %I, so pg_dump leaves its rows out and DROP EXTENSION drops it',
+				  pg_describe_object('pg_class'::regclass, c.oid, 0), e.extname)
+	  FROM pg_class c JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+		   JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
+	 WHERE c.relnamespace = to_regnamespace('payledger') AND c.relkind IN ('r', 'p', 'S')
+	$q$),
 	('nothing_foreign_is_attached', false, 'tables and views have only payledger''s triggers, rules, constraints, defaults and indexes', $q$
 	SELECT payledger.foreign_hooks()
 	$q$),

@@ -261,6 +261,8 @@ finds('functions_are_the_extensions', q{CREATE FUNCTION payledger.zz() RETURNS i
 finds('keys_are_whole', q{DROP INDEX payledger.journal_entries_reference}, 'index journal_entries_reference of table payledger\.journal_entries is missing or not valid');
 finds('keys_are_whole', q{ALTER TABLE payledger.idempotency_keys DROP CONSTRAINT idempotency_keys_pkey CASCADE}, 'table payledger\.idempotency_keys has no primary key');
 finds('keys_are_whole', q{UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'payledger.payouts_scheduled'::regclass}, 'index payouts_scheduled of table payledger\.payouts is missing or not valid');
+finds('tables_are_kept', q{ALTER TABLE payledger.sellers SET UNLOGGED}, 'table payledger\.sellers is unlogged, so a crash empties it');
+finds('tables_are_kept', q{ALTER EXTENSION payledger ADD TABLE payledger.sellers}, 'table payledger\.sellers is a member of extension payledger, so pg_dump leaves its rows out');
 finds('nothing_foreign_is_attached', q{CREATE TRIGGER zz BEFORE UPDATE ON payledger.sellers FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()},
 	'trigger zz of table sellers is none of payledger');
 finds('grants_attach_nothing', q{GRANT TRIGGER ON payledger.sellers TO PUBLIC}, 'role PUBLIC has TRIGGER on sellers');
