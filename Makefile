@@ -14,8 +14,10 @@ EXTENSION = payledger
 EXTVERSION = 0.1
 MODULE_big = payledger
 
-ROOMS = core ledger outbox payment psp worker
-OBJS = src/payledger.o $(patsubst %.c,%.o,$(foreach room,$(ROOMS),$(sort $(wildcard src/$(room)/*.c))))
+# ground first; src/rooms says which room may use which
+ROOMS := $(shell sed -n 's/^\([a-z][a-z]*\):.*/\1/p' src/rooms)
+OBJS = src/payledger.o $(patsubst %.c,%.o,$(foreach room,$(ROOMS),$(sort $(wildcard src/$(room)/*.c src/$(room)/*/*.c))))
+DEPS = $(OBJS:.o=.d)
 
 EXTENSION_SQL = payledger--$(EXTVERSION).sql
 DATA_built = $(EXTENSION_SQL)
@@ -23,7 +25,7 @@ DOCS = README.md
 
 # fmgr and callback signatures have parameters that not every function needs;
 # PlQuery and friends rely on zeroed trailing members.
-PG_CFLAGS = -std=gnu99 -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers
+PG_CFLAGS = -std=gnu99 -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -MMD -MP
 PG_CPPFLAGS = -I$(srcdir)/src -isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)
 SHLIB_LINK = -lcurl -lrdkafka -lssl -lcrypto
 SHLIB_EXPORTS = src/exports.txt
@@ -33,10 +35,12 @@ REGRESS_OPTS = --inputdir=. --load-extension=payledger
 ISOLATION = $(patsubst specs/%.spec,%,$(sort $(wildcard specs/*.spec)))
 ISOLATION_OPTS = --load-extension=payledger
 
-EXTRA_CLEAN = $(EXTENSION_SQL) src/exports.list $(addsuffix /*.o,$(addprefix src/,$(ROOMS)))
+EXTRA_CLEAN = $(EXTENSION_SQL) src/exports.list $(DEPS)
 
 # no bitcode: it would need clang, and the server's JIT gains nothing here
 override with_llvm := no
+# PostgreSQL's own way to find dependencies (--enable-depend) names them by the file alone, and rooms have files of one name
+override autodepend := no
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 ifneq ($(PGXS),)
 include $(PGXS)
@@ -45,8 +49,8 @@ all install installcheck:
 	@echo "$(PG_CONFIG) not found: install the PostgreSQL server headers or set PG_CONFIG" >&2; exit 1
 endif
 
-ROOM_HEADERS = $(wildcard src/*/*.h)
-$(OBJS): $(ROOM_HEADERS)
+# which headers each object was compiled from: -MMD has written it
+-include $(DEPS)
 
 # ---- the install script, from the rooms ----
 
