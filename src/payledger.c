@@ -6,13 +6,15 @@
 
 #include <limits.h>
 
-#include "core/core.h"
 #include "fmgr.h"
+#include "kafka/kafka.h"
 #include "ledger/ledger.h"
 #include "miscadmin.h"
 #include "outbox/outbox.h"
 #include "payment/payment.h"
+#include "process/process.h"
 #include "psp/psp.h"
+#include "relay/relay.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
@@ -22,25 +24,6 @@
 PL_MODULE_MAGIC;
 
 PGDLLEXPORT void _PG_init(void);
-
-/* ---- settings; the rooms' headers declare those they read ---- */
-
-char	   *pl_databases;
-char	   *pl_kafka_brokers;
-char	   *pl_kafka_config_file;
-char	   *pl_topic_prefix;
-int			pl_delivery;
-int			pl_relay_batch;
-int			pl_relay_shards;
-int			pl_after_dead_letter;
-char	   *pl_gateway_secrets_file;
-char	   *pl_private_gateway_addresses;
-int			pl_gateway_concurrency;
-int			pl_webhook_retention;
-int			pl_outbox_retention;	/* seconds */
-int			pl_outbox_limit;	/* events; 0: none */
-int			pl_idempotency_retention;	/* seconds */
-int			pl_authorize_timeout;	/* milliseconds */
 
 static shmem_request_hook_type previous_shmem_request_hook = NULL;
 static shmem_startup_hook_type previous_shmem_startup_hook = NULL;

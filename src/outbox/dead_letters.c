@@ -1,13 +1,15 @@
 /*
  * src/outbox/dead_letters.c
  *		What an operator decides about events that Kafka refused.  The relay
- *		makes them and sends them again: src/worker/relay_dead_letters.c.
+ *		makes them and sends them again: src/relay/dead_letters.c.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "outbox/outbox.h"
 #include "utils/builtins.h"
+
+int			pl_after_dead_letter;
 
 #define MAX_NOTE 500
 

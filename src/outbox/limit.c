@@ -11,6 +11,8 @@
 #include "outbox/outbox.h"
 #include "utils/timestamp.h"
 
+int			pl_outbox_limit;	/* events; 0: none */
+
 /* how long a session relies on what it saw below the limit */
 #define LOOK_AGAIN_MS	1000
 

@@ -23,11 +23,13 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
+int			pl_outbox_retention;	/* seconds */
+
 #define PARTITION_SIZE	INT64CONST(1000000)
 #define LOCK_WAIT_MS	"100"
 #define RETRY_MS		60000
 
-/* not by SELECT last_value, which may be ahead: see src/worker/relay_window.c */
+/* not by SELECT last_value, which may be ahead: see src/relay/window.c */
 static PlQuery current_range = {
 	"SELECT coalesce(pg_catalog.pg_sequence_last_value('payledger.outbox_seq'::pg_catalog.regclass), 0) / $1 * $1",
 	1, {INT8OID}

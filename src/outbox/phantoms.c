@@ -2,7 +2,7 @@
  * src/outbox/phantoms.c
  *		What an operator decides about events that Kafka has and this server has
  *		lost.  The relay finds them and publishes the retractions:
- *		src/worker/relay_phantoms.c.
+ *		src/relay/phantoms.c.
  */
 #include "postgres.h"
 

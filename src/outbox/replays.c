@@ -1,7 +1,7 @@
 /*
  * src/outbox/replays.c
  *		Asking for events to be published again.  The relay does it:
- *		src/worker/relay_replays.c.
+ *		src/relay/replays.c.
  */
 #include "postgres.h"
 

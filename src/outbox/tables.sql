@@ -40,7 +40,7 @@ COMMENT ON COLUMN payledger.outbox_events.transaction_no IS 'incarnation * 2^48 
 CREATE TABLE payledger.outbox_events_default PARTITION OF payledger.outbox_events DEFAULT;
 COMMENT ON TABLE payledger.outbox_events_default IS 'Events written while the keeper had not yet made the partition for them.';
 
-/* src/worker/relay_window.c explains the algorithm. */
+/* src/relay/window.c explains the algorithm. */
 CREATE TABLE payledger.relay_cursors (
 	shard			int PRIMARY KEY,
 	shards			int NOT NULL DEFAULT 1,
@@ -70,7 +70,7 @@ CREATE TABLE payledger.relay_cursors (
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE payledger.relay_cursors IS
 'How far each relay has published of the events that are its (event_shard(event_key, shards) = shard): every event visible in the snapshot (snapshot_xmax, snapshot_xip), and of the window between that and the snapshot (next_xmax, next_xip), if one is open, those up to published_seq.';
-COMMENT ON COLUMN payledger.relay_cursors.shards IS 'how many rows there are; relay 0 follows payledger.relay_shards, see src/worker/relay_shards.c';
+COMMENT ON COLUMN payledger.relay_cursors.shards IS 'how many rows there are; relay 0 follows payledger.relay_shards, see src/relay/shards.c';
 COMMENT ON COLUMN payledger.relay_cursors.window_start IS 'every event of a transaction with a number of snapshot_xmax or above has a higher seq';
 COMMENT ON COLUMN payledger.relay_cursors.snapshot_xip_start IS 'every event of the transaction at the same place of snapshot_xip has a higher seq';
 COMMENT ON COLUMN payledger.relay_cursors.published_seq IS 'position in the open window; 0 if none is open';

@@ -3,7 +3,7 @@
 /*
  * What the cursor's snapshot does not see, but for what is published of an
  * open window.  The four branches look where such rows can be (see
- * src/worker/relay_window.c), so a LIMIT stops early on a long backlog.
+ * src/relay/window.c), so a LIMIT stops early on a long backlog.
  */
 CREATE OR REPLACE VIEW payledger.unpublished_events AS
 	SELECT e.seq, e.id AS event_id, e.type AS event_type, e.aggregatetype, e.aggregateid, e.event_key,

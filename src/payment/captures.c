@@ -5,6 +5,7 @@
  */
 #include "postgres.h"
 
+#include "ledger/ledger.h"
 #include "payment/payment.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"

@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "ledger/ledger.h"
 #include "payment/payment.h"
 
 /* An entry of the dispute. */

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "ledger/ledger.h"
 #include "payment/payment.h"
 
 /* sellers, and rows of reserves, at once */

@@ -6,8 +6,8 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "core/core.h"
 #include "miscadmin.h"
-#include "payment/payment.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 

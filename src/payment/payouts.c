@@ -10,6 +10,8 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "ledger/ledger.h"
+#include "outbox/outbox.h"
 #include "payment/payment.h"
 #include "utils/builtins.h"
 

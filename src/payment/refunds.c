@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "ledger/ledger.h"
 #include "payment/payment.h"
 #include "utils/builtins.h"
 

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "ledger/ledger.h"
 #include "payment/payment.h"
 
 /*

@@ -9,6 +9,8 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "ledger/ledger.h"
+#include "outbox/outbox.h"
 #include "payment/payment.h"
 
 /*

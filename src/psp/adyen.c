@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "payment/payment.h"
 #include "psp/adyen.h"
 #include "utils/json.h"
 

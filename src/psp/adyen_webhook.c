@@ -12,6 +12,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
+#include "payment/payment.h"
 #include "psp/adyen.h"
 
 /* base64 of 32 bytes */

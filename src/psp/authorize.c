@@ -16,6 +16,8 @@
 #include "psp/psp.h"
 #include "utils/builtins.h"
 
+int			pl_authorize_timeout;	/* milliseconds */
+
 /* looks that no announcement asks for, in case one was missed, ms */
 #define LOOK_AGAIN_MS 1000
 

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "payment/payment.h"
 #include "psp/psp.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"

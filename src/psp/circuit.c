@@ -14,7 +14,6 @@
 #include "postgres.h"
 
 #include "psp/circuit.h"
-#include "psp/psp.h"
 
 #define LONGEST_OPEN_MS 60000
 

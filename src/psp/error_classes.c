@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "funcapi.h"
+#include "payment/payment.h"
 #include "psp/psp.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"

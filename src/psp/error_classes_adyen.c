@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "payment/payment.h"
 #include "psp/adyen.h"
 
 #define SUCCEEDED PL_OUTCOME_SUCCEEDED

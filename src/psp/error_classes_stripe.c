@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "payment/payment.h"
 #include "psp/stripe.h"
 
 #define SUCCEEDED PL_OUTCOME_SUCCEEDED

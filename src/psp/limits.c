@@ -15,9 +15,12 @@
 
 #include <math.h>
 
+#include "payment/payment.h"
 #include "psp/circuit.h"
 #include "psp/psp.h"
 #include "utils/memutils.h"
+
+int			pl_gateway_concurrency;
 
 /* calls to a gateway that has not answered yet: no storm of new connections */
 #define FIRST_CALLS 16

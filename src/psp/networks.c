@@ -15,6 +15,8 @@
 #include "psp/psp.h"
 #include "utils/guc.h"
 
+char	   *pl_private_gateway_addresses;
+
 #define MAX_NETWORKS	64
 
 typedef struct Network

@@ -17,7 +17,7 @@
 #include "nodes/pg_list.h"
 #include "utils/guc.h"
 
-/* settings, defined in payledger.c */
+/* settings, registered in payledger.c */
 extern char *pl_gateway_secrets_file;	/* payledger.gateway_secrets_file */
 extern char *pl_private_gateway_addresses;	/* payledger.private_gateway_addresses */
 extern int	pl_gateway_concurrency; /* payledger.gateway_concurrency */

@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "payment/payment.h"
 #include "psp/psp.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"

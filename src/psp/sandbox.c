@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "payment/payment.h"
 #include "psp/psp.h"
 
 static const PlOption sandbox_options[] = {

@@ -23,6 +23,8 @@
 #include "psp/secrets.h"
 #include "utils/memutils.h"
 
+char	   *pl_gateway_secrets_file;
+
 #define MAX_SECRETS_FILE	65536
 #define MAX_CA_FILE			(1024 * 1024)
 

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "payment/payment.h"
 #include "psp/stripe.h"
 
 /* the version whose parameters and statuses this file speaks */

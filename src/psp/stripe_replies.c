@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "payment/payment.h"
 #include "psp/stripe.h"
 
 #define REQUIRES_CONFIRMATION "requires_confirmation"

@@ -12,6 +12,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
+#include "payment/payment.h"
 #include "psp/stripe.h"
 #include "utils/builtins.h"
 

@@ -12,6 +12,8 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+int			pl_webhook_retention;	/* seconds */
+
 #define MAX_NOTE 500
 #define DELETE_AT_ONCE 1000
 

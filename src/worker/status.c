@@ -17,6 +17,8 @@
 #include "utils/tuplestore.h"
 #include "worker/worker.h"
 
+int			pl_relay_shards;
+
 #define STATE_LENGTH	64
 #define ERROR_LENGTH	512
 

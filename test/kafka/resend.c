@@ -6,7 +6,7 @@
  *
  * resend BROKERS FROM_PREFIX TO_PREFIX MESSAGES TOPIC...
  *
- * The producer is that of the relay (src/worker/kafka_config.c): idempotent,
+ * The producer is that of the relay (src/kafka/config.c): idempotent,
  * acks=all, lz4, linger.ms=1, the same partitioner.
  */
 #include <stdlib.h>
@@ -111,7 +111,7 @@ now(void)
 	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-/* The settings of src/worker/kafka_config.c. */
+/* The settings of src/kafka/config.c. */
 static rd_kafka_t *
 new_producer(const char *brokers)
 {

@@ -42,9 +42,9 @@ if ($pid == 0)
 }
 wait_sql($node, 'SELECT last_value > 10000 FROM public.drawn', 'clients draw');
 
-# what relay_window.c asks, of this sequence
-my ($query) = slurp_file("$PayledgerTest::TEST_DIR/../src/worker/relay_window.c") =~ /PlQuery sequence_value = \{\s*"(.*?)"/
-  or die "relay_window.c has no query for the sequence's value\n";
+# what relay/window.c asks, of this sequence
+my ($query) = slurp_file("$PayledgerTest::TEST_DIR/../src/relay/window.c") =~ /PlQuery sequence_value = \{\s*"(.*?)"/
+  or die "relay/window.c has no query for the sequence's value\n";
 like($query, qr/outbox_seq/, 'the relay asks about its sequence');
 $query =~ s/payledger\.outbox_seq/public.drawn/;
 

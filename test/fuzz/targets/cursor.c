@@ -7,7 +7,7 @@
  */
 #include "postgres.h"
 
-#include "worker/relay_cursor.h"
+#include "relay/cursor.h"
 
 #define pl_cursor			fuzz_pl_cursor
 #define pl_cursor_topic		fuzz_pl_cursor_topic
@@ -16,7 +16,7 @@
 #define pl_cursor_recover	fuzz_pl_cursor_recover
 #define pl_cursor_claim		fuzz_pl_cursor_claim
 
-#include "worker/relay_cursor.c"
+#include "relay/cursor.c"
 
 #undef pl_cursor
 #undef pl_cursor_topic

@@ -6,7 +6,7 @@
 
 #include "fuzz/fuzz.h"
 #include "psp/psp.h"
-#include "worker/kafka.h"
+#include "kafka/kafka_internal.h"
 
 #define DATABASE "fuzz"
 

@@ -7,7 +7,7 @@
 #include "catalog/pg_collation.h"
 #include "fuzz/fuzz.h"
 #include "ledger/ledger.h"
-#include "payment/settlement.h"
+#include "settlement/settlement_internal.h"
 #include "psp/adyen.h"
 #include "psp/stripe.h"
 #include "utils/builtins.h"
