@@ -6,7 +6,10 @@
 
 #include <limits.h>
 
+#include "adapters/adapters.h"
 #include "fmgr.h"
+#include "gateway/gateway.h"
+#include "http/http.h"
 #include "kafka/kafka.h"
 #include "ledger/ledger.h"
 #include "miscadmin.h"
@@ -19,6 +22,7 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "utils/guc.h"
+#include "webhook/webhook.h"
 #include "worker/worker.h"
 
 PL_MODULE_MAGIC;
@@ -218,6 +222,7 @@ _PG_init(void)
 
 	pl_ledger_init();
 	pl_payment_init();
+	pl_adapters_init();
 	pl_outbox_init();
 	pl_log_mask_init();
 	pl_remember_settings();

@@ -289,4 +289,10 @@ extern void pl_stop_waiting(void);
 /* the topic on which workers announce any progress; payments use their id */
 #define PL_TOPIC_PROGRESS 0
 
+/* ---- sha256.c ---- */
+
+#define PL_SHA256_LENGTH	32
+
+extern void pl_sha256(const void *bytes, size_t n, uint8 *result);
+
 #endif							/* PL_CORE_H */

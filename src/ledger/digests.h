@@ -8,14 +8,12 @@
 
 #include "ledger/ledger.h"
 
-#define PL_SHA256_LENGTH	32
 #define PL_DIGEST_LENGTH	16
 #define PL_ID_LENGTH		8
 #define PL_SEALED_LENGTH	(PL_ID_LENGTH + PL_DIGEST_LENGTH)	/* of one in seals.digests */
 
 typedef struct PlEntryForm PlEntryForm;
 
-extern void pl_sha256(const void *bytes, size_t n, uint8 *result);
 extern PlEntryForm *pl_form_new(void);
 extern int64 pl_form_begin(PlEntryForm *form, HeapTuple row, TupleDesc tupdesc);
 extern void pl_form_leg(PlEntryForm *form, int16 leg, int64 account_id, int64 amount, int64 transaction_no);

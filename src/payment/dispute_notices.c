@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "gateway/gateway.h"
 #include "payment/payment.h"
 
 /* minor units: fees up to so much are believed, whatever was captured */

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "gateway/gateway.h"
 #include "outbox/outbox.h"
 #include "payment/payment.h"
 #include "utils/builtins.h"

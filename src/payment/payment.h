@@ -99,9 +99,6 @@ typedef struct PlNewRequest
 
 extern int64 pl_request_add(PlWork *work, const PlNewRequest *request);
 
-/* of the psp room, which alone knows what a PSP takes */
-extern void pl_check_buildable(const PlNewRequest *request);
-
 /* ---- outcomes.c: what the PSP's answer means ---- */
 
 typedef enum PlOutcomeClass
@@ -455,29 +452,8 @@ extern int	pl_run_due_payouts(void);
 
 /* dispute_notices.c */
 
-/* How far a dispute is; each stage presumes what must have been before it. */
-typedef enum PlDisputeStage
-{
-	PL_DISPUTE_OPENED,
-	PL_DISPUTE_UNDER_REVIEW,
-	PL_DISPUTE_WON,
-	PL_DISPUTE_LOST,
-	PL_DISPUTE_LOST_AGAIN		/* presumes WON: a second round */
-} PlDisputeStage;
-
-/* What a PSP tells of a dispute, in any order. */
-typedef struct PlDisputeNotice
-{
-	const char *psp_reference;	/* the PSP's id of the dispute */
-	PlDisputeStage stage;
-	int64		amount;			/* minor units of currency */
-	const char *currency;
-	int64		fee;			/* minor units; 0: none told */
-	const char *reason;			/* NULL: none told */
-	TimestampTz evidence_due_at;	/* 0: not told */
-} PlDisputeNotice;
-
-extern bool pl_apply_dispute_notice(PlWork *work, int64 payment_id, const PlDisputeNotice *notice);
+struct PlDisputeNotice;
+extern bool pl_apply_dispute_notice(PlWork *work, int64 payment_id, const struct PlDisputeNotice *notice);
 
 extern void pl_authorization_ended(PlWork *work, int64 payment_id, bool told);
 extern const char *pl_outcome_name(PlOutcomeClass class);

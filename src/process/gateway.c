@@ -14,6 +14,8 @@
  */
 #include "postgres.h"
 
+#include "gateway/gateway.h"
+#include "http/http.h"
 #include "miscadmin.h"
 #include "payment/payment.h"
 #include "pgstat.h"
@@ -22,6 +24,7 @@
 #include "psp/psp.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "webhook/webhook.h"
 #include "worker/worker.h"
 
 #define STORE_AT_ONCE	256		/* outcomes in one transaction */

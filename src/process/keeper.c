@@ -15,6 +15,7 @@
 #include "payment/payment.h"
 #include "process/process_internal.h"
 #include "psp/psp.h"
+#include "webhook/webhook.h"
 #include "worker/worker.h"
 
 int			pl_idempotency_retention;	/* seconds */

@@ -8,6 +8,9 @@
  */
 #include "postgres.h"
 
+#include "document/document.h"
+#include "gateway/gateway.h"
+#include "http/http.h"
 #include "payment/payment.h"
 #include "psp/psp.h"
 #include "utils/fmgrprotos.h"
@@ -221,9 +224,9 @@ pl_call_send(PlCall *call)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg_internal("%s", problem)));
 
-	if (call->backfill != NULL)
-		pl_backfill_build(call);
-	pl_http_start(call->gateway, &call->http,
+	if (call->build != NULL)
+		call->build(call);
+	pl_http_start(pl_gateway_peer(call->gateway), &call->http,
 				  call->gateway->adapter->headers(call->gateway, &call->request, &call->http), call);
 	MemoryContextSwitchTo(oldcontext);
 }

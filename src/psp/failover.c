@@ -10,6 +10,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "gateway/gateway.h"
 #include "payment/payment.h"
 #include "psp/psp.h"
 #include "utils/builtins.h"

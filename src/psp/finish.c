@@ -10,6 +10,8 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/pg_prng.h"
+#include "document/document.h"
+#include "gateway/gateway.h"
 #include "payment/payment.h"
 #include "psp/psp.h"
 #include "utils/builtins.h"

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "common/file_perm.h"
+#include "gateway/gateway.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"

@@ -11,6 +11,9 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "document/document.h"
+#include "gateway/gateway.h"
+#include "http/http.h"
 #include "miscadmin.h"
 #include "payment/payment.h"
 #include "psp/psp.h"

@@ -7,7 +7,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "psp/psp.h"
+#include "gateway/gateway.h"
 #include "utils/builtins.h"
 
 static PlQuery lock_request = {

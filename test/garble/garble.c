@@ -41,7 +41,7 @@ typedef struct Owner
 	uint64		n;
 } Owner;
 
-static PlGateway gateway;
+static PlHttpPeer peer = {.name = "garbled", .plain = true, .max_reply_bytes = 65536, .connect_timeout_ms = 100, .timeout_ms = 100};
 static uint64 received = 0;
 static struct
 {
@@ -155,7 +155,7 @@ begin(Owner *owner, uint64 n)
 	cells[0].ptr_value = psprintf("X-Method: %s", pl_http_method_name(method));
 	cells[1].ptr_value = psprintf("X-Body: %zu", length);
 	cells[2].ptr_value = pstrdup("Authorization: Bearer sk_test_garbled");
-	pl_http_start(&gateway, &owner->request, &list, owner);
+	pl_http_start(&peer, &owner->request, &list, owner);
 	for (int i = 0; i < 3; i++)
 		if (*(char *) cells[i].ptr_value != '\0')
 			fail("a header with a secret is not wiped");
@@ -188,7 +188,7 @@ end(Owner *owner, const PlHttpReply *reply)
 	if (!owner->under_way)
 		fail("a transfer came back twice");
 	owner->under_way = false;
-	if (reply->body_length > (size_t) stub_max_reply_bytes || strlen(reply->headers) > MAX_HEAD)
+	if (reply->body_length > (size_t) peer.max_reply_bytes || strlen(reply->headers) > MAX_HEAD)
 		fail("a reply is larger than it may be");
 	for (size_t i = 0; i < reply->body_length; i++)
 		nuls += reply->body[i] == '\0';
@@ -348,14 +348,11 @@ main(int argc, char **argv)
 	close(listener);
 
 	snprintf(url, sizeof(url), "http://127.0.0.1:%d", ntohs(address.sin_port));
-	stub_base_url = url;
-	gateway.endpoint.plain = true;
-	gateway.name = "garbled";
-	gateway.timeout_ms = stub_timeout_ms;
+	peer.base_url = url;
 	pl_http_init();
 	run(total, slots);
-	pl_http_forget(&gateway);
-	free(gateway.http);
+	pl_http_forget(&peer);
+	free(peer.share);
 
 	printf("whole replies " UINT64_FORMAT, received);
 	for (int i = 0; i < MAX_FAULTS && faults[i].name != NULL; i++)

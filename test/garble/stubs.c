@@ -1,8 +1,7 @@
 /*
  * test/garble/stubs.c
  *		What the files under test need of PostgreSQL and of other rooms: memory
- *		that can be reset, errors that can be caught, clocks, options of one
- *		gateway.
+ *		that can be reset, errors that can be caught, clocks.
  */
 #include "postgres.h"
 
@@ -17,9 +16,6 @@
 MemoryContext CurrentMemoryContext = NULL;
 int			max_safe_fds = 1000;
 
-const char *stub_base_url;
-int			stub_timeout_ms = 100;
-int			stub_max_reply_bytes = 65536;
 int			stub_external_fds = 0;
 jmp_buf    *stub_catch = NULL;
 char		stub_message[1000];
@@ -209,35 +205,7 @@ timestamptz_to_time_t(TimestampTz t)
 	return (pg_time_t) (t / USECS_PER_SEC + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY);
 }
 
-/* ---- options ---- */
-
-const char *
-pl_option_text(const PlGateway *gateway, const char *name)
-{
-	return strcmp(name, "base_url") == 0 ? stub_base_url : NULL;
-}
-
-int
-pl_option_int(const PlGateway *gateway, const char *name)
-{
-	if (strcmp(name, "max_reply_bytes") == 0)
-		return stub_max_reply_bytes;
-	return stub_timeout_ms;
-}
-
-bool
-pl_option_bool(const PlGateway *gateway, const char *name)
-{
-	return false;
-}
-
-/* ---- secrets and networks ---- */
-
-const char *
-pl_secrets_ca(const PlGateway *gateway)
-{
-	return NULL;
-}
+/* ---- networks ---- */
 
 /* the server is on this machine */
 bool

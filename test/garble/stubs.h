@@ -7,11 +7,8 @@
 
 #include <setjmp.h>
 
-#include "psp/psp.h"
+#include "http/http.h"
 
-extern const char *stub_base_url;
-extern int	stub_timeout_ms;
-extern int	stub_max_reply_bytes;
 extern int	stub_external_fds;
 extern jmp_buf *stub_catch;		/* where errors go; NULL: they end the process */
 extern char stub_message[1000];

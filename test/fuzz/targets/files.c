@@ -5,8 +5,9 @@
 #include "postgres.h"
 
 #include "fuzz/fuzz.h"
-#include "psp/psp.h"
 #include "kafka/kafka_internal.h"
+#include "webhook/webhook.h"
+#include "gateway/gateway.h"
 
 #define DATABASE "fuzz"
 

@@ -4,12 +4,12 @@
  */
 #include "postgres.h"
 
+#include "adapters/adyen/adyen.h"
+#include "adapters/stripe/stripe.h"
 #include "catalog/pg_collation.h"
 #include "fuzz/fuzz.h"
 #include "ledger/ledger.h"
 #include "settlement/settlement_internal.h"
-#include "psp/adyen.h"
-#include "psp/stripe.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"

@@ -7,10 +7,11 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
+#include "adapters/adyen/adyen.h"
+#include "adapters/stripe/stripe.h"
 #include "fuzz/fuzz.h"
-#include "psp/adyen.h"
-#include "psp/http_buffers.h"
-#include "psp/stripe.h"
+#include "http/buffers.h"
+#include "psp/psp.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 

@@ -7,11 +7,12 @@
  */
 #include "postgres.h"
 
+#include "adapters/adyen/adyen.h"
+#include "adapters/stripe/stripe.h"
 #include "fuzz/fuzz.h"
-#include "psp/adyen.h"
-#include "psp/stripe.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
+#include "webhook/webhook.h"
 
 /* 2026-01-01, in whose first minutes the seeds were signed */
 #define SIGNED_AT 1767225600
