@@ -7,6 +7,8 @@
 #include <limits.h>
 
 #include "adapters/adapters.h"
+#include "command/command.h"
+#include "dispute/dispute.h"
 #include "fmgr.h"
 #include "gateway/gateway.h"
 #include "http/http.h"
@@ -15,9 +17,12 @@
 #include "miscadmin.h"
 #include "outbox/outbox.h"
 #include "payment/payment.h"
+#include "payout/payout.h"
 #include "process/process.h"
 #include "psp/psp.h"
+#include "refund/refund.h"
 #include "relay/relay.h"
+#include "settlement/settlement.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
@@ -222,6 +227,11 @@ _PG_init(void)
 
 	pl_ledger_init();
 	pl_payment_init();
+	pl_refund_init();
+	pl_dispute_init();
+	pl_payout_init();
+	pl_command_init();
+	pl_settlement_init();
 	pl_adapters_init();
 	pl_outbox_init();
 	pl_log_mask_init();

@@ -11,10 +11,10 @@
 #include "postgres.h"
 
 #include "adapters/adapters_internal.h"
+#include "command/command.h"
 #include "funcapi.h"
 #include "gateway/gateway.h"
 #include "http/http.h"
-#include "payment/payment.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 

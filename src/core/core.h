@@ -229,6 +229,8 @@ typedef struct PlMachine
 	int			nedges;
 } PlMachine;
 
+#define PL_MACHINE(name, states, edges) {name, states, lengthof(states), edges, lengthof(edges)}
+
 extern void pl_register_machine(const PlMachine *machine);
 extern const PlMachine *pl_find_machine(const char *name);
 extern bool pl_edge_exists(const PlMachine *machine, const char *from, const char *to);

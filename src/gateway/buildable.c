@@ -9,10 +9,10 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "command/command.h"
 #include "document/document.h"
 #include "gateway/gateway.h"
 #include "http/http.h"
-#include "payment/payment.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 

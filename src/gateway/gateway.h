@@ -10,8 +10,8 @@
 #ifndef PL_GATEWAY_H
 #define PL_GATEWAY_H
 
+#include "command/command.h"
 #include "http/http.h"
-#include "payment/payment.h"
 
 #include "lib/ilist.h"
 #include "lib/pairingheap.h"
@@ -287,7 +287,6 @@ extern const char *pl_option_text(const PlGateway *gateway, const char *name);
 extern int	pl_option_int(const PlGateway *gateway, const char *name);
 extern double pl_option_number(const PlGateway *gateway, const char *name);
 extern bool pl_option_bool(const PlGateway *gateway, const char *name);
-extern const char *pl_default_base_url(const PlAdapter *adapter);
 
 /* ---- secrets.c ---- */
 
@@ -300,9 +299,7 @@ typedef enum PlSecretsLoaded
 
 extern PlSecretsLoaded pl_secrets_load(const char *database);
 extern const char *pl_secrets_problem(void);
-extern char *pl_secrets_missing(const PlGateway *gateway);
 extern char *pl_secret_line(const PlGateway *gateway, const char *before, const char *name);
-extern const char *pl_secrets_ca(const PlGateway *gateway);
 extern bool pl_has_secrets(const char *gateway);
 extern void pl_each_webhook_secret(void (*take) (const char *gateway, const char *value, void *arg), void *arg);
 extern char *pl_hide_secrets(const char *gateway, const char *text);
@@ -340,22 +337,6 @@ typedef struct PlCall
 
 typedef struct PlGatewayLimits PlGatewayLimits;
 
-#define PL_MAX_PROBLEM	512		/* bytes that are kept of it */
-
-/* What stat_gateway shows; plain data, for shared memory. */
-typedef struct PlGatewayStatus
-{
-	char		gateway[NAMEDATALEN];
-	int			circuit;		/* PlCircuitState */
-	TimestampTz circuit_since;	/* 0: it never changed */
-	TimestampTz next_probe_at;	/* 0: none */
-	TimestampTz throttled_until;	/* 0: the PSP asked for no pause */
-	int64		replies;		/* to calls, or their lack */
-	int64		faults;			/* of them, no answer or status 5xx */
-	char		problem[PL_MAX_PROBLEM];	/* why it is not asked; empty: it is */
-} PlGatewayStatus;
-
-extern void pl_limits_configure(PlGateway *gateway);
 extern void pl_limits_begin(List *over);
 extern int	pl_limits_of_gateway(PlGateway *gateway, int64 *when);
 extern int	pl_limits_of_endpoint(PlGateway *gateway, PlOperation operation, int left, int64 *when);
@@ -364,7 +345,6 @@ extern void pl_limits_leased(PlCall *call);
 extern void pl_limits_over(PlCall *call);
 extern void pl_limits_answered(PlCall *call, const PlHttpReply *reply);
 extern bool pl_limits_is_silent(const PlGateway *gateway);
-extern void pl_limits_status(const PlGateway *gateway, PlGatewayStatus *status);
 
 /* ---- status.c: what is known of the gateways, in shared memory ---- */
 

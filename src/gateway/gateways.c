@@ -14,7 +14,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
-#include "gateway/gateway.h"
+#include "gateway/gateway_internal.h"
 #include "http/http.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"

@@ -15,10 +15,10 @@
 
 #include <math.h>
 
+#include "command/command.h"
 #include "gateway/circuit.h"
-#include "gateway/gateway.h"
+#include "gateway/gateway_internal.h"
 #include "http/http.h"
-#include "payment/payment.h"
 #include "utils/memutils.h"
 
 int			pl_gateway_concurrency;

@@ -10,7 +10,7 @@
 #include <math.h>
 
 #include "funcapi.h"
-#include "gateway/gateway.h"
+#include "gateway/gateway_internal.h"
 #include "http/http.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"

@@ -19,6 +19,7 @@
 #include "postgres.h"
 
 #include "commands/dbcommands.h"
+#include "gateway/gateway_internal.h"
 #include "gateway/secrets.h"
 #include "http/http.h"
 #include "miscadmin.h"

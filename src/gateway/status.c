@@ -10,7 +10,7 @@
 
 #include "funcapi.h"
 #include "gateway/circuit.h"
-#include "gateway/gateway.h"
+#include "gateway/gateway_internal.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"

@@ -14,7 +14,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "http/http.h"
+#include "http/http_internal.h"
 
 typedef struct Block4
 {

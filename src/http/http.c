@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #include "http/buffers.h"
-#include "http/http.h"
+#include "http/http_internal.h"
 #include "http/tls.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"

@@ -79,15 +79,8 @@ typedef struct PlEndpoint
 	int			port;
 	bool		plain;			/* without TLS */
 } PlEndpoint;
-typedef enum PlAddressClass
-{
-	PL_ADDRESS_PUBLIC,
-	PL_ADDRESS_LOOPBACK,
-	PL_ADDRESS_PRIVATE			/* any other that is not for the internet */
-} PlAddressClass;
 
 struct sockaddr;
-extern PlAddressClass pl_address_class(const struct sockaddr *address);
 extern bool pl_address_allowed(const struct sockaddr *address, bool plain);
 extern void pl_check_url(const char *gateway, const char *option, const char *url);
 extern void pl_require_public(const char *gateway, const char *option, const char *url);
@@ -100,7 +93,6 @@ extern const char *pl_endpoint_refused(const PlEndpoint *endpoint);
 
 extern bool pl_check_networks(char **newval, void **extra, GucSource source);
 extern void pl_assign_networks(const char *newval, void *extra);
-extern bool pl_in_own_network(const struct sockaddr *address);
 
 /* ---- http.c: many transfers at once, for the gateway worker ---- */
 
@@ -121,11 +113,7 @@ extern long pl_http_retry_after_ms(const PlHttpReply *reply);
 
 /* ---- request.c: what a request must look like ---- */
 
-extern const char *pl_http_method_name(PlHttpMethod method);
-extern PlHttpMethod pl_http_method_by_name(const char *name);
-extern const char *pl_http_request_problem(const PlHttpRequest *request);
 extern void pl_check_http_request(const PlHttpRequest *request);
-extern void pl_check_http_headers(const List *headers);
 
 /* ---- wire.c: the stored form of a request, and forms ---- */
 

@@ -12,7 +12,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "http/http.h"
+#include "http/http_internal.h"
 #include "utils/guc.h"
 
 char	   *pl_private_gateway_addresses;

@@ -8,7 +8,7 @@
  */
 #include "postgres.h"
 
-#include "http/http.h"
+#include "http/http_internal.h"
 
 #define MAX_PATH			8000	/* bytes; servers take no longer lines */
 #define MAX_CONTENT_TYPE	200

@@ -11,7 +11,7 @@
  */
 #include "postgres.h"
 
-#include "http/http.h"
+#include "http/http_internal.h"
 #include "utils/builtins.h"
 
 static const char content_type_header[] = "Content-Type: ";

@@ -7,8 +7,9 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "command/command.h"
 #include "ledger/ledger.h"
-#include "payment/payment.h"
+#include "payment/payment_internal.h"
 #include "utils/builtins.h"
 
 /* Two events of the intent and the payment, and one or two for each order. */

@@ -10,7 +10,8 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "payment/payment.h"
+#include "command/command.h"
+#include "payment/payment_internal.h"
 #include "utils/builtins.h"
 
 /* what is planned onto an authorization has to be sent before it expires */

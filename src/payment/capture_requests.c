@@ -8,7 +8,8 @@
  */
 #include "postgres.h"
 
-#include "payment/payment.h"
+#include "command/command.h"
+#include "payment/payment_internal.h"
 
 PG_FUNCTION_INFO_V1(pl_sql_capture);
 PG_FUNCTION_INFO_V1(pl_sql_capture_payment);

@@ -5,8 +5,10 @@
  */
 #include "postgres.h"
 
+#include "command/command.h"
 #include "ledger/ledger.h"
-#include "payment/payment.h"
+#include "payment/payment_internal.h"
+#include "seller/seller.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
@@ -117,7 +119,7 @@ capture_order(PlWork *work, PlPayment *payment, const PlRequest *request, const 
 					 order->seller_id, payment->currency, amount);
 	if (amount > 0)
 	{
-		pl_item_add(work, payment, order, "CAPTURE", request->psp_request_id, amount);
+		pl_order_item(work, payment, order, "CAPTURE", request->psp_request_id, amount);
 		post_commission(work, payment, order, reference, amount);
 		pl_reserve_of_capture(work, payment, order, request->psp_request_id, amount);
 	}

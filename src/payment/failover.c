@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "command/command.h"
 #include "payment/payment.h"
 #include "utils/builtins.h"
 

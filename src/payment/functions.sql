@@ -1,25 +1,5 @@
 /* src/payment/functions.sql: part of the install script */
 
-CREATE FUNCTION register_seller(seller_id text, currency text,
-								commission_bps int DEFAULT 0, commission_fixed bigint DEFAULT 0)
-	RETURNS TABLE (seller_id text, currency text, status text, commission_bps int, commission_fixed bigint)
-	AS 'MODULE_PATHNAME', 'pl_sql_register_seller'
-	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
-REVOKE ALL ON FUNCTION register_seller(text, text, int, bigint) FROM PUBLIC;
-COMMENT ON FUNCTION register_seller(text, text, int, bigint) IS
-'Registers a seller in a currency with its payable account. The platform keeps of each capture commission_bps hundredths of a per cent, rounded half up, plus commission_fixed minor units; more in payledger.add_commission_rule(). The same terms again change nothing. Errors: 22023 bad argument, 42710 registered with other terms. Example: SELECT payledger.register_seller(''SELLER-111'', ''EUR'', commission_bps => 1000);';
-
-CREATE FUNCTION update_seller(seller_id text, currency text, commission_bps int DEFAULT NULL,
-							  commission_fixed bigint DEFAULT NULL, status text DEFAULT NULL)
-	RETURNS TABLE (seller_id text, currency text, status text, commission_bps int, commission_fixed bigint)
-	AS 'MODULE_PATHNAME', 'pl_sql_update_seller'
-	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
-REVOKE ALL ON FUNCTION update_seller(text, text, int, bigint, text) FROM PUBLIC;
-COMMENT ON FUNCTION update_seller(text, text, int, bigint, text) IS
-'Changes a seller''s terms or status (ACTIVE, SUSPENDED, CLOSED); nulls keep what is there. New terms are a new row of payledger.commission_rules and count from the next capture on. Errors: 22023 bad argument, PL007 no such seller. Example: SELECT payledger.update_seller(''SELLER-111'', ''EUR'', status => ''SUSPENDED'');';
-
 CREATE FUNCTION create_payment_intent(order_id text, buyer_id text, currency text, lines jsonb,
 									  capture_method text DEFAULT 'automatic', gateway text DEFAULT NULL,
 									  idempotency_key text DEFAULT NULL, metadata jsonb DEFAULT '{}')
@@ -59,20 +39,6 @@ REVOKE ALL ON FUNCTION cancel_payment_intent(bigint) FROM PUBLIC;
 COMMENT ON FUNCTION cancel_payment_intent(bigint) IS
 'Cancels an intent that is not being authorized; one that waits for the shopper is also cancelled at the PSP. Returns CANCELLED. Errors: PL001 it is being authorized or decided, PL007 no such intent. Example: SELECT payledger.cancel_payment_intent(payment_intent_id) FROM payledger.payment_intents WHERE order_id = ''ORDER-1'';';
 
-CREATE FUNCTION add_commission_rule(seller_id text, currency text, commission_bps int DEFAULT 0,
-									commission_fixed bigint DEFAULT 0, minimum bigint DEFAULT 0, maximum bigint DEFAULT NULL,
-									tiers jsonb DEFAULT NULL, refund_policy text DEFAULT 'pro_rata',
-									seller_pays_psp_fee boolean DEFAULT false, valid_from timestamptz DEFAULT NULL)
-	RETURNS TABLE (commission_rule_id bigint, seller_id text, currency text, valid_from timestamptz, commission_bps int,
-				   commission_fixed bigint, minimum bigint, maximum bigint, tiers jsonb, refund_policy text,
-				   seller_pays_psp_fee boolean)
-	AS 'MODULE_PATHNAME', 'pl_sql_add_commission_rule'
-	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
-REVOKE ALL ON FUNCTION add_commission_rule(text, text, int, bigint, bigint, bigint, jsonb, text, boolean, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION add_commission_rule(text, text, int, bigint, bigint, bigint, jsonb, text, boolean, timestamptz) IS
-'What the platform keeps of a seller''s captures from valid_from on (null: now; never in the past): of each capture commission_bps hundredths of a per cent, rounded half up, plus commission_fixed, at least minimum, at most maximum, never more than the capture; minor units. tiers replace commission_bps by the volume captured in the month before, such as [{"from_volume": 1000000, "bps": 800}]. refund_policy says what a refund gives back: none, pro_rata, or all with the first one. seller_pays_psp_fee charges the PSP''s fee to the seller when a settlement reports it. Errors: 22023 bad argument or a time in the past, 23505 a rule from that moment exists, PL007 seller not registered in the currency. Example: SELECT * FROM payledger.add_commission_rule(''SELLER-111'', ''EUR'', 1000, minimum => 50, tiers => ''[{"from_volume": 1000000, "bps": 800}]'');';
-
 CREATE FUNCTION capture(payment_order_id bigint, amount bigint DEFAULT NULL, idempotency_key text DEFAULT NULL,
 						final boolean DEFAULT true)
 	RETURNS TABLE (payment_order_id bigint, payment_id bigint, seller_id text, currency text, amount bigint,
@@ -93,27 +59,6 @@ CREATE FUNCTION capture_payment(payment_id bigint, amount bigint DEFAULT NULL, i
 REVOKE ALL ON FUNCTION capture_payment(bigint, bigint, text) FROM PUBLIC;
 COMMENT ON FUNCTION capture_payment(bigint, bigint, text) IS
 'Asks the gateway to capture a whole payment: amount minor units, null for all that is left, shared out over its open orders in proportion to what is left of each, exactly (largest remainder); the rest is given back. Errors: 22023 amount not greater than zero, PL001 nothing of it can be captured, PL005 amount above what is left, PL006 key reused with another request, PL007 no such payment. Example: SELECT * FROM payledger.capture_payment(payment_id, 2000) FROM payledger.payments WHERE order_id = ''ORDER-2'';';
-
-CREATE FUNCTION refund(payment_order_id bigint, amount bigint DEFAULT NULL, reason text DEFAULT NULL,
-					   idempotency_key text DEFAULT NULL)
-	RETURNS TABLE (refund_id bigint, payment_order_id bigint, payment_id bigint, seller_id text, amount bigint,
-				   currency text, status text, reason text, created_at timestamptz)
-	AS 'MODULE_PATHNAME', 'pl_sql_refund'
-	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
-REVOKE ALL ON FUNCTION refund(bigint, bigint, text, text) FROM PUBLIC;
-COMMENT ON FUNCTION refund(bigint, bigint, text, text) IS
-'Asks the gateway to give amount (minor units, null for all that is left) of a captured payment order back to the shopper; may be partial and repeated, never above what was captured less what is refunded, asked to be refunded or disputed. The seller''s funds are reserved at once and given back if it fails, however late. The worker does it after this transaction commits. Errors: 22023 amount not greater than zero, PL001 nothing of the order is captured, PL005 amount above what is left, PL006 key reused with another request, PL007 no such order, PL011 card data in reason. Example: SELECT payledger.refund(payment_order_id, 450, ''damaged'') FROM payledger.payment_orders WHERE seller_id = ''SELLER-222'';';
-
-CREATE FUNCTION refund_payment(payment_id bigint, amount bigint DEFAULT NULL, reason text DEFAULT NULL,
-							   idempotency_key text DEFAULT NULL)
-	RETURNS TABLE (payment_id bigint, currency text, amount bigint, refund_ids bigint[])
-	AS 'MODULE_PATHNAME', 'pl_sql_refund_payment'
-	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1
-	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
-REVOKE ALL ON FUNCTION refund_payment(bigint, bigint, text, text) FROM PUBLIC;
-COMMENT ON FUNCTION refund_payment(bigint, bigint, text, text) IS
-'refund() for a whole payment: amount (minor units, null for all that is left) is shared out over its orders in proportion to what is left of each, exactly (largest remainder), one refund for each. Errors: as refund(), naming the payment. Example: SELECT * FROM payledger.refund_payment(payment_id) FROM payledger.payments WHERE order_id = ''ORDER-1'';';
 
 CREATE FUNCTION cancel_payment_order(payment_order_id bigint) RETURNS text
 	AS 'MODULE_PATHNAME', 'pl_sql_cancel_payment_order'
@@ -145,3 +90,11 @@ CREATE FUNCTION expire_authorizations() RETURNS int
 REVOKE ALL ON FUNCTION expire_authorizations() FROM PUBLIC;
 COMMENT ON FUNCTION expire_authorizations() IS
 'Gives back what nobody captured of authorizations that expire within the hour, at most 100 of them, and sends what is planned onto them. Returns their number. The keeper does this every minute. Errors: PL010 not set up. Example: SELECT payledger.expire_authorizations();';
+
+CREATE FUNCTION release_due_reserves() RETURNS int
+	AS 'MODULE_PATHNAME', 'pl_sql_release_due_reserves'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+REVOKE ALL ON FUNCTION release_due_reserves() FROM PUBLIC;
+COMMENT ON FUNCTION release_due_reserves() IS
+'Releases the reserves whose release_at has come, at most 500, and returns their number. The keeper does this every few seconds. Rows that another session releases are left to it, as are those of closed accounts. Errors: PL010 not set up. Example: SELECT payledger.release_due_reserves();';

@@ -5,9 +5,11 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "command/command.h"
 #include "gateway/gateway.h"
 #include "outbox/outbox.h"
-#include "payment/payment.h"
+#include "routing/routing.h"
+#include "seller/seller.h"
 #include "utils/builtins.h"
 
 static PlQuery insert_intent = {
@@ -209,27 +211,6 @@ find_and_lock_intent(int64 intent_id)
 		ereport(ERROR,
 				(errcode(ERRCODE_PL_NOT_FOUND),
 				 errmsg("payment_intent " INT64_FORMAT " does not exist", intent_id)));
-}
-
-/*
- * A payment method as it is kept: the PSP's token, or the object that its
- * component made in the front end, with card data encrypted.  Raises 22P02,
- * 22023 or PL011 for anything else; NULL stays NULL.
- */
-char *
-pl_check_payment_method(const char *what, char *method)
-{
-	Jsonb	   *object;
-
-	if (method == NULL || method[0] != '{')
-	{
-		if (method != NULL)
-			pl_check_text(what, method, 255);
-		return method;
-	}
-	object = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(method)));
-	pl_check_metadata(what, object);
-	return JsonbToCString(NULL, &object->root, VARSIZE(object));
 }
 
 /*

@@ -78,100 +78,10 @@ static const PlEdge order_edges[] = {
 	{"REFUNDED", "CAPTURED"},
 };
 
-static const char *const refund_states[] = {"REQUESTED", "PENDING", "SUCCEEDED", "FAILED"};
-
-static const PlEdge refund_edges[] = {
-	{NULL, "REQUESTED"},
-	{"REQUESTED", "PENDING"},
-	{"REQUESTED", "SUCCEEDED"},
-	{"REQUESTED", "FAILED"},
-	{"PENDING", "SUCCEEDED"},
-	{"PENDING", "FAILED"},
-	{"SUCCEEDED", "FAILED"},	/* late reversal */
-};
-
-static const char *const dispute_states[] = {"NEEDS_RESPONSE", "UNDER_REVIEW", "WON", "LOST"};
-
-static const PlEdge dispute_edges[] = {
-	{NULL, "NEEDS_RESPONSE"},
-	{"NEEDS_RESPONSE", "UNDER_REVIEW"},
-	{"NEEDS_RESPONSE", "WON"},
-	{"NEEDS_RESPONSE", "LOST"},
-	{"UNDER_REVIEW", "WON"},
-	{"UNDER_REVIEW", "LOST"},
-	{"WON", "LOST"},			/* second round */
-	{"LOST", "WON"},
-};
-
-static const char *const payout_states[] = {"REQUESTED", "IN_TRANSIT", "PAID", "FAILED", "RETURNED"};
-
-static const PlEdge payout_edges[] = {
-	{NULL, "REQUESTED"},
-	{"REQUESTED", "IN_TRANSIT"},
-	{"REQUESTED", "PAID"},
-	{"REQUESTED", "FAILED"},
-	{"IN_TRANSIT", "PAID"},
-	{"IN_TRANSIT", "FAILED"},
-	{"PAID", "RETURNED"},
-};
-
-static const char *const request_states[] = {
-	"READY", "IN_FLIGHT", "PENDING", "UNKNOWN", "SUCCEEDED", "REFUSED", "PARKED"
-};
-
-static const PlEdge request_edges[] = {
-	{NULL, "READY"},
-	{"READY", "IN_FLIGHT"},
-	{"READY", "PARKED"},		/* no bytes could be built for it */
-	{"READY", "REFUSED"},		/* withdrawn before it was sent */
-	{"IN_FLIGHT", "SUCCEEDED"},
-	{"IN_FLIGHT", "REFUSED"},
-	{"IN_FLIGHT", "PENDING"},	/* accepted: the PSP reports later what came of it */
-	{"IN_FLIGHT", "UNKNOWN"},
-	{"IN_FLIGHT", "READY"},		/* documented as not executed: again */
-	{"IN_FLIGHT", "PARKED"},	/* the answer could not be applied */
-	{"UNKNOWN", "IN_FLIGHT"},	/* replay or query */
-	{"UNKNOWN", "SUCCEEDED"},
-	{"UNKNOWN", "REFUSED"},
-	{"UNKNOWN", "PARKED"},
-	{"UNKNOWN", "PENDING"},		/* from here on: by a webhook, too */
-	{"PENDING", "SUCCEEDED"},
-	{"PENDING", "REFUSED"},
-	{"SUCCEEDED", "REFUSED"},	/* an authorization that waited for the shopper, who failed */
-	{"PARKED", "PENDING"},
-	{"PARKED", "READY"},		/* an operator has it sent, which it never was */
-	{"PARKED", "UNKNOWN"},		/* or asked for again */
-	{"PARKED", "SUCCEEDED"},	/* an operator decided */
-	{"PARKED", "REFUSED"},
-};
-
-static const char *const report_states[] = {"IMPORTED", "RECONCILED"};
-
-static const PlEdge report_edges[] = {
-	{NULL, "IMPORTED"},
-	{"IMPORTED", "RECONCILED"},
-};
-
-static const char *const exception_states[] = {"OPEN", "ACCEPTED", "DISMISSED"};
-
-static const PlEdge exception_edges[] = {
-	{NULL, "OPEN"},
-	{"OPEN", "ACCEPTED"},
-	{"OPEN", "DISMISSED"},
-};
-
-#define MACHINE(name, states, edges) {name, states, lengthof(states), edges, lengthof(edges)}
-
 static const PlMachine machines[] = {
-	MACHINE("payment_intent", intent_states, intent_edges),
-	MACHINE("payment", payment_states, payment_edges),
-	MACHINE("payment_order", order_states, order_edges),
-	MACHINE("refund", refund_states, refund_edges),
-	MACHINE("dispute", dispute_states, dispute_edges),
-	MACHINE("payout", payout_states, payout_edges),
-	MACHINE("psp_request", request_states, request_edges),
-	MACHINE("settlement_report", report_states, report_edges),
-	MACHINE("settlement_exception", exception_states, exception_edges),
+	PL_MACHINE("payment_intent", intent_states, intent_edges),
+	PL_MACHINE("payment", payment_states, payment_edges),
+	PL_MACHINE("payment_order", order_states, order_edges),
 };
 
 /*

@@ -5,8 +5,9 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "command/command.h"
 #include "ledger/ledger.h"
-#include "payment/payment.h"
+#include "payment/payment_internal.h"
 #include "utils/builtins.h"
 
 static PlQuery find_entry = {

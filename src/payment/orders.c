@@ -9,7 +9,8 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "payment/payment.h"
+#include "command/command.h"
+#include "payment/payment_internal.h"
 #include "utils/builtins.h"
 
 static PlQuery find_payment = {
@@ -366,6 +367,29 @@ pl_order_data(int64 payment_order_id, const char *seller_id, const char *currenc
 	pl_json_text(&out, "status", status);
 	appendStringInfoChar(&out, '}');
 	return out.data;
+}
+
+/*
+ * Note what the PSP owes for an order of the payment (amount > 0) or takes
+ * back (< 0), minor units; zero is nothing.  kind and object_id as in PlItem.
+ */
+void
+pl_order_item(PlWork *work, const PlPayment *payment, const PlOrder *order, const char *kind, int64 object_id,
+			  int64 amount)
+{
+	PlItem		item = {
+		.payment_id = payment->payment_id,
+		.payment_order_id = order->payment_order_id,
+		.object_id = object_id,
+		.kind = kind,
+		.gateway = payment->gateway,
+		.psp_reference = payment->psp_reference,
+		.seller_id = order->seller_id,
+		.currency = payment->currency,
+		.amount = amount
+	};
+
+	pl_item_add(work, &item);
 }
 
 /*

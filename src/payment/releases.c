@@ -4,8 +4,9 @@
  */
 #include "postgres.h"
 
+#include "command/command.h"
 #include "ledger/ledger.h"
-#include "payment/payment.h"
+#include "payment/payment_internal.h"
 
 /*
  * Give amount (minor units, 0 is nothing) of an order of a locked payment back

@@ -6,7 +6,8 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "payment/payment.h"
+#include "command/command.h"
+#include "payment/payment_internal.h"
 #include "utils/builtins.h"
 
 /* when to look again at a reversal that something under way stands in the way of */
@@ -118,7 +119,7 @@ reverse_order(PlWork *work, PlPayment *payment, const PlRequest *request, PlOrde
 	pl_order_amounts_changed(order);
 
 	pl_post_mirror(work, "CAPTURE", reference, payment->payment_id, order->seller_id, payment->currency, amount);
-	pl_item_add(work, payment, order, "CAPTURE_REVERSAL", request->follows, -amount);
+	pl_order_item(work, payment, order, "CAPTURE_REVERSAL", request->follows, -amount);
 	reverse_commission(work, payment, request, order, reference);
 	pl_release_reserve_of_capture(work, payment, order, request->follows);
 	/* the mirror brought the hold back, and the PSP no longer has it */

@@ -10,7 +10,7 @@
 #include "postgres.h"
 
 #include "commands/trigger.h"
-#include "payment/payment.h"
+#include "payment/payment_internal.h"
 #include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(pl_sql_check_totals);

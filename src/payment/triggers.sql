@@ -13,19 +13,10 @@ CREATE OR REPLACE TRIGGER enforce_transition
 CREATE OR REPLACE TRIGGER enforce_transition
 	AFTER INSERT OR UPDATE ON payledger.payment_orders FOR EACH ROW
 	EXECUTE FUNCTION payledger.enforce_transition('payment_order', 'payment_order_id', 'payment_id');
-CREATE OR REPLACE TRIGGER enforce_transition
-	AFTER INSERT OR UPDATE ON payledger.psp_requests FOR EACH ROW
-	EXECUTE FUNCTION payledger.enforce_transition('psp_request', 'psp_request_id', 'payment_id');
-
-CREATE OR REPLACE TRIGGER enforce_transition
-	AFTER INSERT OR UPDATE ON payledger.refunds FOR EACH ROW
-	EXECUTE FUNCTION payledger.enforce_transition('refund', 'refund_id', 'payment_id');
 
 ALTER TABLE payledger.payment_intents ENABLE ALWAYS TRIGGER enforce_transition;
 ALTER TABLE payledger.payments ENABLE ALWAYS TRIGGER enforce_transition;
 ALTER TABLE payledger.payment_orders ENABLE ALWAYS TRIGGER enforce_transition;
-ALTER TABLE payledger.psp_requests ENABLE ALWAYS TRIGGER enforce_transition;
-ALTER TABLE payledger.refunds ENABLE ALWAYS TRIGGER enforce_transition;
 
 /* what must hold within a row */
 CREATE OR REPLACE TRIGGER totals_agree
@@ -34,15 +25,11 @@ CREATE OR REPLACE TRIGGER totals_agree
 CREATE OR REPLACE TRIGGER totals_agree
 	AFTER INSERT OR UPDATE ON payledger.payment_orders FOR EACH ROW
 	EXECUTE FUNCTION payledger.check_totals('payment_order');
-CREATE OR REPLACE TRIGGER totals_agree
-	AFTER INSERT OR UPDATE ON payledger.psp_requests FOR EACH ROW
-	EXECUTE FUNCTION payledger.check_totals('psp_request');
 
 ALTER TABLE payledger.payments ENABLE ALWAYS TRIGGER totals_agree;
 ALTER TABLE payledger.payment_orders ENABLE ALWAYS TRIGGER totals_agree;
-ALTER TABLE payledger.psp_requests ENABLE ALWAYS TRIGGER totals_agree;
 
-/* an object that moved money is never taken away */
+/* an object that moved money is never taken away; that an order stays what it is for totals_agree sees to, for its cost */
 CREATE OR REPLACE TRIGGER refuse_delete
 	BEFORE DELETE OR TRUNCATE ON payledger.payment_intents FOR EACH STATEMENT
 	EXECUTE FUNCTION payledger.refuse_change();
@@ -52,34 +39,21 @@ CREATE OR REPLACE TRIGGER refuse_delete
 CREATE OR REPLACE TRIGGER refuse_delete
 	BEFORE DELETE OR TRUNCATE ON payledger.payment_orders FOR EACH STATEMENT
 	EXECUTE FUNCTION payledger.refuse_change();
-CREATE OR REPLACE TRIGGER refuse_delete
-	BEFORE DELETE OR TRUNCATE ON payledger.psp_requests FOR EACH STATEMENT
-	EXECUTE FUNCTION payledger.refuse_change();
-
-CREATE OR REPLACE TRIGGER refuse_delete
-	BEFORE DELETE OR TRUNCATE ON payledger.refunds FOR EACH STATEMENT
-	EXECUTE FUNCTION payledger.refuse_change();
-CREATE OR REPLACE TRIGGER refuse_delete
-	BEFORE DELETE OR TRUNCATE ON payledger.settlement_items FOR EACH STATEMENT
-	EXECUTE FUNCTION payledger.refuse_change('A settlement report closes it.');
 
 ALTER TABLE payledger.payment_intents ENABLE ALWAYS TRIGGER refuse_delete;
 ALTER TABLE payledger.payments ENABLE ALWAYS TRIGGER refuse_delete;
 ALTER TABLE payledger.payment_orders ENABLE ALWAYS TRIGGER refuse_delete;
-ALTER TABLE payledger.psp_requests ENABLE ALWAYS TRIGGER refuse_delete;
-ALTER TABLE payledger.refunds ENABLE ALWAYS TRIGGER refuse_delete;
-ALTER TABLE payledger.settlement_items ENABLE ALWAYS TRIGGER refuse_delete;
 
-/* a refund stays what it is for; of an order totals_agree sees to it, for its cost */
+/* what is withheld is released, never withheld again */
 CREATE OR REPLACE TRIGGER refuse_identity_change
-	AFTER UPDATE ON payledger.refunds FOR EACH ROW
-	WHEN ((OLD.payment_order_id, OLD.seller_id, OLD.amount, OLD.currency)
-		  IS DISTINCT FROM (NEW.payment_order_id, NEW.seller_id, NEW.amount, NEW.currency))
+	AFTER UPDATE ON payledger.reserves FOR EACH ROW
+	WHEN ((OLD.payment_id, OLD.psp_request_id, OLD.payment_order_id, OLD.seller_id, OLD.currency, OLD.amount, OLD.created_at)
+		  IS DISTINCT FROM
+		  (NEW.payment_id, NEW.psp_request_id, NEW.payment_order_id, NEW.seller_id, NEW.currency, NEW.amount, NEW.created_at)
+		  OR NEW.released_amount < OLD.released_amount)
 	EXECUTE FUNCTION payledger.refuse_change();
-ALTER TABLE payledger.refunds ENABLE ALWAYS TRIGGER refuse_identity_change;
-
-/* what was posted names its rule */
-CREATE OR REPLACE TRIGGER refuse_change
-	BEFORE UPDATE OR DELETE OR TRUNCATE ON payledger.commission_rules FOR EACH STATEMENT
-	EXECUTE FUNCTION payledger.refuse_change('Add a rule that begins later.');
-ALTER TABLE payledger.commission_rules ENABLE ALWAYS TRIGGER refuse_change;
+CREATE OR REPLACE TRIGGER refuse_delete
+	BEFORE DELETE OR TRUNCATE ON payledger.reserves FOR EACH STATEMENT
+	EXECUTE FUNCTION payledger.refuse_change();
+ALTER TABLE payledger.reserves ENABLE ALWAYS TRIGGER refuse_identity_change;
+ALTER TABLE payledger.reserves ENABLE ALWAYS TRIGGER refuse_delete;

@@ -14,10 +14,10 @@
  */
 #include "postgres.h"
 
+#include "command/command.h"
 #include "gateway/gateway.h"
 #include "http/http.h"
 #include "miscadmin.h"
-#include "payment/payment.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "process/process_internal.h"

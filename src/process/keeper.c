@@ -13,6 +13,7 @@
 #include "miscadmin.h"
 #include "outbox/outbox.h"
 #include "payment/payment.h"
+#include "payout/payout.h"
 #include "process/process_internal.h"
 #include "psp/psp.h"
 #include "webhook/webhook.h"

@@ -9,8 +9,8 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "payment/payment.h"
-#include "psp/psp.h"
+#include "command/command.h"
+#include "psp/psp_internal.h"
 #include "utils/builtins.h"
 
 static PlQuery lock_request = {

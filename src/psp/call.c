@@ -8,11 +8,11 @@
  */
 #include "postgres.h"
 
+#include "command/command.h"
 #include "document/document.h"
 #include "gateway/gateway.h"
 #include "http/http.h"
-#include "payment/payment.h"
-#include "psp/psp.h"
+#include "psp/psp_internal.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 

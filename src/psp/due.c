@@ -7,9 +7,9 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "command/command.h"
 #include "gateway/gateway.h"
-#include "payment/payment.h"
-#include "psp/psp.h"
+#include "psp/psp_internal.h"
 #include "utils/builtins.h"
 
 /* What a call needs, of a row r. */

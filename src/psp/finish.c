@@ -9,11 +9,12 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "command/command.h"
 #include "common/pg_prng.h"
 #include "document/document.h"
 #include "gateway/gateway.h"
 #include "payment/payment.h"
-#include "psp/psp.h"
+#include "psp/psp_internal.h"
 #include "utils/builtins.h"
 
 /* Intents and payments that no session holds, now held by this transaction. */

@@ -25,7 +25,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
-#include "psp/psp.h"
+#include "psp/psp_internal.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
 

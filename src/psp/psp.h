@@ -22,52 +22,18 @@ typedef struct PlTrouble
 extern List *pl_troubles_of_gateways(void);
 extern List *pl_troubles_of_requests(bool *looked);
 
-/* ---- due.c: which requests are due ---- */
-
-extern uint64 pl_due_select(void);
-extern uint64 pl_due_select_one(int64 payment_id, int64 psp_request_id);
-extern TimestampTz pl_due_next(void);
-
 /* ---- in_hand.c: what the worker does, told to the next one if it dies ---- */
 
-typedef enum PlInHandKind
-{
-	PL_IN_HAND_NOTHING,
-	PL_IN_HAND_REQUEST,
-	PL_IN_HAND_WEBHOOK,
-	PL_IN_HAND_PAGE				/* of a list of events */
-} PlInHandKind;
-
-typedef struct PlInHand
-{
-	PlInHandKind kind;
-	int64		payment_id;		/* of a request */
-	int64		id;				/* of a request or a webhook */
-	char		gateway[NAMEDATALEN];
-} PlInHand;
-
-/* What a worker that died has left. */
-typedef struct PlLeftInHand
-{
-	int64		lease_token;	/* of what it had in flight */
-	PlInHand	in_hand;		/* what it did just then */
-	PlInHand	alone;			/* the only thing that was under way */
-} PlLeftInHand;
-
-extern bool pl_in_hand_left(PlLeftInHand *left);
 extern void pl_in_hand_begin(void);
 extern void pl_in_hand_call(const PlCall *call);
 extern void pl_in_hand_webhook(const char *gateway, int64 webhook_id);
 extern void pl_in_hand_nothing(void);
-extern void pl_in_hand_alone(int64 payment_id, int64 psp_request_id);
 
 /* ---- suspects.c: what a worker may have died of ---- */
 
 /* next_at of a list of events that is not read before an operator says so */
 #define PL_BACKFILL_NEVER "'9999-01-01 00:00+00'"
 
-extern void pl_suspects_blame(const PlLeftInHand *left);
-extern void pl_suspects_judge(const PlLeftInHand *left);
 extern void pl_suspects_begin(void);
 extern bool pl_suspects_wait(void);
 extern bool pl_suspects_next(int64 *payment_id, int64 *psp_request_id);
@@ -75,7 +41,6 @@ extern bool pl_suspects_next(int64 *payment_id, int64 *psp_request_id);
 /* ---- queue.c: from row to call ---- */
 
 extern bool pl_queue_attach(void);
-extern int64 pl_queue_lease_token(void);
 extern void pl_queue_take_over(void);
 extern bool pl_queue_lease_alone(int64 payment_id, int64 psp_request_id, dlist_head *leased);
 extern void pl_queue_clock_confirmed(void);
@@ -84,8 +49,6 @@ extern void pl_queue_lease(List *over, dlist_head *leased, TimestampTz *next_due
 extern void pl_queue_drop(PlCall *call);
 
 /* ---- call.c: from call to outcome ---- */
-
-#define PL_MAX_NEXT_ACTION 16384	/* bytes that are kept of it */
 
 extern bool pl_is_reference(const char *gateway, const char *reference);
 extern void pl_clean_outcome(const char *gateway, PlOutcome *outcome);
@@ -97,12 +60,10 @@ extern void pl_call_set_outcome(PlCall *call, PlOutcomeClass class, const char *
 
 /* ---- failover.c: authorizations that wait for too long ---- */
 
-extern bool pl_may_fail_over(const PlGateway *gateway, const PlRequest *request, TimestampTz now);
 extern void pl_fail_over_waiting(TimestampTz *next_due);
 
 /* ---- finish.c: from outcome to row ---- */
 
-extern TimestampTz pl_key_forgotten_at(const PlCall *call);
 extern List *pl_queue_finish(List *calls);
 extern void pl_queue_park(PlCall *call, const char *code, const char *message);
 
@@ -116,9 +77,6 @@ typedef enum PlAnswered
 	PL_ANSWER_NO_REQUEST
 } PlAnswered;
 
-extern PlRequest *pl_read_request(int64 payment_id, int64 psp_request_id, char **status);
-extern void pl_apply_reversed(PlWork *work, const PlRequest *request, const PlRequest *question,
-							  const PlOutcome *outcome);
 extern PlAnswered pl_answer_request(PlWork *work, int64 payment_id, int64 psp_request_id,
 									const PlRequest *question, const PlOutcome *outcome);
 

@@ -10,7 +10,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "gateway/gateway.h"
-#include "psp/psp.h"
+#include "psp/psp_internal.h"
 #include "utils/builtins.h"
 
 #define QUARANTINE_MS	60000	/* trials end; what was not tried is sent with the others */

@@ -6,8 +6,8 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "command/command.h"
 #include "ledger/ledger.h"
-#include "payment/payment.h"
 #include "settlement/settlement_internal.h"
 #include "utils/builtins.h"
 #include "utils/formatting.h"

@@ -5,8 +5,8 @@
  */
 #include "postgres.h"
 
+#include "command/command.h"
 #include "ledger/ledger.h"
-#include "payment/payment.h"
 #include "settlement/settlement_internal.h"
 #include "utils/fmgrprotos.h"
 

@@ -6,7 +6,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "payment/payment.h"
+#include "command/command.h"
 #include "settlement/settlement_internal.h"
 #include "utils/array.h"
 #include "utils/datum.h"

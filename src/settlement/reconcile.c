@@ -6,8 +6,8 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "command/command.h"
 #include "outbox/outbox.h"
-#include "payment/payment.h"
 #include "settlement/matching_sql.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"

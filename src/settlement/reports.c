@@ -15,10 +15,41 @@
 #include "executor/tuptable.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "settlement/settlement.h"
 #include "settlement/settlement_internal.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/tuplestore.h"
+
+static const char *const report_states[] = {"IMPORTED", "RECONCILED"};
+
+static const PlEdge report_edges[] = {
+	{NULL, "IMPORTED"},
+	{"IMPORTED", "RECONCILED"},
+};
+
+static const char *const exception_states[] = {"OPEN", "ACCEPTED", "DISMISSED"};
+
+static const PlEdge exception_edges[] = {
+	{NULL, "OPEN"},
+	{"OPEN", "ACCEPTED"},
+	{"OPEN", "DISMISSED"},
+};
+
+static const PlMachine machines[] = {
+	PL_MACHINE("settlement_report", report_states, report_edges),
+	PL_MACHINE("settlement_exception", exception_states, exception_edges),
+};
+
+/*
+ * Make the room's machines known.  Called from _PG_init.
+ */
+void
+pl_settlement_init(void)
+{
+	for (int i = 0; i < (int) lengthof(machines); i++)
+		pl_register_machine(&machines[i]);
+}
 
 #define MAX_REPORT_ID_LENGTH 255
 

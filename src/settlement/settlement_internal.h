@@ -9,7 +9,7 @@
 #ifndef PL_SETTLEMENT_INTERNAL_H
 #define PL_SETTLEMENT_INTERNAL_H
 
-#include "payment/payment.h"
+#include "command/command.h"
 
 /* ---- reports.c ---- */
 

@@ -11,17 +11,17 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "command/command.h"
 #include "document/document.h"
 #include "gateway/gateway.h"
 #include "http/http.h"
-#include "payment/payment.h"
 #include "psp/psp.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
-#include "webhook/webhook.h"
+#include "webhook/webhook_internal.h"
 
 /* events may show up in the list a little late */
 #define OVERLAP_MS		(5 * 60 * 1000)

@@ -15,7 +15,7 @@
 #include "miscadmin.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
-#include "webhook/webhook.h"
+#include "webhook/webhook_internal.h"
 
 /* entries for all databases of the cluster: several keys count while they are changed */
 #define MAX_KEYS 256

@@ -11,6 +11,8 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "command/command.h"
+#include "dispute/dispute.h"
 #include "document/document.h"
 #include "gateway/gateway.h"
 #include "payment/payment.h"

@@ -16,12 +16,9 @@ extern int	pl_webhook_retention;	/* payledger.webhook_retention, s */
 extern Size pl_webhook_keys_shmem_size(void);
 extern void pl_webhook_keys_shmem_init(void);
 extern char *pl_webhook_keys_publish(bool all);
-extern PlWebhookKey *pl_webhook_keys(const char *gateway, int *nkeys);
-extern void pl_webhook_keys_wipe(PlWebhookKey *keys);
 
 /* ---- webhooks.c: receiving; notifications.c: applying ---- */
 
-extern void pl_webhooks_store(const char *gateway, List *events, bool backfilled);
 extern PlWebhookEvent *pl_webhook_event(const PlAdapter *adapter, const char *text);
 extern List *pl_webhooks_apply(MemoryContext context, TimestampTz *next_due);
 

@@ -15,7 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
-#include "webhook/webhook.h"
+#include "webhook/webhook_internal.h"
 
 #define MAX_WEBHOOK_BYTES	(1024 * 1024)
 #define MAX_EVENT_ID		255

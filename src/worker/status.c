@@ -15,7 +15,7 @@
 #include "storage/spin.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
-#include "worker/worker.h"
+#include "worker/worker_internal.h"
 
 int			pl_relay_shards;
 

@@ -55,7 +55,6 @@ extern WaitEventSet *pl_worker_wait_set(int fd);
 extern bool pl_worker_wait(WaitEventSet *set, long timeout_ms);
 extern void pl_worker_sleep(long ms);
 extern void pl_worker_back_off(void);
-extern void pl_worker_reset_back_off(void);
 extern void pl_worker_recover(void);
 pg_noreturn extern void pl_worker_run(void (*role_main) (void));
 
@@ -69,14 +68,12 @@ extern int	pl_worker_shard(void);
 extern int	pl_worker_starting(int slot);
 extern void pl_worker_started(int slot);
 extern void pl_worker_state(const char *state);
-extern void pl_worker_turn(void);
 extern void pl_worker_count(int64 n);
 extern void pl_worker_insist(const char *message);
 extern void pl_worker_set_error(const char *message);
 extern void pl_worker_report(const char *message, const char *detail, const char *hint);
 extern void pl_worker_warn(const char *message, const char *hint);
 extern bool pl_worker_record_error(const char *message);
-extern void pl_worker_pausing(long ms);
 extern void pl_worker_clear_error(void);
 
 #endif							/* PL_WORKER_H */

@@ -7,7 +7,7 @@
 
 #include <setjmp.h>
 
-#include "http/http.h"
+#include "http/http_internal.h"
 
 extern int	stub_external_fds;
 extern jmp_buf *stub_catch;		/* where errors go; NULL: they end the process */

@@ -11,10 +11,10 @@
 #include "postgres.h"
 
 #include "adapters/adyen/adyen.h"
+#include "command/command.h"
 #include "document/document.h"
 #include "gateway/gateway.h"
 #include "http/http.h"
-#include "payment/payment.h"
 #include "utils/json.h"
 
 /*

@@ -10,8 +10,8 @@
 #include "postgres.h"
 
 #include "adapters/adyen/adyen.h"
+#include "command/command.h"
 #include "gateway/gateway.h"
-#include "payment/payment.h"
 
 #define SUCCEEDED PL_OUTCOME_SUCCEEDED
 #define PENDING PL_OUTCOME_PENDING

@@ -13,9 +13,9 @@
 #include <openssl/hmac.h>
 
 #include "adapters/adyen/adyen.h"
+#include "command/command.h"
 #include "document/document.h"
 #include "gateway/gateway.h"
-#include "payment/payment.h"
 
 /* base64 of 32 bytes */
 #define SIGNATURE_LENGTH 44

@@ -10,9 +10,9 @@
 #include "postgres.h"
 
 #include "adapters/adapters_internal.h"
+#include "command/command.h"
 #include "common/hashfn.h"
 #include "gateway/gateway.h"
-#include "payment/payment.h"
 
 static const PlOption sandbox_options[] = {
 	{"timeout_ms", PL_OPTION_INT, 50, 600000, NULL, "1000",

@@ -5,9 +5,9 @@
 #include "postgres.h"
 
 #include "adapters/stripe/stripe.h"
+#include "command/command.h"
 #include "document/document.h"
 #include "http/http.h"
-#include "payment/payment.h"
 
 #define REQUIRES_CONFIRMATION "requires_confirmation"
 

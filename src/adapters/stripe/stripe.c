@@ -11,10 +11,10 @@
 #include "postgres.h"
 
 #include "adapters/stripe/stripe.h"
+#include "command/command.h"
 #include "document/document.h"
 #include "gateway/gateway.h"
 #include "http/http.h"
-#include "payment/payment.h"
 
 /* the version whose parameters and statuses this file speaks */
 #define STRIPE_VERSION "2026-08-26.dahlia"

@@ -13,10 +13,10 @@
 #include <openssl/hmac.h>
 
 #include "adapters/stripe/stripe.h"
+#include "command/command.h"
 #include "document/document.h"
 #include "gateway/gateway.h"
 #include "http/http.h"
-#include "payment/payment.h"
 #include "utils/builtins.h"
 
 /* how old and how far ahead a signature's time may be, seconds */
