@@ -28,6 +28,7 @@ DOCS = README.md
 PG_CFLAGS = -std=gnu99 -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -MMD -MP
 PG_CPPFLAGS = -I$(srcdir)/src -isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)
 SHLIB_LINK = -lcurl -lrdkafka -lssl -lcrypto
+# -fvisibility=hidden would do from PostgreSQL 16 on; before that it hides the functions of SQL, too
 SHLIB_EXPORTS = src/exports.txt
 
 REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
@@ -56,7 +57,7 @@ endif
 
 room_sql = $(foreach room,$(ROOMS),$(sort $(wildcard $(foreach kind,$(1),src/$(room)/$(kind).sql))))
 
-$(EXTENSION_SQL): Makefile $(wildcard src/*/*.sql) src/core/setup.awk src/core/core.h
+$(EXTENSION_SQL): Makefile src/rooms $(wildcard src/*/*.sql) src/core/setup.awk src/core/core.h
 	cat src/core/header.sql $(call room_sql,functions *_functions verify *_verify) src/core/setup.sql src/core/footer.sql | \
 	  awk -v tables="$(call room_sql,tables *_tables)" -v triggers="$(call room_sql,triggers *_triggers)" \
 	      -v views="$(call room_sql,views *_views)" -v verify="$(call room_sql,verify *_verify)" -v version="$(EXTVERSION)" \

@@ -78,7 +78,7 @@ typedef struct PlRequest
 	TimestampTz first_sent_at;	/* 0: never sent before */
 	const char *psp_reference;	/* NULL: not known */
 	bytea	   *request_bytes;	/* NULL: not built yet */
-	const char *alternatives;	/* AUTHORIZE: see failover.c; NULL: none */
+	const char *alternatives;	/* AUTHORIZE: see payment/failover.c; NULL: none */
 } PlRequest;
 
 /* What is asked for.  Zeros and NULLs mean none; strings must outlive the unit. */
@@ -94,7 +94,7 @@ typedef struct PlNewRequest
 	const char *payment_method;
 	const char *psp_reference;
 	const char *parameters;		/* JSON object; NULL: {} */
-	const char *alternatives;	/* JSON array, see failover.c */
+	const char *alternatives;	/* JSON array, see payment/failover.c */
 	long		delay_ms;		/* due after */
 } PlNewRequest;
 

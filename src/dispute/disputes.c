@@ -16,6 +16,9 @@
 #include "payment/payment.h"
 #include "utils/builtins.h"
 
+#define MAX_REFERENCE 255
+#define MAX_REASON 255
+
 static const char *const dispute_states[] = {"NEEDS_RESPONSE", "UNDER_REVIEW", "WON", "LOST"};
 
 static const PlEdge dispute_edges[] = {
@@ -39,9 +42,6 @@ pl_dispute_init(void)
 {
 	pl_register_machine(&machine);
 }
-
-#define MAX_REFERENCE 255
-#define MAX_REASON 255
 
 static PlQuery find_opened = {
 	"SELECT dispute_id, payment_id, payment_order_id, amount, fee FROM payledger.disputes"

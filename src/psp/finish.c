@@ -73,7 +73,7 @@ static PlQuery park_leased = {
 	9, {INT8OID, INT8OID, INT8OID, INT4OID, TEXTOID, INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
 };
 
-/* What becomes of a request row, and what the payment room is told. */
+/* What becomes of a request row, and what the room of its object is told. */
 typedef struct Decision
 {
 	PlCall	   *call;

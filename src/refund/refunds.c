@@ -16,6 +16,8 @@
 #include "refund/refund_internal.h"
 #include "utils/builtins.h"
 
+#define MAX_REASON 255
+
 static const char *const refund_states[] = {"REQUESTED", "PENDING", "SUCCEEDED", "FAILED"};
 
 static const PlEdge refund_edges[] = {
@@ -38,8 +40,6 @@ pl_refund_init(void)
 {
 	pl_register_machine(&machine);
 }
-
-#define MAX_REASON 255
 
 static PlQuery insert_refund = {
 	"INSERT INTO payledger.refunds (refund_id, payment_id, payment_order_id, seller_id, amount, currency, reason,"

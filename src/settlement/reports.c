@@ -21,6 +21,20 @@
 #include "utils/rel.h"
 #include "utils/tuplestore.h"
 
+#define MAX_REPORT_ID_LENGTH 255
+
+/* Columns of payledger.settlement_lines, which only ever grows at the end. */
+#define LINE_GATEWAY	1
+#define LINE_REPORT		2
+#define LINE_NO			3
+#define LINE_PAYMENT	5
+#define LINE_REFERENCE	6
+#define LINE_CURRENCY	7
+#define LINE_GROSS		8
+#define LINE_FEE		9
+#define LINE_NET		10
+#define LINE_TIME		11
+
 static const char *const report_states[] = {"IMPORTED", "RECONCILED"};
 
 static const PlEdge report_edges[] = {
@@ -50,20 +64,6 @@ pl_settlement_init(void)
 	for (int i = 0; i < (int) lengthof(machines); i++)
 		pl_register_machine(&machines[i]);
 }
-
-#define MAX_REPORT_ID_LENGTH 255
-
-/* Columns of payledger.settlement_lines, which only ever grows at the end. */
-#define LINE_GATEWAY	1
-#define LINE_REPORT		2
-#define LINE_NO			3
-#define LINE_PAYMENT	5
-#define LINE_REFERENCE	6
-#define LINE_CURRENCY	7
-#define LINE_GROSS		8
-#define LINE_FEE		9
-#define LINE_NET		10
-#define LINE_TIME		11
 
 static const Oid line_types[] = {TEXTOID, TEXTOID, INT4OID, InvalidOid, TEXTOID, TEXTOID, TEXTOID,
 INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID};

@@ -41,7 +41,13 @@ typedef struct Owner
 	uint64		n;
 } Owner;
 
-static PlHttpPeer peer = {.name = "garbled", .plain = true, .max_reply_bytes = 65536, .connect_timeout_ms = 100, .timeout_ms = 100};
+static PlHttpPeer peer = {
+	.name = "garbled",
+	.plain = true,
+	.max_reply_bytes = 65536,
+	.connect_timeout_ms = 100,
+	.timeout_ms = 100
+};
 static uint64 received = 0;
 static struct
 {

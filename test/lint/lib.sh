@@ -12,7 +12,7 @@ chosen() {
 	grep -xF "$(printf '%s\n' $FILES)"
 }
 
-c_files() { printf '%s\n' src/payledger.c src/*/*.c | chosen; }
+c_files() { printf '%s\n' src/payledger.c src/*/*.c src/*/*/*.c | chosen; }
 
 # The scripts of git's tree whose first line matches.
 scripts() {

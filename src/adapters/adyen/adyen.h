@@ -16,7 +16,7 @@
 extern const PlExponent pl_adyen_exponents[];
 extern const PlErrorClass pl_adyen_error_classes[];
 
-/* adyen_webhook.c */
+/* webhook.c */
 
 extern const char *pl_adyen_verify_webhook(const PlWebhook *webhook, const PlWebhookKey *keys, int nkeys,
 										   TimestampTz now);

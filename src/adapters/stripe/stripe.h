@@ -34,7 +34,7 @@ extern const PlErrorClass pl_stripe_error_classes[];
 extern PlDocument *pl_stripe_parameters(const PlRequest *request);
 extern int64 pl_stripe_amount(const PlRequest *request);
 
-/* stripe_replies.c: what an object says; prefix is its place in the document, "" or "data.object." */
+/* replies.c: what an object says; prefix is its place in the document, "" or "data.object." */
 
 extern bool pl_stripe_confirms(const PlRequest *request);
 extern const char *pl_stripe_field(const PlDocument *document, const char *prefix, const char *name);
@@ -43,7 +43,7 @@ extern void pl_stripe_read_refund(const PlDocument *document, const char *prefix
 extern void pl_stripe_read_transfer(const PlDocument *document, const char *prefix, PlOutcome *outcome);
 extern void pl_stripe_interpret(const PlRequest *request, const PlHttpReply *reply, PlOutcome *outcome);
 
-/* stripe_webhook.c */
+/* webhook.c */
 
 extern const char *pl_stripe_verify_webhook(const PlWebhook *webhook, const PlWebhookKey *keys, int nkeys,
 											TimestampTz now);
