@@ -5,9 +5,9 @@
 #include "postgres.h"
 
 #include "fuzz/fuzz.h"
+#include "gateway/gateway.h"
 #include "kafka/kafka_internal.h"
 #include "webhook/webhook.h"
-#include "gateway/gateway.h"
 
 #define DATABASE "fuzz"
 
