@@ -235,6 +235,7 @@ _PG_init(void)
 	pl_adapters_init();
 	pl_outbox_init();
 	pl_log_mask_init();
+	pl_wakeup_init();
 	pl_remember_settings();
 	define_worker_settings();
 	define_other_settings();

@@ -278,6 +278,7 @@ typedef enum PlRole
 /* relays that a database may have; of the other workers it has one each */
 #define PL_MAX_RELAY_SHARDS 16
 
+extern void pl_wakeup_init(void);
 extern void pl_wake_at_commit(PlRole role);
 extern void pl_attach_worker(PlRole role, int shard);
 extern bool pl_worker_attached(PlRole role);

@@ -6,9 +6,10 @@
  * set once the commit is visible, its invalidations are sent and its locks are
  * gone: a worker that looked before would miss a changed gateway, or find the
  * rows locked, and sleep on.  COMMIT
- * PREPARED runs no callback of the preparing session, so workers also look by
- * themselves from time to time.  In the other direction workers announce
- * topics; a topic is hashed onto a condition variable.
+ * PREPARED runs no callback of the preparing session, and nothing says what is
+ * in the transaction, so it wakes all workers of its database.  In the other
+ * direction workers announce topics; a topic is hashed onto a condition
+ * variable.
  */
 #include "postgres.h"
 
@@ -19,6 +20,7 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
+#include "tcop/utility.h"
 #include "utils/resowner.h"
 
 PL_DEFINE_WAIT_EVENT(wait_event_progress, "PayledgerProgress")
@@ -26,6 +28,7 @@ PL_DEFINE_WAIT_EVENT(wait_event_progress, "PayledgerProgress")
 static bool wake_flags[PL_ROLE_COUNT];
 static bool wake_after_locks[PL_ROLE_COUNT];	/* those of the transaction that commits */
 static PlWorkerSlot *my_slot = NULL;
+static ProcessUtility_hook_type previous_process_utility = NULL;
 
 /*
  * Set the latches of the workers with that role in this database that run.
@@ -93,6 +96,35 @@ pl_wake_at_commit(PlRole role)
 		registered = true;
 	}
 	wake_flags[role] = true;
+}
+
+/* Like any other commit, that of a prepared transaction wakes the workers. */
+static void
+wake_after_prepared(PlannedStmt *pstmt, const char *query_string, bool read_only_tree, ProcessUtilityContext context,
+					ParamListInfo params, QueryEnvironment *query_env, DestReceiver *dest, QueryCompletion *qc)
+{
+	/* the statement itself may be freed by what it does */
+	bool		is_commit_prepared = IsA(pstmt->utilityStmt, TransactionStmt) &&
+		castNode(TransactionStmt, pstmt->utilityStmt)->kind == TRANS_STMT_COMMIT_PREPARED;
+
+	if (previous_process_utility != NULL)
+		previous_process_utility(pstmt, query_string, read_only_tree, context, params, query_env, dest, qc);
+	else
+		standard_ProcessUtility(pstmt, query_string, read_only_tree, context, params, query_env, dest, qc);
+
+	/* it is visible and its locks are gone; it can only have been prepared in this database */
+	for (int role = 0; is_commit_prepared && role < PL_ROLE_COUNT; role++)
+		pl_wake_worker(role);
+}
+
+/*
+ * For _PG_init, while libraries are preloaded.
+ */
+void
+pl_wakeup_init(void)
+{
+	previous_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = wake_after_prepared;
 }
 
 static void

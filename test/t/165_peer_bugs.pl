@@ -196,6 +196,9 @@ subtest 'the answer comes before the record, or after a crash (polar #10728; woo
 	my ($id, $order) = captured(10000);
 	is(executed($intent), '', 'while it is not committed the PSP hears nothing, though others are served');
 	sql($node, "COMMIT PREPARED 'undecided'");
+	# the worker has just looked, and by itself looks again after a minute only
+	my $seconds = 20 * ($ENV{PAYLEDGER_SLOWNESS} // 1);
+	is(try_sql($node, "CALL payledger.wait_until_idle('$seconds s')"), '', 'the commit wakes the worker');
 	settle($node);
 	is(executed($intent), 'create confirm capture=700', 'after the commit it does');
 
