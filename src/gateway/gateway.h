@@ -320,6 +320,7 @@ typedef struct PlCall
 	bool		in_doubt;		/* see PlHttpReply */
 	bool		queried;
 	bool		postponed;		/* not built: it waits for the clock */
+	bool		suspect;		/* a worker may have died of it */
 	bool		unreached;		/* nothing was sent: no answer, not even a no */
 	bool		failed_before;	/* the attempt before was answered with a 5xx */
 	int			circuit_round;	/* of the circuit breaker, when it was leased */

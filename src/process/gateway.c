@@ -296,9 +296,9 @@ collect_outcomes(void)
 
 /* ---- storing ---- */
 
-/* Calls whose outcome may be stored now, oldest first. */
+/* Calls whose outcome may be stored now, oldest first: of suspects, or of all others. */
 static List *
-storable_calls(void)
+storable_calls(bool suspect)
 {
 	MemoryContext oldcontext = MemoryContextSwitchTo(turn_context);
 	int64		now = pl_monotonic_ms();
@@ -309,7 +309,7 @@ storable_calls(void)
 	{
 		PlCall	   *call = dlist_container(PlCall, node, iter.cur);
 
-		if (call->store_after > now)
+		if (call->suspect != suspect || call->store_after > now)
 			continue;
 		calls = lappend(calls, call);
 		if (list_length(calls) == STORE_AT_ONCE)
@@ -454,9 +454,9 @@ store_calls(List *calls)
 }
 
 /*
- * Store one outcome in a turn of its own, after its batch failed.  The one
- * that spoilt the batch ends here: parked with its error, or, where that may
- * pass, tried again later.
+ * Store one outcome in a turn of its own, after its batch failed, or because
+ * it is suspect.  The one that spoilt the batch ends here: parked with its
+ * error, or, where that may pass, tried again later.
  */
 static void
 store_alone(PlCall *call)
@@ -497,6 +497,24 @@ store_alone(PlCall *call)
 		park(call, error->message);
 	else
 		put_off(call, pause_after(call->store_failures));
+}
+
+/*
+ * Store the outcomes of requests of which a worker may have died, each in a
+ * turn of its own: in a batch nobody would know which of them it was.
+ */
+static void
+store_suspects(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, storable_calls(true))
+	{
+		pl_worker_interrupts();
+		store_alone(lfirst(cell));
+		/* the next trial may begin, or what this one caused */
+		next_look = 0;
+	}
 }
 
 /* ---- turns ---- */
@@ -636,7 +654,7 @@ turn(void)
 	volatile bool ready = false;
 
 	MemoryContextReset(turn_context);
-	calls = storable_calls();
+	calls = storable_calls(false);
 	PG_TRY();
 	{
 		begun = pl_worker_begin();
@@ -681,9 +699,6 @@ turn(void)
 	}
 	schedule_look(next_due, !dlist_is_empty(&leased));
 	calls_are_stored(calls, held);
-	/* the next trial begins when the one before is stored */
-	if (calls != NIL && pl_suspects_wait())
-		next_look = 0;
 	webhooks_are_applied(changed);
 	start_calls(&leased);
 	pl_gateway_status_publish();
@@ -765,7 +780,8 @@ pl_gateway_main(void)
 		collect_outcomes();
 
 		MemoryContextReset(turn_context);
-		if (pl_monotonic_ms() >= next_look || storable_calls() != NIL)
+		store_suspects();
+		if (pl_monotonic_ms() >= next_look || storable_calls(false) != NIL)
 			turn();
 		else
 			wait_for_work();

@@ -19,7 +19,7 @@
 	"  r.first_sent_at, r.psp_reference, r.request_bytes, r.status = 'UNKNOWN', r.reply_status, r.follows," \
 	"  CASE WHEN r.follows IS NOT NULL THEN (SELECT f.operation::text FROM payledger.psp_requests f" \
 	"   WHERE f.payment_id = r.payment_id AND f.psp_request_id = r.follows) END," \
-	"  r.alternatives::text"
+	"  r.alternatives::text, r.worker_deaths > 0"
 
 /*
  * Of each endpoint as many as it may have, and of all of them the oldest that

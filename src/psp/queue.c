@@ -205,6 +205,7 @@ new_call(int row, PlGateway *gateway, TimestampTz now)
 	request->alternatives = pl_get_text(row, 19);
 	if (DatumGetPointer(bytes) != NULL)
 		request->request_bytes = DatumGetByteaPCopy(bytes);
+	call->suspect = pl_get_bool(row, 20);
 	call->failed_before = answered && pl_get_int32(row, 16) >= 500;
 
 	/*

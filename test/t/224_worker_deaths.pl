@@ -107,13 +107,13 @@ subtest 'a request that kills the worker' => sub {
 };
 
 # From now on who inserts such a row gets SIGKILL; kills() counts.  Where the
-# batch shall fail it is only who inserts it again, alone.
+# batch shall fail first, the first attempt is an error.
 sub kill_at
 {
 	my ($table, $condition, $batch_fails) = @_;
 	my $kill = "printf . >>$dir/inserted; kill -KILL \$PPID";
 
-	$kill = "if rm $dir/failed 2>/dev/null; then $kill; else touch $dir/failed; exit 1; fi" if $batch_fails;
+	$kill = "if test -e $dir/failed; then $kill; else touch $dir/failed; exit 1; fi" if $batch_fails;
 	sql($node, <<~"SQL");
 		CREATE FUNCTION public.kill_me() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS \$\$
 		BEGIN
@@ -132,36 +132,46 @@ sub kills
 
 sub tame
 {
-	unlink "$dir/inserted";
+	unlink "$dir/inserted", "$dir/failed";
 	sql($node, 'DROP FUNCTION public.kill_me() CASCADE');
 	return;
 }
 
-# What cannot be tried is sent with the others later, and found by what was in hand.
-subtest 'a request that kills the worker and cannot be tried' => sub {
-	my $id = create_intent($node, [500]);
-	my $secrets = $node->basedir . '/secrets';
+# What cannot be tried is sent with the others later, and found by what was in
+# hand: what a worker may have died of is stored alone.
+for my $batch_fails (0, 1)
+{
+	my $how = $batch_fails ? 'alone, once its batch failed,' : 'with its batch';
 
-	kill_at('payments', "NEW.payment_id = $id", 'alone it is in hand');
-	# the next worker does not know how to talk to the PSP
-	rename($secrets, "$secrets.away") or die "could not move $secrets: $!\n";
-	# the death may come before the end of the session
-	try_sql($node, "SELECT payledger.request_authorization($id, 'pm_card_visa')");
-	wait_sql($node, q{SELECT problem IS NOT NULL FROM payledger.stat_gateway WHERE gateway = 'stripe'}, 'the gateway cannot be used');
-	is(request_of($id, 'worker_deaths'), 1, 'one death is noted');
-	is(kills(), 1, 'it killed a worker');
-	rename("$secrets.away", $secrets) or die "could not move $secrets back: $!\n";
-	$node->reload;
-	wait_sql($node, "SELECT status = 'PARKED' FROM payledger.psp_requests WHERE payment_id = $id AND operation = 'AUTHORIZE'", 'it is parked');
-	is(kills(), 2, 'it killed another, and no third');
-	is(request_of($id, 'reply_code, worker_deaths'), 'worker_died|2', 'its row says why');
+	subtest "a request that kills the worker $how and cannot be tried" => sub {
+		my @ids = map { create_intent($node, [500]) } 1 .. 4;
+		my $id = $ids[2];
+		my $secrets = $node->basedir . '/secrets';
+		my $statuses = "SELECT status, count(*) FROM payledger.psp_requests WHERE payment_id IN (${\join ',', @ids}) AND operation = 'AUTHORIZE' GROUP BY 1 ORDER BY 1";
 
-	tame();
-	sql($node, "SELECT payledger.retry_request(psp_request_id) FROM payledger.undecided_requests WHERE payment_id = $id");
-	settle($node);
-	is(sql($node, "SELECT captured_amount FROM payledger.payments WHERE payment_id = $id"), 500, 'once nothing kills, it is paid');
-	check_books($node, 'of that', psp => $psp);
-};
+		kill_at('payments', "NEW.payment_id = $id", $batch_fails);
+		# the next worker does not know how to talk to the PSP
+		rename($secrets, "$secrets.away") or die "could not move $secrets: $!\n";
+		# the death may come before the end of the session
+		try_sql($node, "SELECT payledger.request_authorization(id, 'pm_card_visa') FROM unnest('{${\join ',', @ids}}'::bigint[]) id");
+		wait_sql($node, q{SELECT problem IS NOT NULL FROM payledger.stat_gateway WHERE gateway = 'stripe'}, 'the gateway cannot be used');
+		is(request_of($id, 'worker_deaths'), 1, 'one death is noted');
+		is(kills(), 1, 'it killed a worker');
+		rename("$secrets.away", $secrets) or die "could not move $secrets back: $!\n";
+		$node->reload;
+		wait_sql($node, "SELECT status = 'PARKED' FROM payledger.psp_requests WHERE payment_id = $id AND operation = 'AUTHORIZE'", 'it is parked');
+		settle($node);
+		is(kills(), 2, 'it killed another, and no third');
+		is(request_of($id, 'reply_code, worker_deaths'), 'worker_died|2', 'its row says why');
+		is(sql($node, $statuses), "SUCCEEDED|3\nPARKED|1", 'all others are paid');
+
+		tame();
+		sql($node, "SELECT payledger.retry_request(psp_request_id) FROM payledger.undecided_requests WHERE payment_id = $id");
+		settle($node);
+		is(sql($node, "SELECT captured_amount FROM payledger.payments WHERE payment_id = $id"), 500, 'once nothing kills, it is paid');
+		check_books($node, 'of that', psp => $psp);
+	};
+}
 
 subtest 'an event that kills the worker' => sub {
 	my $id = pay($node, 'pm_card_visa', [500]);
