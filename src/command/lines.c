@@ -31,6 +31,7 @@ line_amount(JsonbValue *value, const char *path)
 
 	if (value == NULL || value->type != jbvNumeric)
 		wrong_json(path, "a number");
+	pl_check_number(path, value->val.numeric);
 	number = NumericGetDatum(value->val.numeric);
 	if (numeric_is_nan(value->val.numeric) ||
 		!DatumGetBool(DirectFunctionCall2(numeric_eq, number,

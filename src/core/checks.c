@@ -330,6 +330,24 @@ is_printable(Numeric number)
 		DatumGetInt32(DirectFunctionCall2(numeric_cmp, DirectFunctionCall1(numeric_abs, value), most)) < 0;
 }
 
+pg_noreturn static void
+refuse_long_number(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s must not hold a number of more than %d digits", what, MAX_NUMBER_DIGITS)));
+}
+
+/*
+ * Raise 22023 for a number that must not be printed or kept.
+ */
+void
+pl_check_number(const char *what, Numeric number)
+{
+	if (!is_printable(number))
+		refuse_long_number(what);
+}
+
 /*
  * Does jsonb of bounded size print as text of bounded size?
  */
@@ -393,9 +411,7 @@ pl_check_metadata(const char *what, Jsonb *metadata)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must not be larger than %d bytes", what, MAX_METADATA_BYTES)));
 	if (!pl_jsonb_is_printable(metadata))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must not hold a number of more than %d digits", what, MAX_NUMBER_DIGITS)));
+		refuse_long_number(what);
 	iterator = JsonbIteratorInit(&metadata->root);
 	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
 		if (token == WJB_KEY)

@@ -106,6 +106,7 @@ extern void pl_mask_card_data(char *text);
 extern void pl_mask_card_data_in_json(char *json);
 extern void pl_refuse_card_data(const char *what, const char *value);
 extern void pl_check_text(const char *what, const char *value, int max_length);
+extern void pl_check_number(const char *what, Numeric number);
 extern bool pl_jsonb_is_printable(Jsonb *json);
 extern bool pl_jsonb_holds_card_number(Jsonb *json);
 extern void pl_check_metadata(const char *what, Jsonb *metadata);

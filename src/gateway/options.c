@@ -197,6 +197,7 @@ number_value(const char *gateway, const PlOption *option, const JsonbValue *valu
 
 	if (value->type != jbvNumeric)
 		refuse_value(gateway, option, "a number");
+	pl_check_number(psprintf("option \"%s\" of gateway \"%s\"", option->name, gateway), value->val.numeric);
 	number = DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(value->val.numeric)));
 	if (!(number >= option->min && number <= option->max) ||
 		(option->type == PL_OPTION_INT && number != floor(number)))

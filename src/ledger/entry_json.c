@@ -158,11 +158,12 @@ largest_amount(bool negative)
 }
 
 static bool
-is_whole(Datum number)
+is_whole(Datum number, int leg)
 {
 	/* what has no digits after the point needs no arithmetic */
 	if (DatumGetInt32(DirectFunctionCall1(numeric_scale, number)) == 0)
 		return true;
+	pl_check_number(path_of(leg, leg_members[LEG_AMOUNT]), DatumGetNumeric(number));
 	return DatumGetBool(DirectFunctionCall2(numeric_eq, number,
 											DirectFunctionCall2(numeric_trunc, number, Int32GetDatum(0))));
 }
@@ -178,11 +179,14 @@ read_amount(const JsonbValue *value, int leg)
 	number = NumericGetDatum(value->val.numeric);
 	if (DatumGetInt32(DirectFunctionCall2(numeric_cmp, number, NumericGetDatum(largest_amount(false)))) > 0 ||
 		DatumGetInt32(DirectFunctionCall2(numeric_cmp, number, NumericGetDatum(largest_amount(true)))) < 0)
+	{
+		pl_check_number(path_of(leg, leg_members[LEG_AMOUNT]), value->val.numeric);
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("%s is out of range", path_of(leg, leg_members[LEG_AMOUNT])),
 				 errdetail("Amounts are from " INT64_FORMAT " to " INT64_FORMAT ".", -PG_INT64_MAX, PG_INT64_MAX)));
-	if (!is_whole(number))
+	}
+	if (!is_whole(number, leg))
 		wrong_member(leg, leg_members[LEG_AMOUNT], "a whole number of minor units");
 	return DatumGetInt64(DirectFunctionCall1(numeric_int8, number));
 }

@@ -89,6 +89,7 @@ tier_number(JsonbContainer *tier, int i, const char *name, int64 most)
 
 	if (value == NULL || value->type != jbvNumeric)
 		wrong_tiers(i, psprintf("an object whose %s is a number", name));
+	pl_check_number(psprintf("tiers[%d].%s", i, name), value->val.numeric);
 	number = NumericGetDatum(value->val.numeric);
 	if (DatumGetBool(DirectFunctionCall2(numeric_lt, number, DirectFunctionCall1(int8_numeric, Int64GetDatum(0)))) ||
 		DatumGetBool(DirectFunctionCall2(numeric_gt, number, DirectFunctionCall1(int8_numeric, Int64GetDatum(most)))) ||

@@ -221,6 +221,21 @@ subtest 'JSON of an application' => sub {
 		sql_fails($node, $create->($large{$name}), '22023', 'must not hold a number of more than 400 digits', "metadata: $name");
 		sql_fails($node, "SELECT payledger.request_authorization($id, \$m\$$large{$name}\$m\$)", '22023', 'more than 400 digits', "a payment method: $name");
 	}
+	for my $number ('1e99999', '-1e-16000', '1.' . '0' x 401)
+	{
+		my $name = 'a number such as ' . substr($number, 0, 10);
+		my $long = 'must not hold a number of more than 400 digits';
+		my %refused = (
+			qq{option "fee_bps" of gateway "long"} => qq{SELECT payledger.add_gateway('long', 'sandbox', '{"fee_bps": $number}')},
+			'option "fee_bps" of gateway "stripe"' => qq{SELECT payledger.alter_gateway('stripe', '{"fee_bps": $number}')},
+			'lines[0].amount' => qq{SELECT payledger.create_payment_intent('order', 'buyer', 'EUR', '[{"seller_id": "SELLER-111", "amount": $number}]')},
+			'postings[1].amount' => q{SELECT payledger.post_entry('FEE', '[{"account": "PLATFORM_CASH.GLOBAL.EUR", "amount": 1}, }
+			  . qq{{"account": "BANK_FEES.GLOBAL.EUR", "amount": $number}]')},
+			'tiers[0].from_volume' => qq{SELECT payledger.add_commission_rule('SELLER-111', 'EUR', tiers => '[{"from_volume": $number, "bps": 1}]')},
+			'tiers[0].bps' => qq{SELECT payledger.add_commission_rule('SELLER-111', 'EUR', tiers => '[{"from_volume": 1, "bps": $number}]')});
+
+		sql_fails($node, $refused{$_}, '22023', "\Q$_\E $long", "$_: $name") for sort keys %refused;
+	}
 	sql_fails($node, "SELECT payledger.request_authorization($id, 'pm_card_visa', '{\"stripe\": \"{\"}')", '22P02', 'invalid input syntax', 'an alternative that only begins as JSON');
 	sql($node, "SELECT payledger.cancel_payment_intent($id)");
 };
