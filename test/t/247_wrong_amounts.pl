@@ -60,6 +60,12 @@ my %lies = (
 		'another currency' => sub { $_[0] =~ s/"currency": ?"\Keur"/usd"/r },
 		'another payment' => sub { $_[0] =~ s/"payment_intent": ?"\Kpi_\w+/pi_of_another/r },
 	},
+	question => {
+		path => qr{^/v1/refunds/},
+		'another refund of ours' => sub { $_[0] =~ s/"id": ?"\Kre_\w+/re_of_another/r },
+		'no refund that has an id' => sub { $_[0] =~ s/"id": ?"re_\w+",?//r },
+		'more' => sub { $_[0] =~ s/"amount": ?\K100\b/101/r },
+	},
 	payout => {
 		path => qr{^/v1/transfers},
 		'less' => sub { $_[0] =~ s/"amount": ?\K700\b/699/r },
@@ -118,11 +124,27 @@ my %begin = (
 		my $order = captured_order(1);
 		return sql($node, "SELECT refund_id FROM payledger.refund($order, 100)");
 	},
+	question => sub {
+		my $told = slurp_file("$dir/lie");
+		my $order = captured_order(1, 'pm_card_pendingRefund');
+
+		lie('');
+		my $refund = sql($node, "SELECT refund_id FROM payledger.refund($order, 100)");
+		wait_sql($node, "SELECT count(*) = 1 FROM payledger.psp_requests WHERE operation = 'RETRIEVE' AND status = 'READY' AND target = $refund",
+			'it is to be asked about');
+		$psp->control('POST', '/_test/refunds/' . sql($node, "SELECT psp_reference FROM payledger.psp_requests WHERE operation = 'REFUND' AND target = $refund")
+			  . '/complete', { outcome => 'succeed' });
+		lie($told);
+		# the gateways are read again, and what is due is looked for
+		sql($node, join ';', 'BEGIN', "UPDATE payledger.psp_requests SET next_attempt_at = now() WHERE operation = 'RETRIEVE' AND target = $refund",
+			q{SELECT payledger.alter_gateway('stripe', '{"retry_base_ms": 50}')}, 'COMMIT');
+		return $refund;
+	},
 	payout => sub {
 		captured_order(1);
 		return sql($node, q{SELECT payout_id FROM payledger.request_payout('SELLER-111', 'EUR', 700)});
 	});
-my %operation = (authorize => 'AUTHORIZE', capture => 'CAPTURE', cancel => 'CANCEL', refund => 'REFUND', payout => 'PAYOUT');
+my %operation = (authorize => 'AUTHORIZE', capture => 'CAPTURE', cancel => 'CANCEL', refund => 'REFUND', question => 'RETRIEVE', payout => 'PAYOUT');
 
 # What is true of it as long as nothing is booked.
 my %undone = (
@@ -130,17 +152,18 @@ my %undone = (
 	capture => "SELECT captured_amount = 0 FROM payledger.payment_orders WHERE payment_order_id = %d",
 	cancel => "SELECT status <> 'SUCCEEDED' FROM payledger.psp_requests WHERE payment_id = %d AND operation = 'CANCEL'",
 	refund => "SELECT status = 'PENDING' FROM payledger.refunds WHERE refund_id = %d",
+	question => "SELECT status = 'PENDING' FROM payledger.refunds WHERE refund_id = %d",
 	payout => "SELECT status <> 'PAID' FROM payledger.payouts WHERE payout_id = %d");
 
 # A payment order of 1500 whose capture is asked for, and done if asked to wait.
 sub captured_order
 {
-	my ($wait) = @_;
+	my ($wait, $method) = @_;
 	my $told = slurp_file("$dir/lie");
 
 	lie('');
 	my $intent = create_intent($node, [1500], capture_method => 'manual');
-	sql($node, "SELECT payledger.request_authorization($intent, 'pm_card_visa')");
+	sql($node, "SELECT payledger.request_authorization($intent, '" . ($method // 'pm_card_visa') . "')");
 	wait_sql($node, "SELECT status = 'AUTHORIZED' FROM payledger.payment_intents WHERE payment_intent_id = $intent", 'it is authorized');
 	my $order = sql($node, "SELECT payment_order_id FROM payledger.payment_orders WHERE payment_id = $intent");
 	lie($told) if !$wait;
@@ -154,7 +177,7 @@ my $taken = captured_order(1);
 PostgreSQL::Test::Utils::append_to_file("$dir/taken",
 	sql($node, "SELECT p.psp_reference FROM payledger.payments p JOIN payledger.payment_orders o USING (payment_id) WHERE o.payment_order_id = $taken"));
 
-for my $operation (qw(authorize capture cancel refund payout))
+for my $operation (qw(authorize capture cancel refund question payout))
 {
 	for my $name (sort grep { $_ ne 'path' } keys %{ $lies{$operation} })
 	{

@@ -94,6 +94,14 @@ is_our_intent(const PlRequest *request, const PlDocument *document, const char *
 		(request->psp_reference == NULL || pl_is_text(pl_stripe_field(document, prefix, "id"), request->psp_reference));
 }
 
+/* A question about a refund or transfer names it, so its answer has that id. */
+static bool
+was_asked_about(const PlRequest *request, const PlDocument *document, const char *prefix)
+{
+	return request->operation != PL_OP_RETRIEVE ||
+		pl_is_text(pl_stripe_field(document, prefix, "id"), request->psp_reference);
+}
+
 /* ---- amounts ---- */
 
 /* Has the object this amount, in Stripe's unit, and the request's currency? */
@@ -315,7 +323,7 @@ interpret_refund(const PlRequest *request, const PlDocument *document, const cha
 {
 	const char *of_intent = pl_stripe_field(document, prefix, "payment_intent");
 
-	if (!is_ours(document, prefix, STRIPE_REFUND_MARK, request->target) ||
+	if (!is_ours(document, prefix, STRIPE_REFUND_MARK, request->target) || !was_asked_about(request, document, prefix) ||
 		(request->operation == PL_OP_REFUND && of_intent != NULL && !pl_is_text(of_intent, request->psp_reference)) ||
 		(request->operation == PL_OP_REFUND && !was_made_by(request, document, prefix)))
 	{
@@ -332,7 +340,7 @@ interpret_refund(const PlRequest *request, const PlDocument *document, const cha
 static void
 interpret_transfer(const PlRequest *request, const PlDocument *document, const char *prefix, PlOutcome *outcome)
 {
-	if (!is_ours(document, prefix, STRIPE_PAYOUT_MARK, request->target) ||
+	if (!is_ours(document, prefix, STRIPE_PAYOUT_MARK, request->target) || !was_asked_about(request, document, prefix) ||
 		!pl_is_text(pl_stripe_field(document, prefix, "destination"), request->payment_method) ||
 		(request->operation == PL_OP_PAYOUT && !was_made_by(request, document, prefix)))
 	{
