@@ -21,13 +21,32 @@ my $psp = PayledgerPsp->new('--log', "$dir/log");
 my $node = new_node('adyen');
 my $json = JSON::PP->new->canonical;
 
-# A server that answers each payment with an error, by its token.
+# A server that answers each payment with an error, or with one that was authorized, by its token.
 my %error = (key_in_use => [ 422, '704' ], transient => [ 422, '14_030', 'Transient-Error: true' ], refusal => [ 422, '14_030', 'Transient-Error: false' ]);
+my %amount = (
+	as_asked => '{"currency":"EUR","value":600}',
+	none => undef,
+	null => 'null',
+	no_currency => '{"value":600}',
+	no_value => '{"currency":"EUR"}',
+	currency_null => '{"currency":null,"value":600}',
+	other_currency => '{"currency":"USD","value":600}',
+	other_value => '{"currency":"EUR","value":601}',
+	number => '600',
+	empty => '{}');
 my $odd = PayledgerImpostor->new(
 	sub {
 		my ($socket, $request) = @_;
-		my ($status, $code, @headers) = @{ $error{ ($request->{body} =~ /"storedPaymentMethodId":"(\w+)"/)[0] } };
+		my ($token) = $request->{body} =~ /"storedPaymentMethodId":"(\w+)"/;
 
+		if (exists $amount{$token})
+		{
+			my $amount = defined $amount{$token} ? qq(,"amount":$amount{$token}) : '';
+
+			syswrite($socket, PayledgerImpostor::reply(200, qq({"pspReference":"PSP\U$token\E","resultCode":"Authorised"$amount})));
+			return 1;
+		}
+		my ($status, $code, @headers) = @{ $error{$token} };
 		syswrite($socket, PayledgerImpostor::reply($status, qq({"status":$status,"errorCode":"$code","message":"m","errorType":"validation"}), @headers));
 		return 1;
 	});
@@ -301,6 +320,18 @@ subtest 'errors that are no refusals' => sub {
 		wait_sql($node, "SELECT reply_code IS NOT NULL FROM payledger.psp_requests WHERE payment_id = $id", "$method is answered");
 		is(sql($node, "SELECT i.status, r.status, r.reply_code FROM payledger.payment_intents i JOIN payledger.psp_requests r ON r.payment_id = i.payment_intent_id WHERE i.payment_intent_id = $id"),
 			$expected, $method);
+	}
+};
+
+# An amount that is told has to be the one that was asked for.
+subtest 'amounts of replies' => sub {
+	for my $name (sort keys %amount)
+	{
+		my $id = pay($node, $name, [600], gateway => 'odd', capture_method => 'manual');
+
+		wait_sql($node, "SELECT reply_code IS NOT NULL FROM payledger.psp_requests WHERE payment_id = $id", "$name is answered");
+		is(sql($node, "SELECT i.status, r.status, r.reply_code FROM payledger.payment_intents i JOIN payledger.psp_requests r ON r.payment_id = i.payment_intent_id WHERE i.payment_intent_id = $id"),
+			$name =~ /^(as_asked|none|null)$/ ? 'AUTHORIZED|SUCCEEDED|Authorised' : 'PENDING_AUTH|UNKNOWN|unexpected_reply', $name);
 	}
 };
 

@@ -281,16 +281,21 @@ adyen_headers(const PlGateway *gateway, const PlRequest *request, const PlHttpRe
 
 /* ---- replies ---- */
 
-/* An authorization of another amount than was asked for is none that we know what to do with. */
+/*
+ * An authorization of another amount than was asked for is none that we know
+ * what to do with, nor is one of an amount that is no whole one.  A reply need
+ * not have any.
+ */
 static bool
 amount_differs(const PlRequest *request, const PlDocument *document)
 {
-	const char *currency = pl_document_text(document, "amount.currency");
 	int64		value;
 
-	return currency != NULL && pl_document_int64(document, "amount.value", &value) &&
-		(strcmp(currency, request->currency) != 0 ||
-		 value != pl_amount_to_psp(request->amount, request->currency, pl_adyen_exponents));
+	if (pl_document_json(document, "amount") == NULL)
+		return false;
+	return !pl_is_text(pl_document_text(document, "amount.currency"), request->currency) ||
+		!pl_document_int64(document, "amount.value", &value) ||
+		value != pl_amount_to_psp(request->amount, request->currency, pl_adyen_exponents);
 }
 
 /*
