@@ -61,6 +61,11 @@ static PlQuery lock_payout = {
 	"SELECT FROM payledger.payouts WHERE payout_id = $1 FOR NO KEY UPDATE", 1, {INT8OID}
 };
 
+static PlQuery lock_status = {
+	"SELECT status::text FROM payledger.psp_requests WHERE payment_id = $1 AND psp_request_id = $2 FOR NO KEY UPDATE",
+	2, {INT8OID, INT8OID}
+};
+
 static PlQuery select_row = {
 	"SELECT psp_request_id, status::text FROM payledger.psp_requests WHERE payment_id = $1 AND psp_request_id = $2",
 	2, {INT8OID, INT8OID}
@@ -151,10 +156,7 @@ store_decision(const PlRequest *request, const PlOutcome *outcome, TimestampTz n
 	pl_arg_text(&args, outcome->message);
 	pl_arg_timestamp(&args, now);
 	if (pl_execute(&resolve_row, &args) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_PL_ILLEGAL_TRANSITION),
-				 errmsg("psp_request " INT64_FORMAT " was decided by somebody else meanwhile",
-						request->psp_request_id)));
+		elog(ERROR, "psp_request " INT64_FORMAT " is locked and has changed", request->psp_request_id);
 }
 
 /* Only what was done can be taken back, and that is asked about. */
@@ -188,23 +190,54 @@ require_reference(const PlRequest *request, const char *reference)
 
 /* As the gateway worker does: what a request is about is locked before the request. */
 static void
-lock_subject(const PlRequest *question)
+lock_subject(const PlRequest *request)
 {
 	PlArgs		args = {0};
 
-	pl_arg_int64(&args, question->payment_id);
-	switch (question->followed)
+	pl_arg_int64(&args, request->payment_id);
+	switch (request->followed)
 	{
 		case PL_OP_AUTHORIZE:
 		case PL_OP_CONFIRM:
-			pl_execute(&lock_intent, &args);
+			pl_execute_latest(&lock_intent, &args);
 			break;
 		case PL_OP_PAYOUT:
-			pl_execute(&lock_payout, &args);
+			pl_execute_latest(&lock_payout, &args);
 			break;
 		default:
-			pl_execute(&lock_payment, &args);
+			pl_execute_latest(&lock_payment, &args);
 	}
+}
+
+/*
+ * Lock the request, so that nobody else decides it.  Raises PL001 if somebody
+ * has since it was found, or has it sent again.
+ */
+static void
+lock_undecided(const PlRequest *request, const char *outcome)
+{
+	PlArgs		args = {0};
+	const char *status;
+
+	lock_subject(request);
+	pl_arg_int64(&args, request->payment_id);
+	pl_arg_int64(&args, request->psp_request_id);
+	if (pl_execute_latest(&lock_status, &args) == 0)
+		elog(ERROR, "psp_request " INT64_FORMAT " is gone", request->psp_request_id);
+	status = pl_get_text(0, 1);
+	if (request->follows == request->psp_request_id ? strcmp(status, "SUCCEEDED") == 0 :
+		strcmp(status, "UNKNOWN") == 0 || strcmp(status, "PENDING") == 0 || strcmp(status, "PARKED") == 0)
+		return;
+	if (strcmp(status, "READY") == 0 || strcmp(status, "IN_FLIGHT") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PL_ILLEGAL_TRANSITION),
+				 errmsg("psp_request " INT64_FORMAT " is being sent again", request->psp_request_id),
+				 errdetail("machine psp_request, from %s, to %s", status, outcome),
+				 errhint("Wait for the PSP's answer.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_PL_ILLEGAL_TRANSITION),
+			 errmsg("psp_request " INT64_FORMAT " was decided by somebody else meanwhile", request->psp_request_id),
+			 errdetail("machine psp_request, from %s, to %s", status, outcome)));
 }
 
 /*
@@ -214,7 +247,6 @@ lock_subject(const PlRequest *question)
 static void
 answer_question(PlWork *work, const PlRequest *question, const PlOutcome *outcome)
 {
-	lock_subject(question);
 	if (pl_answer_request(work, question->payment_id, question->follows, question, outcome) == PL_ANSWER_TOO_EARLY)
 		ereport(ERROR,
 				(errcode(ERRCODE_PL_ILLEGAL_TRANSITION),
@@ -255,6 +287,7 @@ pl_sql_resolve_request(PG_FUNCTION_ARGS)
 	outcome.message = note;
 	outcome.retry_after_ms = outcome.recheck_ms = -1;
 
+	lock_undecided(request, name);
 	work = pl_work_begin("resolve_request");
 	if (request->operation == PL_OP_RETRIEVE && request->follows != id)
 		answer_question(work, request, &outcome);
