@@ -1,5 +1,6 @@
 # A load of events on a server, ways to end its relay at a named point, and the
-# proof that Kafka has what was committed.
+# proof that Kafka has what was committed: P1 to P6 of
+# docs/decisions/relay-properties.md.
 package PayledgerRelay;
 
 use strict;

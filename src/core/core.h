@@ -20,7 +20,7 @@
 #define PAYLEDGER_VERSION "0.1"
 #define PL_LAYOUT_VERSION 6
 
-/* SQLSTATEs of CONTRACT: stable, applications match on them. */
+/* Stable: applications match on them.  docs/tour.md lists them. */
 #define ERRCODE_PL_ILLEGAL_TRANSITION	MAKE_SQLSTATE('P', 'L', '0', '0', '1')
 #define ERRCODE_PL_UNBALANCED_ENTRY		MAKE_SQLSTATE('P', 'L', '0', '0', '2')
 #define ERRCODE_PL_IMMUTABLE_RECORD		MAKE_SQLSTATE('P', 'L', '0', '0', '3')

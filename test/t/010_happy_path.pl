@@ -1,5 +1,6 @@
 # A payment from checkout to Kafka: with the sandbox, and with a PSP server and
-# a real broker.  States, journal, balances and events are what CONTRACT says.
+# a real broker.  States, journal, balances and events are those of the worked
+# example below.
 
 use strict;
 use warnings FATAL => 'all';
@@ -40,7 +41,7 @@ sub journal
 		SQL
 }
 
-# The journal of CONTRACT for 14.50 EUR of each seller, 10 % commission for one.
+# The worked example: 14.50 EUR of each seller, 10 % commission for one.
 sub worked_example_ok
 {
 	my ($id, $name, $database) = @_;
@@ -67,7 +68,7 @@ sub worked_example_ok
 	return;
 }
 
-subtest 'the session of CONTRACT, with the sandbox' => sub {
+subtest 'a first session, with the sandbox' => sub {
 	my $out = $node->safe_psql('shop', <<~'SQL');
 		CREATE EXTENSION payledger;
 		SELECT 'layout', payledger.setup() > 0;

@@ -2,8 +2,8 @@
 # random values, sound ones with something exchanged, texts with characters
 # lost or doubled, numbers and lengths at and beyond every limit.
 #
-# A call raises an error that CONTRACT lists or posts exactly what the document
-# says, and whatever happened the ledger balances.
+# A call raises one of the errors of may_raise() or posts exactly what the
+# document says, and whatever happened the ledger balances.
 #
 # PAYLEDGER_SEED repeats the documents of a run, PAYLEDGER_FUZZ_CALLS sets how
 # many calls each of the two sessions makes.
@@ -284,7 +284,7 @@ for my $session (@sessions)
 }
 
 my @surprises = rows($node, 'SELECT call, seed, i, what, left(document::text, 1000) AS document FROM surprises ORDER BY length(document::text) LIMIT 5');
-is(scalar(@surprises), 0, "every call raised what CONTRACT lists, or posted what was asked (seed $seed)")
+is(scalar(@surprises), 0, "every call raised what it may raise, or posted what was asked (seed $seed)")
   or diag(map { "$_->{call} of seed $_->{seed}, call $_->{i}: $_->{what}\n  $_->{document}\n" } @surprises);
 
 my %count;

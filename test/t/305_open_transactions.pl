@@ -1,4 +1,5 @@
-# P7: how long does a dead relay keep consumers of committed messages waiting?
+# P7 of docs/decisions/relay-properties.md: how long does a dead relay keep
+# consumers of committed messages waiting?
 # Others write to the topics, too; what they write behind the relay's open
 # transaction is not to be read before that is decided.  The next relay decides
 # it when it begins, and where none begins the broker does, when the
