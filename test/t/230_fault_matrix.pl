@@ -500,14 +500,14 @@ if ($ENV{GENERATE_DOCS})
 	print $file <<~"MARKDOWN";
 		# What happens when a PSP fails
 
-		Every operation at a PSP met by every fault, once or each time until the PSP has forgotten the idempotency key. Found on
+		Every operation at a PSP met every fault, once, or each time until the PSP had forgotten the idempotency key. Found on
 		$today by `GENERATE_DOCS=docs/psp-faults.md prove ... test/t/230_fault_matrix.pl` ($version, against the PSP test
-		server, with a key window of $WINDOW s in place of 23 hours and 7 days); `make test` finds it again and fails if a cell differs.
+		server, with a key window of $WINDOW s in place of 23 hours and 7 days); `make test` repeats it and fails if a cell differs.
 
-		A cell says how the request ended and by whose word, what became of intent, payment, order, refund or payout, and how
-		often the PSP executed it. *The reply*: the first one that came; *a later attempt*: the same bytes and key again, or a
-		question; *a webhook*: Adyen's, which decides what was only accepted, and what no reply told; *an operator*: nobody knew, so
-		the request waited, until `resolve_request()` said what was seen at the PSP; *max_attempts*: every attempt was documented as
+		A cell says how the request ended and what decided it; what became of the intent, payment, order, refund or payout; and how
+		often the PSP executed it. *The reply*: the first one that came; *a later attempt*: the same bytes and key again, or a status
+		query; *a webhook*: Adyen's, which decides what was only accepted, and what no reply reported; *an operator*: nobody knew, so
+		the request waited until `resolve_request()` said what was seen at the PSP; *max_attempts*: every attempt was documented as
 		not executed. The journal and the PSP agreed on every sum.
 
 		$tables
