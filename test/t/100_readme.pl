@@ -1,20 +1,37 @@
-# Runs every command of docs/tour.md, in one psql session.
+# README's tour returns what README shows; every command of docs/tour.md runs, each
+# page in one psql session.
 use strict;
 use warnings FATAL => 'all';
 
+use IPC::Run ();
 use PayledgerTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-open(my $page, '<', "$PayledgerTest::TEST_DIR/../docs/tour.md") or BAIL_OUT("no docs/tour.md: $!");
-my $text = do { local $/; <$page> };
-close($page);
+# The code blocks of a page that are in that language.
+sub blocks
+{
+	my ($page, $language) = @_;
 
-my @blocks = $text =~ /^```sql\n(.*?)^```$/msg;
+	return slurp_file("$PayledgerTest::TEST_DIR/../$page") =~ /^```$language\n(.*?)^```$/msg;
+}
+
+my $node = new_node('readme', 'payledger.databases' => 'payledger, short, tour');
+
+my ($commands) = blocks('README.md', 'sql');
+my ($shown) = blocks('README.md', 'text');
+# as a terminal shows it: with titles, without the counts of rows
+my $short = IPC::Run::run([ 'psql', '-Xq', '-P', 'footer=off', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('short') ],
+	'<', \$commands, '>', \my $returned, '2>&1');
+
+ok($short, "every command of README's tour runs");
+$returned =~ s/[ ]+$//mg;
+is(substr($returned, -length $shown), $shown, 'and returns what README shows') or diag($returned);
+
+my @blocks = blocks('docs/tour.md', 'sql');
 cmp_ok(scalar @blocks, '>=', 5, 'there is a tour');
 
-my $node = new_node('readme', 'payledger.databases' => 'payledger, tour');
 my ($stdout, $stderr) = ('', '');
 my $result = $node->psql('tour', join("\n", @blocks), on_error_stop => 1,
 	stdout => \$stdout, stderr => \$stderr);
