@@ -203,6 +203,7 @@ SELECT payout_id AS keyed, amount, status FROM payledger.request_payout('PAY-1',
 SELECT payout_id = :keyed AS same, amount, status, scheduled_for FROM payledger.request_payout('PAY-1', 'NOK', 1000, 'pay-key');
 SELECT pay_out($$'PAY-1', 'NOK', 1001, 'pay-key'$$);
 SELECT pay_out($$'PAY-1', 'NOK', NULL, 'pay-key'$$);
+SELECT pay_out($$'PAY-1', 'DKK', 1000, 'pay-key'$$);
 SELECT outcome(format('SELECT payledger.capture(%s, NULL, ''pay-key'')', :first));
 SELECT count(*) FROM payledger.payouts WHERE seller_id = 'PAY-1';
 -- what was refused leaves its key free
