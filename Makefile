@@ -1,6 +1,6 @@
 # payledger: build with PGXS; see README.md
 #
-#   make            build             make installcheck  regression, isolation and TAP tests on installed code
+#   make            build             make installcheck  regression and isolation tests on a server that has it preloaded
 #   make install    install           make test          everything, on throw-away servers
 #   make demo       a payment, shown  make bench         measure; docs/performance.md
 #   make torture    exactly once, with a thousand crashes

@@ -28,7 +28,7 @@
 #include "worker/worker.h"
 
 #define STORE_AT_ONCE	256		/* outcomes in one transaction */
-#define LOOK_ANYWAY_MS	30000	/* COMMIT PREPARED wakes nobody */
+#define LOOK_ANYWAY_MS	30000	/* no work hangs on a wakeup alone */
 #define LOCKED_ROWS_MS	50		/* requests that a session works on are due */
 #define LONGEST_PAUSE_MS 30000
 #define REPORT_AGAIN_MS	600000	/* trouble that lasts */

@@ -20,7 +20,7 @@
 #include "utils/memutils.h"
 #include "worker/worker.h"
 
-/* COMMIT PREPARED wakes nobody, so look from time to time */
+/* no event hangs on a wakeup alone, so look from time to time */
 #define LOOK_MS			1000
 /* how long to leave alone what is not there or not wanted */
 #define REST_MS			2000

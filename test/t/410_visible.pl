@@ -107,13 +107,17 @@ sql($node, q{
 	SELECT payledger.request_authorization(:id, 'pm_ok');
 	UPDATE payledger.psp_requests SET status = 'PARKED' WHERE payment_id = :id;
 	COMMIT;});
+# the worker has nothing to do and looks when it is time to
+wait_for_trouble($node, 'gateway', 'requests to gateway "sandbox" are PARKED');
+is(log_has($node, 'WARNING:  payledger gateway: requests to gateway "sandbox" are PARKED'), 1, 'the log has it');
+
 sql($node, q{INSERT INTO payledger.webhooks (gateway, event_id, webhook_id, event_type, body, backfilled, status, created_at, updated_at)
 	VALUES ('sandbox', 'evt_1', 1, 'none', '{}', false, 'PARKED', now(), now())});
-# the worker has nothing to do and looks when it is time to
 wait_for_trouble($node, 'gateway', 'webhooks of gateway "sandbox" were given up');
-is(log_has($node, 'WARNING:  payledger gateway: requests to gateway "sandbox" are PARKED'), 1, 'the log has both');
-sql($node, q{SELECT payledger.resolve_request(psp_request_id, 'REFUSED', 'test') FROM payledger.psp_requests WHERE status = 'PARKED'});
+# one is over, the other is shown again
 sql($node, q{SELECT payledger.ignore_webhook('sandbox', 'evt_1', 'test')});
+wait_for_trouble($node, 'gateway', 'requests to gateway "sandbox" are PARKED');
+sql($node, q{SELECT payledger.resolve_request(psp_request_id, 'REFUSED', 'test') FROM payledger.psp_requests WHERE status = 'PARKED'});
 wait_for_peace($node, 'gateway');
 
 # ---- a changed gateway ----
